@@ -1,0 +1,28 @@
+# `make demo` and `make test` are all there is to set up: each creates the environment first, once.
+#   STACK=onedl      the maintained forks onedl-*, in an environment of their own
+#   PYTHON=python3.X another interpreter, 3.10 to 3.12
+PYTHON ?= python3
+STACK ?= default
+VENV_default = .venv
+VENV_onedl = .venv-onedl
+RUN = $(VENV_$(STACK))/bin/python
+
+.PHONY: help install demo test test-slow lint
+
+help:
+	@sed -n 's/^#   /  /p; s/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+install:  ## create the environment, build mmcv, install everything (a second call does nothing)
+	@$(PYTHON) tools/install.py --stack $(STACK)
+
+demo: install  ## train a small CRATE and a ViT, and write a page that shows what their attention sees
+	@$(RUN) tools/demo.py
+
+test: install lint  ## the suite: under 15 minutes on 2 cores
+	@$(RUN) -m pytest -m 'not slow' -n 2
+
+test-slow: install  ## the tests that take minutes each
+	@$(RUN) -m pytest -m slow
+
+lint: install
+	@$(RUN) -m ruff check .

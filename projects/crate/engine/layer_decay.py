@@ -1,0 +1,44 @@
+"""Layer-wise learning-rate decay for the models of all three libraries."""
+
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i)      (BEiT, arXiv 2106.08254; ViTDet, arXiv 2203.16527).
+
+    Depths come from ``model.backbone.get_layer_depth(name, 'backbone.')``, so that one constructor serves classifiers, detectors and
+    segmentors. Everything mmengine's default constructor understands (``custom_keys``, ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its
+    meaning; the decay multiplies what it gives.
+
+    >>> optim_wrapper = dict(
+    ...     constructor='LayerDecayOptimWrapperConstructor',
+    ...     paramwise_cfg=dict(layer_decay_rate=0.7, norm_decay_mult=0.),
+    ...     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.1))
+
+    Raises:
+        ValueError: No ``layer_decay_rate``, or no learning rate to decay.
+        TypeError: The model has no ``backbone`` with ``get_layer_depth``.
+    """
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
+        """Add one group per trainable parameter of ``module`` to ``params``; called by mmengine, which calls it again for each child."""
+        super().add_params(params, module, prefix=prefix, **kwargs)
+        if prefix == '':
+            self._decay(params, module)
+
+    def _decay(self, params: list[dict], model: nn.Module) -> None:
+        rate = self.paramwise_cfg.get('layer_decay_rate')
+        if rate is None or self.base_lr is None:
+            raise ValueError('LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr')
+        get_layer_depth = getattr(getattr(model, 'backbone', None), 'get_layer_depth', None)
+        if get_layer_depth is None:
+            raise TypeError(
+                f'LayerDecayOptimWrapperConstructor: {type(model).__name__} has no backbone with get_layer_depth'
+            )
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        for group in params:
+            depth, num_depths = get_layer_depth(names[id(group['params'][0])], 'backbone.')
+            group['lr'] = group.get('lr', self.base_lr) * rate ** (num_depths - 1 - depth)

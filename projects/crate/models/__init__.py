@@ -1,0 +1,6 @@
+"""What has weights."""
+
+from .crate import CRATE
+from .observe import Observation, observe
+
+__all__ = ['CRATE', 'Observation', 'observe']

@@ -1,0 +1,342 @@
+"""The CRATE backbone: patch embedding, layers, outputs; every ablation of the papers by configuration."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..registration import register_model
+from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
+from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
+
+ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
+FEEDFORWARDS = dict(ISTA=ISTA, ODL=ODL, MLP=MLP)
+OUT_TYPES = ('cls_token', 'raw', 'featmap', 'avg_featmap')
+
+# What the released models of each paper have in common.
+CRATE_FAMILY = dict(
+    attn_cfg=dict(type='MSSA'), ffn_cfg=dict(type='ISTA'), patch_embed='linear', norm_eps=1e-5, init='crate'
+)
+ALPHA_FAMILY = dict(
+    attn_cfg=dict(type='MSSA', proj_bias=False),
+    ffn_cfg=dict(type='ODL'),
+    patch_embed='conv',
+    norm_eps=1e-6,
+    init='alpha',
+)
+# name -> (d, K, L, family). The same letter means different widths in different papers; the prefix says which paper.
+ARCHS = {
+    'tiny': (384, 6, 12, CRATE_FAMILY),  # arXiv 2306.01129, Table 3
+    'small': (576, 12, 12, CRATE_FAMILY),
+    'base': (768, 12, 12, CRATE_FAMILY),
+    'large': (1024, 16, 24, CRATE_FAMILY),
+    'emergence-tiny': (192, 3, 12, CRATE_FAMILY),  # arXiv 2308.16271, Appendix C
+    'emergence-small': (384, 6, 12, CRATE_FAMILY),
+    'emergence-base': (768, 12, 12, CRATE_FAMILY),
+    'alpha-tiny': (192, 3, 12, ALPHA_FAMILY),  # arXiv 2405.20299, Table 1
+    'alpha-small': (384, 6, 12, ALPHA_FAMILY),
+    'alpha-base': (768, 12, 12, ALPHA_FAMILY),
+    'alpha-large': (1024, 16, 24, ALPHA_FAMILY),
+}
+
+
+class CRATELayer(nn.Module):
+    """One layer: compression by the attention, sparsification by the feed-forward part.
+
+    Z' = Z + MSSA(LN(Z));  Z+ = ISTA(LN(Z'))      (released code of arXiv 2306.01129; with ``skip='normalised'``, Z' = LN(Z) + MSSA(LN(Z)),
+    its Algorithm 1). Parts with a skip of their own (MLP, ODL) give Z+ = Z' + part(LN(Z')).
+
+    Drop path acts on residual branches only: ISTA is not one, and dropping it would leave zeros.
+
+    Args:
+        attn: Attention, (B, N, d) -> (B, N, d).
+        ffn: Feed-forward part with an attribute ``residual``.
+        dim: Token width d.
+        norm_eps: epsilon of the norms.
+        skip: 'raw' or 'normalised'.
+        drop_path_rate: Probability of dropping a residual branch in training.
+    """
+
+    def __init__(
+        self, attn: nn.Module, ffn: nn.Module, dim: int, norm_eps: float, skip: str, drop_path_rate: float
+    ) -> None:
+        super().__init__()
+        self.normalised_skip = skip == 'normalised'
+        self.ln1 = nn.LayerNorm(dim, eps=norm_eps)
+        self.attn = attn
+        self.ln2 = nn.LayerNorm(dim, eps=norm_eps)
+        self.ffn = ffn
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        x = self.ln1(z)
+        z = (x if self.normalised_skip else z) + self.drop_path(self.attn(x))
+        x = self.ln2(z)
+        return z + self.drop_path(self.ffn(x)) if self.ffn.residual else self.ffn(x)
+
+
+@register_model
+class CRATE(BaseModule):
+    """White-box transformer backbone (arXiv 2306.01129, 2308.16271, 2405.20299; TSSA: 2412.17810).
+
+    The defaults of an ``arch`` are the released models; the arguments below change one part and leave the rest. With
+    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, function and parameter names alike
+    (mmpretrain's VisionTransformer).
+
+    Departure from the released code: the LayerNorm it keeps in front of its classification head is ``ln1`` here, as in VisionTransformer, so
+    that ``LinearClsHead`` is the rest.
+
+    Args:
+        arch: A name of ``ARCHS``, or a dict with ``embed_dims``, ``num_heads`` and ``num_layers``.
+        img_size: Size of the training images, an int or (height, width); decides the position table. Other sizes interpolate it.
+        patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to the right.
+        in_channels: Channels of the images.
+        out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Layers after the last of them are not run and
+            take no part in training.
+        out_type: 'cls_token': (B, d). 'raw': (B, N, d), [CLS] first. 'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
+        with_cls_token: Whether there is a [CLS] token.
+        final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
+        attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
+        ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)``, likewise.
+        patch_embed: 'linear' (LayerNorm-Linear-LayerNorm) or 'conv'.
+        skip: What the attention's result is added to: 'raw' tokens (every released model) or 'normalised' ones (Algorithm 1).
+        norm_eps: epsilon of every norm.
+        init: 'crate': [CLS] and positions N(0, 1), Linear as torch; 'alpha': positions and Linear N(0, 0.02), biases 0, [CLS] std 1e-6.
+            Dictionaries are kaiming-uniform in both.
+        drop_path_rate: Rate of the last layer; rises linearly from 0.
+        frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers.
+        with_cp: Recompute each layer in the backward pass to save memory.
+        init_cfg: As everywhere in mmengine; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` loads a checkpoint.
+
+    Raises:
+        ValueError: An argument is not one of those above; the message names it.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'base',
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int | tuple[int, int] = 16,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'cls_token',
+        with_cls_token: bool = True,
+        final_norm: bool = True,
+        attn_cfg: dict | None = None,
+        ffn_cfg: dict | None = None,
+        patch_embed: str | None = None,
+        skip: str = 'raw',
+        norm_eps: float | None = None,
+        init: str | None = None,
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.embed_dims, self.num_heads, self.num_layers, family = resolve_arch(arch)
+        choose('out_type', out_type, OUT_TYPES)
+        choose('skip', skip, ('raw', 'normalised'))
+        if out_type == 'cls_token' and not with_cls_token:
+            raise ValueError(
+                "CRATE: out_type='cls_token' needs with_cls_token=True; use 'avg_featmap', 'featmap' or 'raw'"
+            )
+        if not -1 <= frozen_stages <= self.num_layers:
+            raise ValueError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
+        self.out_type, self.final_norm = out_type, final_norm
+        self.out_indices = resolve_indices(out_indices, self.num_layers)
+        self.frozen_stages, self.with_cp = frozen_stages, with_cp
+        self.num_extra_tokens = int(with_cls_token)
+        norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
+
+        image, self.patch_size = to_pair(img_size), to_pair(patch_size)
+        self.grid = tuple(-(-side // patch) for side, patch in zip(image, self.patch_size))
+        if choose('patch_embed', patch_embed or family['patch_embed'], ('linear', 'conv')) == 'linear':
+            self.patch_embed = LinearPatchEmbed(in_channels, self.embed_dims, self.patch_size, norm_eps)
+        else:
+            self.patch_embed = ConvPatchEmbed(in_channels, self.embed_dims, self.patch_size)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims)) if with_cls_token else None
+        num_positions = self.num_extra_tokens + self.grid[0] * self.grid[1]
+        self.pos_embed = nn.Parameter(torch.empty(1, num_positions, self.embed_dims))
+
+        attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
+        ffn_cfg = {**(ffn_cfg or family['ffn_cfg']), 'dim': self.embed_dims}
+        drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        self.layers = nn.ModuleList(
+            CRATELayer(
+                build_part('attn_cfg', attn_cfg, ATTENTIONS),
+                build_part('ffn_cfg', ffn_cfg, FEEDFORWARDS),
+                self.embed_dims,
+                norm_eps,
+                skip,
+                rate,
+            )
+            for rate in drop_path_rates
+        )
+        self.ln1 = nn.LayerNorm(self.embed_dims, eps=norm_eps) if final_norm else None
+
+        self._initialise(choose('init', init or family['init'], ('crate', 'alpha')))
+        self._freeze()
+        self.register_load_state_dict_pre_hook(_fit_positions)
+
+    def _initialise(self, init: str) -> None:
+        """Draw what torch's constructors and the layers have not drawn already."""
+        cls_std, pos_std = (1.0, 1.0) if init == 'crate' else (1e-6, 0.02)
+        nn.init.normal_(self.pos_embed, std=pos_std)
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=cls_std)
+        if init == 'alpha':
+            for module in self.modules():
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    nn.init.normal_(module.weight, std=0.02)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        stem = [self.patch_embed] if self.frozen_stages >= 0 else []
+        return [*stem, *self.layers[: max(self.frozen_stages, 0)]]
+
+    def _freeze(self) -> None:
+        """Stop the gradients of frozen parts, and of layers that no output depends on (DDP would wait for them)."""
+        last = self.out_indices[-1]
+        unused = [*self.layers[last + 1 :]]
+        if self.ln1 is not None and last < self.num_layers - 1:
+            unused.append(self.ln1)
+        for module in [*self._frozen_modules(), *unused]:
+            module.requires_grad_(False)
+        if self.frozen_stages >= 0:
+            for table in (self.cls_token, self.pos_embed):
+                if table is not None:
+                    table.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> 'CRATE':
+        """As ``nn.Module.train``, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Tokens of the layers ``out_indices``.
+
+        Args:
+            images: (B, C, H, W), normalised.
+
+        Returns:
+            One tensor per output layer, in the shape of ``out_type``.
+        """
+        z, grid = self.patch_embed(images)
+        if self.cls_token is not None:
+            z = torch.cat([self.cls_token.expand(len(z), -1, -1), z], dim=1)
+        z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
+        outputs = []
+        for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
+            z = checkpoint(layer, z, use_reentrant=False) if self.with_cp and self.training else layer(z)
+            if index in self.out_indices:
+                norm = self.ln1 if index == self.num_layers - 1 else None
+                outputs.append(self._format(z, grid, norm or nn.Identity()))
+        return tuple(outputs)
+
+    def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
+        """Tokens (B, N, d) in the shape of ``out_type``, normalising only what is returned."""
+        if self.out_type == 'raw':
+            return norm(z)
+        if self.out_type == 'cls_token':
+            return norm(z[:, 0])
+        patches = z[:, self.num_extra_tokens :]
+        if self.out_type == 'avg_featmap':
+            return norm(patches.mean(dim=1))
+        return norm(patches).transpose(1, 2).unflatten(2, grid)  # (B, d, h, w)
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning-rate decay.
+
+        Args:
+            param_name: Name in the whole model.
+            prefix: Where this backbone sits in the model, for example 'backbone.'.
+
+        Returns:
+            (depth, number of depths): 0 for the embeddings, 1 to L for the layers, L + 1 for the final norm and whatever follows the backbone.
+        """
+        num_depths = self.num_layers + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix):
+            if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):
+                return 0, num_depths
+            if name.startswith('layers.'):
+                return int(name.split('.')[1]) + 1, num_depths
+        return num_depths - 1, num_depths
+
+
+def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
+    """Before loading: drop the position of a [CLS] this model does not have, and interpolate the table of another image size."""
+    name = f'{prefix}pos_embed'
+    table = state_dict.get(name)
+    if table is None or table.shape == module.pos_embed.shape:
+        return
+    num_extra = module.num_extra_tokens
+    if not num_extra and table.shape[1] == module.pos_embed.shape[1] + 1:
+        state_dict[name] = table[:, 1:]
+        return
+    source = square_grid(table.shape[1] - num_extra)
+    state_dict[name] = resize_positions(table, source, module.grid, num_extra)
+    MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')
+
+
+def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
+    """(d, K, L, family) of a name or a dict; a dict has the parts of the CRATE family.
+
+    Raises:
+        ValueError: Unknown name, missing or unknown key, or a width that the heads do not divide.
+    """
+    if isinstance(arch, str):
+        return ARCHS[choose('arch', arch.lower(), ARCHS)]
+    keys = {'embed_dims', 'num_heads', 'num_layers'}
+    if set(arch) != keys:
+        raise ValueError(f'CRATE: arch as a dict has the keys {sorted(keys)}, not {sorted(arch)}')
+    if arch['embed_dims'] % arch['num_heads']:
+        raise ValueError(f'CRATE: num_heads={arch["num_heads"]} does not divide embed_dims={arch["embed_dims"]}')
+    return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
+
+
+def resolve_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Sorted, non-negative layer indices."""
+    given = [out_indices] if isinstance(out_indices, int) else out_indices
+    if not given or any(not -num_layers <= index < num_layers for index in given):
+        raise ValueError(f'CRATE: out_indices must lie in {-num_layers} to {num_layers - 1}, not {out_indices}')
+    return tuple(sorted({index % num_layers for index in given}))
+
+
+def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """An int or (height, width) as (height, width)."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def choose(name: str, value, allowed):
+    """``value``, if it is one of ``allowed``.
+
+    Raises:
+        ValueError: It is not; the message names the argument and what it may be.
+    """
+    if value not in allowed:
+        raise ValueError(f'CRATE: {name} must be one of {", ".join(allowed)}; not {value!r}')
+    return value
+
+
+def build_part(name: str, cfg: dict, table: dict) -> nn.Module:
+    """The layer part that ``cfg`` describes.
+
+    Raises:
+        ValueError: Its type is not in ``table``, or the class does not take its arguments.
+    """
+    arguments = dict(cfg)
+    part = table[choose(f"{name}['type']", arguments.pop('type', None), table)]
+    try:
+        return part(**arguments)
+    except TypeError as error:
+        raise ValueError(f'CRATE: {name}={cfg}: {error}') from error

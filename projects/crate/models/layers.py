@@ -1,0 +1,255 @@
+"""The layers of CRATE and of its ablations, one definition each. Imports nothing but torch.
+
+Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence of Segmentation with
+Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d); K heads with subspaces of dimension p = d / K.
+
+Every attention takes normalised tokens and projects them with one Linear named ``qkv``; what that Linear returns is enough to give the subspace
+features and any row of the attention map afterwards (``features`` and ``attention``), so that reading them needs no second forward pass and no
+N x N matrix: see ``projects.crate.models.observe``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, N, K p) -> (B, K, N, p)."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, K, N, p) -> (B, N, K p)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(p)): (B, K, Q, p) and (B, K, N, p) -> (B, K, Q, N)."""
+    return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
+
+
+class MSSA(nn.Module):
+    """Multi-head subspace self-attention.
+
+    W_k = X U_k;  out_k = softmax(W_k W_k^T / sqrt(p)) W_k;  MSSA(X) = [out_1 ... out_K] O + b      (CRATE, equations 10 and 11)
+
+    One projection serves as query, key and value. Symbols: U is ``qkv.weight`` transposed (d x d, no bias), O and b are ``proj``.
+    Departures from the paper, as in its released code: O is free (the paper has the scaled U there) and has a bias, and there is no O at all
+    where K = 1.
+
+    Args:
+        dim: Token width d.
+        num_heads: K; divides d.
+        proj_bias: Whether O has the bias b; CRATE-alpha (arXiv 2405.20299) has none.
+    """
+
+    def __init__(self, dim: int, num_heads: int, proj_bias: bool = True) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim, bias=False)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        w = split_heads(self.qkv(x), self.num_heads)
+        return self.proj(merge_heads(F.scaled_dot_product_attention(w, w, w)))
+
+    def features(self, projected: Tensor) -> Tensor:
+        """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        return projected
+
+    def attention(self, projected: Tensor, rows: slice) -> Tensor:
+        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N), from the output of ``qkv``."""
+        w = split_heads(projected, self.num_heads)
+        return softmax_rows(w[:, :, rows], w)
+
+
+class MHSA(nn.Module):
+    """Multi-head self-attention of the ViT (arXiv 2010.11929, equation 7), the attention ablation of arXiv 2308.16271, Table 2.
+
+    out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  MHSA(X) = [out_1 ... out_K] O + b
+
+    Parameter names are those of mmpretrain's VisionTransformer. Its features are the keys, as in DINO and MaskCut.
+
+    Args:
+        dim: Token width d.
+        num_heads: K; divides d.
+        qkv_bias: Whether query, key and value have biases.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        query, key, value = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.proj(merge_heads(F.scaled_dot_product_attention(query, key, value)))
+
+    def features(self, projected: Tensor) -> Tensor:
+        """The keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        return projected.chunk(3, dim=-1)[1]
+
+    def attention(self, projected: Tensor, rows: slice) -> Tensor:
+        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N), from the output of ``qkv``."""
+        query, key, _ = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
+        return softmax_rows(query[:, :, rows], key)
+
+
+class TSSA(nn.Module):
+    """Token statistics self-attention, linear in the number of tokens (ToST, arXiv 2412.17810, equation 14).
+
+    W_k = X U_k;  pi = softmax over heads of (t_k sum_p V_k^2), V_k = W_k with every column scaled to unit length over the tokens;
+    s_k = (pi_k / sum_n pi_k) . W_k^2;  out_k = -(W_k * pi_k) / (1 + s_k);  TSSA(X) = [out_1 ... out_K] O + b
+
+    Symbols: U is ``qkv`` (with a bias, as in the released code), t is ``temp`` (K, 1), O and b are ``proj``.
+    There is no N x N attention; ``attention`` returns pi, the share of each head in each token.
+
+    Args:
+        dim: Token width d.
+        num_heads: K; divides d.
+        qkv_bias: Whether the projection has a bias.
+    """
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim, bias=qkv_bias)
+        self.temp = nn.Parameter(torch.ones(num_heads, 1))
+        self.proj = nn.Linear(dim, dim)
+
+    def membership(self, w: Tensor) -> Tensor:
+        """pi, (B, K, N), of the projected tokens (B, K, N, p)."""
+        return (F.normalize(w, dim=-2).square().sum(-1) * self.temp).softmax(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        w = split_heads(self.qkv(x), self.num_heads)
+        pi = self.membership(w).unsqueeze(-2)  # (B, K, 1, N)
+        second_moment = pi / (pi.sum(-1, keepdim=True) + 1e-8) @ w.square()  # (B, K, 1, p)
+        return self.proj(merge_heads(-w * pi.transpose(-2, -1) / (1 + second_moment)))
+
+    def features(self, projected: Tensor) -> Tensor:
+        """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        return projected
+
+    def attention(self, projected: Tensor, rows: slice) -> Tensor:
+        """Pi as (B, K, rows, N): the same row for each of ``rows``, since no token attends to another one here."""
+        pi = self.membership(split_heads(projected, self.num_heads)).unsqueeze(-2)
+        num_rows = len(range(*rows.indices(projected.shape[1])))
+        return pi.expand(-1, -1, num_rows, -1)
+
+
+class ISTA(nn.Module):
+    """One step of the iterative shrinkage-thresholding algorithm towards a sparse code of the tokens.
+
+    ISTA(x) = ReLU(x + eta D^T (x - D x) - eta lambda)      (CRATE, equation 17)
+
+    which is the released code's x + eta D^T x - eta D^T D x with two matrix products in place of three.
+    With ``threshold='soft'`` the sign is kept: soft threshold at eta lambda in place of the ReLU (CRATE-sth, arXiv 2308.16271, Figure 13).
+
+    Symbols: D is ``weight`` (d x d), acting on a token as a column; eta, lambda are ``eta``, ``lambd``. There is no skip around this step.
+
+    Args:
+        dim: Token width d.
+        eta: Step size.
+        lambd: Weight of the l1 penalty.
+        threshold: 'relu' or 'soft'.
+    """
+
+    residual = False
+
+    def __init__(self, dim: int, eta: float = 0.1, lambd: float = 0.1, threshold: str = 'relu') -> None:
+        super().__init__()
+        if threshold not in ('relu', 'soft'):
+            raise ValueError(f"ISTA: threshold must be 'relu' or 'soft', not {threshold!r}")
+        self.eta, self.lambd, self.threshold = eta, lambd, threshold
+        self.weight = nn.Parameter(torch.empty(dim, dim))
+        nn.init.kaiming_uniform_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        tokens = x.flatten(0, -2)
+        error = torch.addmm(tokens, tokens, self.weight.t(), alpha=-1)
+        step = torch.addmm(tokens, error, self.weight, alpha=self.eta).view_as(x)
+        if self.threshold == 'soft':
+            return F.softshrink(step, self.eta * self.lambd)
+        return F.relu(step - self.eta * self.lambd)
+
+
+class ODL(nn.Module):
+    """Overcomplete dictionary learning: two proximal steps from zero, then decoding (CRATE-alpha, arXiv 2405.20299, section 3).
+
+    a1 = ReLU(eta D^T x - eta lambda);  a2 = ReLU(a1 - eta D^T (D a1 - x) - eta lambda);  ODL(x) = D1 a2
+
+    Symbols: D, D1 are the parameters ``D``, ``D1`` (d x ratio d), acting on a token as a column.
+
+    Args:
+        dim: Token width d.
+        ratio: Atoms per dimension of the token.
+        decoupled: Whether the decoder D1 is a parameter of its own; otherwise D1 = D.
+        residual: Whether the layer adds its input to the result.
+        eta: Step size.
+        lambd: Weight of the l1 penalty.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ratio: int = 4,
+        decoupled: bool = True,
+        residual: bool = True,
+        eta: float = 0.1,
+        lambd: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.residual, self.eta, self.lambd = residual, eta, lambd
+        self.D = nn.Parameter(torch.empty(dim, ratio * dim))
+        self.D1 = nn.Parameter(torch.empty(dim, ratio * dim)) if decoupled else None
+        for dictionary in self.parameters():
+            nn.init.kaiming_uniform_(dictionary.t())  # fan-in d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        code = F.relu(self.eta * (x @ self.D) - self.eta * self.lambd)
+        error = x - F.linear(code, self.D)
+        code = F.relu(code + self.eta * (error @ self.D) - self.eta * self.lambd)
+        return F.linear(code, self.D if self.D1 is None else self.D1)
+
+
+class MLP(nn.Module):
+    """The ViT's feed-forward block, GELU(x W1 + b1) W2 + b2, the nonlinearity ablation of arXiv 2308.16271, Table 2.
+
+    Parameter names are those of mmcv's FFN, which mmpretrain's VisionTransformer uses. The layer adds its input to the result.
+
+    Args:
+        dim: Token width d.
+        ratio: Hidden width as a multiple of d.
+    """
+
+    residual = True
+
+    def __init__(self, dim: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, ratio * dim), nn.GELU()), nn.Linear(ratio * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        return self.layers(x)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, zero a residual branch per sample with probability ``rate`` and scale up the rest."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        return x * (torch.rand(x.shape[0], 1, 1, device=x.device) < keep).to(x.dtype) / keep

@@ -1,0 +1,96 @@
+"""From image to tokens: the two patch embeddings and the interpolated position table."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
+    """Zeros below and to the right, so that height and width are multiples of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
+    (height, width), (patch_h, patch_w) = images.shape[-2:], patch_size
+    return F.pad(images, (0, -width % patch_w, 0, -height % patch_h)) if height % patch_h or width % patch_w else images
+
+
+class LinearPatchEmbed(nn.Module):
+    """LayerNorm-Linear-LayerNorm of flattened patches, in the order row, column, channel (released code of arXiv 2306.01129).
+
+    Args:
+        in_channels: Channels of the image.
+        dim: Token width d.
+        patch_size: (height, width) of a patch in pixels.
+        norm_eps: epsilon of both norms.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: tuple[int, int], norm_eps: float) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        patch_dim = in_channels * patch_size[0] * patch_size[1]
+        self.ln1 = nn.LayerNorm(patch_dim, eps=norm_eps)
+        self.projection = nn.Linear(patch_dim, dim)
+        self.ln2 = nn.LayerNorm(dim, eps=norm_eps)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, C, H, W) -> tokens (B, h w, d) and the grid (h, w)."""
+        patch_h, patch_w = self.patch_size
+        x = pad_to_patches(images, self.patch_size).permute(0, 2, 3, 1)  # (B, H, W, C)
+        x = x.unflatten(2, (-1, patch_w)).unflatten(1, (-1, patch_h))  # (B, h, ph, w, pw, C)
+        grid = (x.shape[1], x.shape[3])
+        x = x.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, h w, ph pw C)
+        return self.ln2(self.projection(self.ln1(x))), grid
+
+
+class ConvPatchEmbed(nn.Module):
+    """A strided convolution with bias (ViT, CRATE-alpha).
+
+    Args:
+        in_channels: Channels of the image.
+        dim: Token width d.
+        patch_size: (height, width) of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, C, H, W) -> tokens (B, h w, d) and the grid (h, w)."""
+        x = self.projection(pad_to_patches(images, self.patch_size))
+        return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])
+
+
+def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, int], num_extra: int) -> Tensor:
+    """Bicubic interpolation of a position table from one grid to another; the rows of [CLS] are kept.
+
+    Args:
+        table: (1, num_extra + h w, d) for the grid ``source`` = (h, w).
+        source: Grid of the table.
+        target: Grid of the image.
+        num_extra: Rows before the grid's.
+
+    Returns:
+        (1, num_extra + h' w', d) in the type of ``table``.
+    """
+    if source == target:
+        return table
+    extra, positions = table.split([num_extra, source[0] * source[1]], dim=1)
+    positions = positions.transpose(1, 2).unflatten(2, source)  # (1, d, h, w)
+    positions = F.interpolate(positions.float(), size=target, mode='bicubic', align_corners=False)
+    return torch.cat([extra, positions.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+
+
+def square_grid(num_patches: int) -> tuple[int, int]:
+    """The grid of a position table that does not say its grid.
+
+    Raises:
+        ValueError: The number of patches is not a square, so that the grid cannot be known.
+    """
+    side = math.isqrt(num_patches)
+    if side * side != num_patches:
+        raise ValueError(
+            f'pos_embed of the checkpoint has {num_patches} patch positions, which is not a square grid: '
+            'build the backbone with the img_size and patch_size the checkpoint was trained with'
+        )
+    return side, side
