@@ -1,14 +1,16 @@
 """Packaging.
 
-``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the two requirements are small, unpinned, and bring nothing along.
-A complete environment is set up by ``tools/install.py``, which ``make demo`` and ``make test`` call.
+``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the two requirements are small,
+unpinned, and bring nothing along. A complete environment is set up by ``tools/install.py``, which ``make demo`` and
+``make test`` call.
 """
 
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
 
-# The two supported stacks share their import names: installing one over the other breaks both, so neither is ever a plain requirement.
+# The two supported stacks share their import names: installing one over the other breaks both, so neither is ever a
+# plain requirement.
 OPENMMLAB = ['mmengine==0.10.7', 'mmcv>=2.1.0,<2.2.0', 'mmdet==3.3.0', 'mmsegmentation==1.2.2', 'mmpretrain==1.2.0']
 ONEDL = [
     'onedl-mmengine==0.10.12',
@@ -17,7 +19,8 @@ ONEDL = [
     'onedl-mmsegmentation==1.4.2',
     'onedl-mmpretrain==1.3.6',
 ]
-# ftfy and regex: mmseg imports them and does not require them. OpenCV 5 came after the releases above and has not been tried with them.
+# ftfy and regex: mmseg imports them and does not require them. OpenCV 5 came after the releases above and has not been
+# tried with them.
 COMMON = ['opencv-python<5', 'ftfy', 'regex', 'scipy', 'pycocotools', 'tensorboard']
 
 setup(

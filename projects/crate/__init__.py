@@ -1,9 +1,15 @@
 """CRATE for OpenMMLab: ``custom_imports = dict(imports=['projects.crate'])`` in a config registers everything."""
 
-from . import compat
+try:
+    from . import compat
 
-compat.apply()
+    compat.apply()
 
-from . import engine, models  # noqa: E402  (after the remedies)
+    from . import engine, models
+except (ImportError, OSError, RuntimeError) as error:
+    from .environment import diagnose
+
+    problems = '\n'.join(diagnose())
+    raise (ImportError(f'projects.crate cannot be imported here:\n{problems}') if problems else error) from error
 
 __all__ = ['compat', 'engine', 'models']

@@ -1,6 +1,6 @@
-"""What the released OpenMMLab packages need to run on current torch and NumPy. Imported first by ``projects.crate``; nothing installed is edited.
+"""What the released OpenMMLab packages need to run on current torch and NumPy.
 
-Each remedy names its reason and the release that makes it unnecessary.
+Imported first by ``projects.crate``; nothing installed is edited. Each remedy names its reason and the release that makes it unnecessary.
 """
 
 import numpy as np
@@ -15,12 +15,13 @@ def apply() -> None:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)``, the default since torch 2.6, read the logs in a checkpoint that mmengine saved.
+    """Let ``torch.load(weights_only=True)`` read the logs in a checkpoint that mmengine saved.
 
-    Reason: mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around NumPy arrays and cannot resume from its own files.
-    Exactly the types found there are allowed. ``getattr``, by which a HistoryBuffer names its own methods, is allowed for these methods
-    only: the real one would let a file reach any function. Everything else is refused as before.
-    Unnecessary with: onedl-mmengine >= 0.10.8, which has an allow-list of its own, and any mmengine that saves plain numbers.
+    Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around NumPy arrays and cannot resume from
+    its own files. Exactly the types found there are allowed. ``getattr``, by which a HistoryBuffer names its own
+    methods, is allowed for these methods only: the real one would let a file reach any function. Everything else is
+    refused as before. Unnecessary with: onedl-mmengine >= 0.10.8, which has an allow-list of its own, and any mmengine
+    that saves plain numbers.
     """
     scalars = [
         getattr(np.dtypes, f'{name}DType')
@@ -51,9 +52,9 @@ def _history_buffer_method(owner: type, name: str):
 def restore_numpy_names() -> None:
     """Give back two names that NumPy dropped and installed packages still use.
 
-    Reason: ``np.in1d`` (gone in NumPy 2.4): mmpretrain <= 1.2.0, evaluation/metrics/retrieval.py. ``np.float`` (gone in 1.24): mmcv <= 2.2.0,
-    ops/pixel_group.py; mmdet <= 3.3.0, evaluation/functional/ytviseval.py.
-    Unnecessary with: releases of these that say ``np.isin(...).ravel()`` and ``float``; the onedl forks still need it.
+    Reason: ``np.in1d`` (gone in NumPy 2.4): mmpretrain <= 1.2.0, evaluation/metrics/retrieval.py. ``np.float`` (gone in
+    1.24): mmcv <= 2.2.0, ops/pixel_group.py; mmdet <= 3.3.0, evaluation/functional/ytviseval.py. Unnecessary with:
+    releases of these that say ``np.isin(...).ravel()`` and ``float``; the onedl forks still need it.
     """
     if not hasattr(np, 'in1d'):
         np.in1d = lambda ar1, ar2: np.isin(ar1, ar2).ravel()

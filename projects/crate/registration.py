@@ -12,8 +12,8 @@ LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 def register_model(cls: type) -> type:
     """Register a model with mmengine and with every installed library.
 
-    mmengine's root registry is enough for a name without prefix, in every library. ``mmdet.CRATE`` needs mmdet's own registry, which does not
-    ask its parent for names that carry its own prefix.
+    mmengine's root registry is enough for a name without prefix, in every library. ``mmdet.CRATE`` needs mmdet's own
+    registry, which does not ask its parent for names that carry its own prefix.
 
     Args:
         cls: The class; its name is the registered name.

@@ -7,11 +7,11 @@ from torch import nn
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i)      (BEiT, arXiv 2106.08254; ViTDet, arXiv 2203.16527).
+    """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i).
 
-    Depths come from ``model.backbone.get_layer_depth(name, 'backbone.')``, so that one constructor serves classifiers, detectors and
-    segmentors. Everything mmengine's default constructor understands (``custom_keys``, ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its
-    meaning; the decay multiplies what it gives.
+    Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name, 'backbone.')``, so that one constructor serves classifiers,
+    detectors and segmentors. Everything mmengine's default constructor understands (``custom_keys``,
+    ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its meaning; the decay multiplies what it gives.
 
     >>> optim_wrapper = dict(
     ...     constructor='LayerDecayOptimWrapperConstructor',
@@ -24,7 +24,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
-        """Add one group per trainable parameter of ``module`` to ``params``; called by mmengine, which calls it again for each child."""
+        """Add one group per trainable parameter of ``module`` to ``params``; mmengine calls this for each child too."""
         super().add_params(params, module, prefix=prefix, **kwargs)
         if prefix == '':
             self._decay(params, module)

@@ -46,8 +46,8 @@ ARCHS = {
 class CRATELayer(nn.Module):
     """One layer: compression by the attention, sparsification by the feed-forward part.
 
-    Z' = Z + MSSA(LN(Z));  Z+ = ISTA(LN(Z'))      (released code of arXiv 2306.01129; with ``skip='normalised'``, Z' = LN(Z) + MSSA(LN(Z)),
-    its Algorithm 1). Parts with a skip of their own (MLP, ODL) give Z+ = Z' + part(LN(Z')).
+    Z' = Z + MSSA(LN(Z));  Z+ = ISTA(LN(Z'))      (released code of arXiv 2306.01129; with ``skip='normalised'``, Z' =
+    LN(Z) + MSSA(LN(Z)), its Algorithm 1). Parts with a skip of their own (MLP, ODL) give Z+ = Z' + part(LN(Z')).
 
     Drop path acts on residual branches only: ISTA is not one, and dropping it would leave zeros.
 
@@ -84,33 +84,38 @@ class CRATE(BaseModule):
     """White-box transformer backbone (arXiv 2306.01129, 2308.16271, 2405.20299; TSSA: 2412.17810).
 
     The defaults of an ``arch`` are the released models; the arguments below change one part and leave the rest. With
-    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, function and parameter names alike
-    (mmpretrain's VisionTransformer).
+    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, function
+    and parameter names alike (mmpretrain's VisionTransformer).
 
-    Departure from the released code: the LayerNorm it keeps in front of its classification head is ``ln1`` here, as in VisionTransformer, so
-    that ``LinearClsHead`` is the rest.
+    Departure from the released code: the LayerNorm it keeps in front of its classification head is ``ln1`` here, as in
+    VisionTransformer, so that ``LinearClsHead`` is the rest.
 
     Args:
         arch: A name of ``ARCHS``, or a dict with ``embed_dims``, ``num_heads`` and ``num_layers``.
-        img_size: Size of the training images, an int or (height, width); decides the position table. Other sizes interpolate it.
-        patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to the right.
+        img_size: Size of the training images, an int or (height, width); decides the position table. Other sizes
+            interpolate it.
+        patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to
+            the right.
         in_channels: Channels of the images.
-        out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Layers after the last of them are not run and
-            take no part in training.
-        out_type: 'cls_token': (B, d). 'raw': (B, N, d), [CLS] first. 'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
+        out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Layers after the last
+            of them are not run and take no part in training.
+        out_type: 'cls_token': (B, d). 'raw': (B, N, d), [CLS] first. 'featmap': (B, d, h, w). 'avg_featmap': mean of
+            the patches, (B, d).
         with_cls_token: Whether there is a [CLS] token.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
         ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)``, likewise.
         patch_embed: 'linear' (LayerNorm-Linear-LayerNorm) or 'conv'.
-        skip: What the attention's result is added to: 'raw' tokens (every released model) or 'normalised' ones (Algorithm 1).
+        skip: What the attention's result is added to: 'raw' tokens (every released model) or 'normalised' ones
+            (Algorithm 1).
         norm_eps: epsilon of every norm.
-        init: 'crate': [CLS] and positions N(0, 1), Linear as torch; 'alpha': positions and Linear N(0, 0.02), biases 0, [CLS] std 1e-6.
-            Dictionaries are kaiming-uniform in both.
+        init: 'crate': [CLS] and positions N(0, 1), Linear as torch; 'alpha': positions and Linear N(0, 0.02), biases 0,
+            [CLS] std 1e-6. Dictionaries are kaiming-uniform in both.
         drop_path_rate: Rate of the last layer; rises linearly from 0.
         frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers.
         with_cp: Recompute each layer in the backward pass to save memory.
-        init_cfg: As everywhere in mmengine; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` loads a checkpoint.
+        init_cfg: As everywhere in mmengine; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` loads a
+            checkpoint.
 
     Raises:
         ValueError: An argument is not one of those above; the message names it.
@@ -260,7 +265,8 @@ class CRATE(BaseModule):
             prefix: Where this backbone sits in the model, for example 'backbone.'.
 
         Returns:
-            (depth, number of depths): 0 for the embeddings, 1 to L for the layers, L + 1 for the final norm and whatever follows the backbone.
+            (depth, number of depths): 0 for the embeddings, 1 to L for the layers, L + 1 for the final norm and
+            whatever follows the backbone.
         """
         num_depths = self.num_layers + 2
         name = param_name.removeprefix(prefix)
@@ -273,7 +279,7 @@ class CRATE(BaseModule):
 
 
 def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
-    """Before loading: drop the position of a [CLS] this model does not have, and interpolate the table of another image size."""
+    """Before loading: drop the position of a [CLS] that is not here, interpolate the table of another image size."""
     name = f'{prefix}pos_embed'
     table = state_dict.get(name)
     if table is None or table.shape == module.pos_embed.shape:

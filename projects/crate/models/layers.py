@@ -1,11 +1,12 @@
 """The layers of CRATE and of its ablations, one definition each. Imports nothing but torch.
 
-Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence of Segmentation with
-Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d); K heads with subspaces of dimension p = d / K.
+Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence
+of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d); K heads with
+subspaces of dimension p = d / K.
 
-Every attention takes normalised tokens and projects them with one Linear named ``qkv``; what that Linear returns is enough to give the subspace
-features and any row of the attention map afterwards (``features`` and ``attention``), so that reading them needs no second forward pass and no
-N x N matrix: see ``projects.crate.models.observe``.
+Every attention takes normalised tokens and projects them with one Linear named ``qkv``; what that Linear returns is
+enough to give the subspace features and any row of the attention map afterwards (``features`` and ``attention``), so
+that reading them needs no second forward pass and no N x N matrix: see ``projects.crate.models.observe``.
 """
 
 import torch
@@ -31,11 +32,12 @@ def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
 class MSSA(nn.Module):
     """Multi-head subspace self-attention.
 
-    W_k = X U_k;  out_k = softmax(W_k W_k^T / sqrt(p)) W_k;  MSSA(X) = [out_1 ... out_K] O + b      (CRATE, equations 10 and 11)
+    W_k = X U_k;  out_k = softmax(W_k W_k^T / sqrt(p)) W_k;  MSSA(X) = [out_1 ... out_K] O + b      (CRATE, equations 10
+    and 11)
 
-    One projection serves as query, key and value. Symbols: U is ``qkv.weight`` transposed (d x d, no bias), O and b are ``proj``.
-    Departures from the paper, as in its released code: O is free (the paper has the scaled U there) and has a bias, and there is no O at all
-    where K = 1.
+    One projection serves as query, key and value. Symbols: U is ``qkv.weight`` transposed (d x d, no bias), O and b are
+    ``proj``. Departures from the paper, as in its released code: O is free (the paper has the scaled U there) and has a
+    bias, and there is no O at all where K = 1.
 
     Args:
         dim: Token width d.
@@ -65,10 +67,11 @@ class MSSA(nn.Module):
 
 
 class MHSA(nn.Module):
-    """Multi-head self-attention of the ViT (arXiv 2010.11929, equation 7), the attention ablation of arXiv 2308.16271, Table 2.
+    """Multi-head self-attention of the ViT.
 
-    out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  MHSA(X) = [out_1 ... out_K] O + b
+    out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  MHSA(X) = [out_1 ... out_K] O + b      (arXiv 2010.11929, Appendix A)
 
+    The attention ablation of arXiv 2308.16271, Table 2.
     Parameter names are those of mmpretrain's VisionTransformer. Its features are the keys, as in DINO and MaskCut.
 
     Args:
@@ -101,8 +104,9 @@ class MHSA(nn.Module):
 class TSSA(nn.Module):
     """Token statistics self-attention, linear in the number of tokens (ToST, arXiv 2412.17810, equation 14).
 
-    W_k = X U_k;  pi = softmax over heads of (t_k sum_p V_k^2), V_k = W_k with every column scaled to unit length over the tokens;
-    s_k = (pi_k / sum_n pi_k) . W_k^2;  out_k = -(W_k * pi_k) / (1 + s_k);  TSSA(X) = [out_1 ... out_K] O + b
+    W_k = X U_k;  pi = softmax over heads of (t_k sum_p V_k^2), V_k = W_k with every column scaled to unit length over
+    the tokens; s_k = (pi_k / sum_n pi_k) . W_k^2;  out_k = -(W_k * pi_k) / (1 + s_k);  TSSA(X) = [out_1 ... out_K] O +
+    b
 
     Symbols: U is ``qkv`` (with a bias, as in the released code), t is ``temp`` (K, 1), O and b are ``proj``.
     There is no N x N attention; ``attention`` returns pi, the share of each head in each token.
@@ -148,9 +152,11 @@ class ISTA(nn.Module):
     ISTA(x) = ReLU(x + eta D^T (x - D x) - eta lambda)      (CRATE, equation 17)
 
     which is the released code's x + eta D^T x - eta D^T D x with two matrix products in place of three.
-    With ``threshold='soft'`` the sign is kept: soft threshold at eta lambda in place of the ReLU (CRATE-sth, arXiv 2308.16271, Figure 13).
+    With ``threshold='soft'`` the sign is kept: soft threshold at eta lambda in place of the ReLU (CRATE-sth, arXiv
+    2308.16271, Figure 13).
 
-    Symbols: D is ``weight`` (d x d), acting on a token as a column; eta, lambda are ``eta``, ``lambd``. There is no skip around this step.
+    Symbols: D is ``weight`` (d x d), acting on a token as a column; eta, lambda are ``eta``, ``lambd``. There is no
+    skip around this step.
 
     Args:
         dim: Token width d.
@@ -180,10 +186,11 @@ class ISTA(nn.Module):
 
 
 class ODL(nn.Module):
-    """Overcomplete dictionary learning: two proximal steps from zero, then decoding (CRATE-alpha, arXiv 2405.20299, section 3).
+    """Overcomplete dictionary learning: two proximal steps from zero, then decoding.
 
     a1 = ReLU(eta D^T x - eta lambda);  a2 = ReLU(a1 - eta D^T (D a1 - x) - eta lambda);  ODL(x) = D1 a2
 
+    Source: CRATE-alpha (arXiv 2405.20299), section 3.
     Symbols: D, D1 are the parameters ``D``, ``D1`` (d x ratio d), acting on a token as a column.
 
     Args:
@@ -222,7 +229,8 @@ class ODL(nn.Module):
 class MLP(nn.Module):
     """The ViT's feed-forward block, GELU(x W1 + b1) W2 + b2, the nonlinearity ablation of arXiv 2308.16271, Table 2.
 
-    Parameter names are those of mmcv's FFN, which mmpretrain's VisionTransformer uses. The layer adds its input to the result.
+    Parameter names are those of mmcv's FFN, which mmpretrain's VisionTransformer uses. The layer adds its input to the
+    result.
 
     Args:
         dim: Token width d.
@@ -241,7 +249,10 @@ class MLP(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): in training, zero a residual branch per sample with probability ``rate`` and scale up the rest."""
+    """Stochastic depth (arXiv 1603.09382).
+
+    In training a sample's residual branch is zeroed with probability ``rate`` and scaled by 1 / (1 - rate) otherwise.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -25,11 +25,11 @@ class Observation:
         return self.attn.features(self.projected)
 
     def attention(self, rows: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N). All rows are an N x N matrix per head: ask for what you need."""
+        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N); all rows are an N x N matrix per head."""
         return self.attn.attention(self.projected, rows)
 
     def cls_attention(self) -> Tensor:
-        """Attention of [CLS] to the patches alone, renormalised to sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1)."""
+        """Attention of [CLS] to the patches alone, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1)."""
         row = self.attention(slice(0, 1))[:, :, 0, 1:]
         return row / row.sum(-1, keepdim=True)
 

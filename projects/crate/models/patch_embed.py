@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Zeros below and to the right, so that height and width are multiples of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
+    """Zeros below and to the right up to a multiple of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
     (height, width), (patch_h, patch_w) = images.shape[-2:], patch_size
     return F.pad(images, (0, -width % patch_w, 0, -height % patch_h)) if height % patch_h or width % patch_w else images
 
 
 class LinearPatchEmbed(nn.Module):
-    """LayerNorm-Linear-LayerNorm of flattened patches, in the order row, column, channel (released code of arXiv 2306.01129).
+    """LayerNorm-Linear-LayerNorm of patches flattened as row, column, channel (released code of arXiv 2306.01129).
 
     Args:
         in_channels: Channels of the image.
