@@ -5,9 +5,11 @@ unpinned, and bring nothing along. A complete environment is set up by ``tools/i
 ``make test`` call.
 """
 
+import shutil
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 # The two supported stacks share their import names: installing one over the other breaks both, so neither is ever a
 # plain requirement.
@@ -23,6 +25,26 @@ ONEDL = [
 # tried with them.
 COMMON = ['opencv-python<5', 'ftfy', 'regex', 'scipy', 'pycocotools', 'tensorboard']
 
+CONFIGS = Path('configs')
+
+
+class BuildWithConfigs(build_py):
+    """Ships configs/, which lies beside the package, inside it as ``projects/crate/configs``."""
+
+    def run(self):
+        """Build as usual; a wheel then gets the configs, an editable installation finds them in the repository."""
+        super().run()
+        if not getattr(self, 'editable_mode', False):
+            target = Path(self.build_lib, 'projects', 'crate', CONFIGS)
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+            shutil.copytree(CONFIGS, target, ignore=shutil.ignore_patterns('__pycache__'))
+
+    def get_source_files(self):
+        """What a source distribution holds; a wheel may be built from it, so the configs belong to it."""
+        configs = [str(path) for path in sorted(CONFIGS.rglob('*')) if path.suffix in ('.py', '.yml')]
+        return [*super().get_source_files(), *configs]
+
+
 setup(
     name='crate-openmmlab',
     version='0.1.0',
@@ -32,6 +54,7 @@ setup(
     license='Apache-2.0',
     packages=find_namespace_packages(include=['projects.crate', 'projects.crate.*']),
     include_package_data=True,
+    cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
     install_requires=['lion-pytorch', 'safetensors'],
     extras_require={

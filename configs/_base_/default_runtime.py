@@ -1,0 +1,38 @@
+# What every run shares.
+#
+# Data: every data set of this tree lies in a folder of its own under $CRATE_DATA, which is `data` in the current folder
+# where it is not set:
+#   CRATE_DATA=/datasets python tools/train.py CONFIG
+# One data set elsewhere:
+#   --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D \
+#       test_dataloader.dataset.data_root=D
+#
+# Batch size: a config's name says {gpus}xb{batch per gpu}; `auto_scale_lr.base_batch_size` is their product, the batch
+# that the learning rate is meant for. With another number of GPUs or another `train_dataloader.batch_size`, mmengine
+# multiplies the learning rate by the ratio of the batches and says so in the log. It does not count
+# `optim_wrapper.accumulative_counts`: a run that keeps the batch by accumulating keeps the learning rate with
+# --cfg-options auto_scale_lr.enable=False. Minimum learning rates (`eta_min`) are never scaled.
+custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
+default_scope = 'mmpretrain'
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=100),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='VisualizationHook', enable=False),
+)
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
+)
+
+visualizer = dict(type='UniversalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
+
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=None, deterministic=False)

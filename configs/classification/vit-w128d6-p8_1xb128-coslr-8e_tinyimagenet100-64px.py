@@ -1,0 +1,12 @@
+# The ViT beside crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py: same sizes, data and recipe.
+#   CRATE_DATA=/datasets python tools/train.py \
+#       configs/classification/vit-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py
+# Not run here.
+#
+# It is built from the backbone's own parts (the network is mmpretrain's VisionTransformer, function and parameter names
+# alike), so that every tool that reads attention and features works on both.
+_base_ = './crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py'
+
+model = dict(
+    backbone=dict(attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6, init='alpha')
+)

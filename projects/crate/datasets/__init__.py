@@ -1,0 +1,22 @@
+"""The embedded sample set, and loading images of which some are damaged.
+
+The sample set is generated, seeded, no download (``tools/make_sample_set.py`` writes it to disk). It needs no data set
+class of its own: mmpretrain's ``ImageNet``, mmseg's ``BaseSegDataset`` and mmdet's ``CocoDataset`` read it,
+given the metainfo below. (mmseg's ``PascalVOCDataset`` reads it too, but refuses class names other than VOC's.)
+"""
+
+from .coats import METAINFO, SEGMENTATION_METAINFO
+from .loading import LoadImageOrSkip
+from .render import Sample, render_image
+from .sample import SampleSpec, make_sample_set, render_sample
+
+__all__ = [
+    'METAINFO',
+    'SEGMENTATION_METAINFO',
+    'LoadImageOrSkip',
+    'Sample',
+    'SampleSpec',
+    'make_sample_set',
+    'render_image',
+    'render_sample',
+]

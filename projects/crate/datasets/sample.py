@@ -1,0 +1,145 @@
+"""The sample set as a whole: what it holds, and how it is written so that it is whole or not there."""
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from .coats import CLASSES
+from .layouts import LAYOUTS, SPLITS, Layout
+from .render import Sample, render_image
+
+RECIPE = 1  # to be raised by whoever changes what is drawn: sets of another recipe are then told from this one's
+MARKER = 'sample_set.json'
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What a set holds; equal specs make equal bytes.
+
+    Args:
+        train: Number of training images.
+        val: Number of validation images.
+        size: (height, width) in pixels.
+        max_objects: 1: one object an image, and every class equally often (to within one image). 2 to 8: from 1 to so
+            many objects, which occlude each other; the class of the front one takes turns, the others' are random.
+        seed: From 0 to 2**32 - 1.
+
+    Raises:
+        ValueError: A number is out of range; the message names it.
+    """
+
+    train: int = 3000
+    val: int = 400
+    size: tuple[int, int] = (48, 48)
+    max_objects: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            if getattr(self, split) < len(CLASSES):
+                raise ValueError(
+                    f'{split}: at least {len(CLASSES)} images, one of each class; not {getattr(self, split)}'
+                )
+        if not 1 <= self.max_objects <= len(CLASSES):  # so that object and class masks share a palette
+            raise ValueError(f'max_objects: from 1 to {len(CLASSES)}; not {self.max_objects}')
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f'seed: from 0 to 2**32 - 1; not {self.seed}')
+        render_sample(self, 'train', 0)  # the renderer knows what sizes it takes
+
+    def describe(self) -> dict:
+        """The spec and the recipe's version, as JSON gives them back."""
+        return json.loads(json.dumps(dict(recipe=RECIPE, **asdict(self))))
+
+
+def render_sample(spec: SampleSpec, split: str, index: int) -> Sample:
+    """One sample of a set, a function of the seed, the kind of set, the split and the index only.
+
+    Every image has a generator of its own, so workers may share the images out in any way, the splits differ, and a
+    larger set begins as a smaller one does.
+    """
+    rng = np.random.default_rng([spec.seed, spec.max_objects, SPLITS.index(split), index])
+    labels = rng.integers(len(CLASSES), size=rng.integers(spec.max_objects) + 1)
+    labels[-1] = index % len(CLASSES)
+    return render_image(rng, labels, spec.size)
+
+
+def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int = 1) -> bool:
+    """Write a set in one layout to its folder in ``out``, with a marker that says what it is.
+
+    The folder gets its name when the set is whole; until then it is called ``<name>.partial``, and what an interrupted
+    run left there is removed by the next one. Two runs at once need two folders.
+
+    Args:
+        out: Folder of the set; the layout's folder is made in it.
+        layout: A key of ``LAYOUTS``.
+        spec: What to make.
+        workers: Number of processes; it does not change the result.
+
+    Returns:
+        True if the set was made, False if it was there already.
+
+    Raises:
+        ValueError: ``layout`` is unknown.
+        FileExistsError: The layout's folder holds something else.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f'layout: one of {", ".join(LAYOUTS)}; not {layout!r}')
+    target = Path(out, LAYOUTS[layout].folder)
+    if target.exists():
+        _check_present(target, spec)
+        return False
+    partial = target.with_name(f'{target.name}.partial')
+    if partial.exists():
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    for split in SPLITS:
+        task = functools.partial(_write_one, LAYOUTS[layout], partial, spec, split)
+        records = _run(task, getattr(spec, split), workers, f'{target.name} {split}')
+        LAYOUTS[layout].finish(partial, split, records)
+    (partial / MARKER).write_text(json.dumps(spec.describe(), indent=2) + '\n')
+    partial.replace(target)
+    return True
+
+
+def _write_one(layout: Layout, root: Path, spec: SampleSpec, split: str, index: int) -> Any:
+    return layout.write(root, split, index, render_sample(spec, split, index))
+
+
+def _run(task: Callable[[int], Any], count: int, workers: int, description: str) -> list[Any]:
+    """The results of ``task`` for 0 to count - 1, in that order, with a progress bar."""
+    if workers == 1:
+        return list(track(map(task, range(count)), description, count))
+    with ProcessPoolExecutor(workers) as pool:
+        # The workers are forked by this line, before the progress bar has a thread that could hold a lock then.
+        results = pool.map(task, range(count), chunksize=16)
+        return list(track(results, description, count))
+
+
+def _check_present(target: Path, spec: SampleSpec) -> None:
+    """Nothing if ``target`` holds the set that ``spec`` describes.
+
+    Raises:
+        FileExistsError: It holds another one, or something that is no sample set.
+    """
+    remedy = 'choose another folder, or delete this one'
+    marker = target / MARKER
+    if not marker.is_file():
+        raise FileExistsError(f'{target}: exists and is no sample set ({MARKER} is missing); {remedy}')
+    try:
+        found = json.loads(marker.read_text())
+    except ValueError as error:
+        raise FileExistsError(f'{marker}: not readable as JSON ({error}); {remedy}') from error
+    asked = spec.describe()
+    differing = [key for key in asked if key not in found or found[key] != asked[key]]
+    if differing:
+        there = ', '.join(f'{key}={found.get(key)}' for key in differing)
+        wanted = ', '.join(f'{key}={asked[key]}' for key in differing)
+        raise FileExistsError(f'{target}: holds a sample set with {there}, asked for {wanted}; {remedy}')

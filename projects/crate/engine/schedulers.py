@@ -1,0 +1,82 @@
+"""The learning-rate schedule of the released CRATE training code."""
+
+import math
+
+from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.registry import PARAM_SCHEDULERS
+from torch.optim import Optimizer
+
+
+@PARAM_SCHEDULERS.register_module()
+class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
+    """Learning rate lr_t = lr min((t + 1) / ramp, (1 + cos(pi t / T)) / 2).
+
+    That is the schedule of the training script released with arXiv 2306.01129, where ramp = 20 epochs: a cosine over
+    the whole training under a ramp, not a warm-up and a cosine after it. t counts the steps since ``begin``, and
+    T = end - begin. The value depends on t alone, so no other scheduler may change the same learning rate.
+
+    Departure from the released code: none by epoch. With ``convert_to_iter_based=True``, t, ramp and T are iterations,
+    and the ramp rises within an epoch to the value it has there by epoch.
+
+    >>> param_scheduler = dict(type='RampedCosineLR', ramp=20, by_epoch=True)  # T: the epochs of the training loop
+
+    Args:
+        optimizer: Wrapped optimiser.
+        ramp: Steps (epochs or iterations) until the rising branch reaches the base learning rate.
+        begin: First step.
+        end: Step after the last one; mmengine's Runner fills in the length of the training.
+        last_step: Index of the last step, for resuming without a state dict.
+        by_epoch: Whether a step is an epoch.
+        verbose: Whether each value is logged.
+
+    Raises:
+        ValueError: ``ramp`` is less than 1, or ``end`` is not given.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer | OptimWrapper,
+        ramp: int = 20,
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        if ramp < 1:
+            raise ValueError(f'RampedCosineLR: ramp must be at least 1, not {ramp}')
+        if end >= INF:
+            raise ValueError('RampedCosineLR: the cosine needs an end; set `end` to the length of the training')
+        self.ramp = ramp
+        super().__init__(optimizer, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls, *args, ramp: int = 20, begin: int = 0, end: int = INF, epoch_length: int, by_epoch: bool = True, **kwargs
+    ) -> 'RampedCosineLR':
+        """The same schedule by iteration, from arguments in epochs: mmengine's ``convert_to_iter_based=True``.
+
+        Args:
+            *args: As for the class.
+            ramp: In epochs.
+            begin: In epochs.
+            end: In epochs.
+            epoch_length: Iterations of one epoch.
+            by_epoch: Must be true: the other arguments are epochs.
+            **kwargs: As for the class.
+
+        Raises:
+            ValueError: ``by_epoch`` is false, so that there is nothing to convert.
+        """
+        if not by_epoch:
+            raise ValueError('RampedCosineLR: convert_to_iter_based=True goes with by_epoch=True')
+        lengths = dict(ramp=ramp * epoch_length, begin=begin * epoch_length, end=min(end * epoch_length, INF))
+        return cls(*args, **lengths, by_epoch=False, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        """Learning rate of each parameter group at ``last_step``."""
+        t, total = self.last_step, self.end - self.begin
+        factor = min((t + 1) / self.ramp, (1 + math.cos(math.pi * t / total)) / 2)
+        return [value * factor for value in self.base_values]

@@ -1,0 +1,120 @@
+"""Models by name, and the configs in what gets installed."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import mmengine
+import pytest
+import torch
+from config_tree import CLASSIFICATION, ROOT, Name, build_without_memory, load
+
+from projects.crate import model_index
+
+INDEX = mmengine.load(ROOT / 'configs/classification/metafile.yml')
+
+
+def test_every_paper_config_has_a_name():
+    def in_index(name):
+        """Not: other networks, probes, other engines for the same model, models of no paper."""
+        of_paper = name.backbone.startswith('crate-') and not name.backbone.startswith('crate-w')
+        return of_paper and not name.tags & {'linear', 'fsdp', 'deepspeed'}
+
+    named = {path: Name.of(path) for path in CLASSIFICATION}
+    expected = {
+        f'{name.backbone}-p{name.patch}_{name.data}': f'classification/{path.name}'
+        for path, name in named.items()
+        if in_index(name)
+    }
+    assert {entry['Name']: entry['Config'] for entry in INDEX['Models']} == expected
+
+
+@pytest.mark.parametrize('entry', INDEX['Models'], ids=lambda entry: entry['Name'])
+def test_index_says_the_parameters(entry):
+    model = build_without_memory(load(ROOT / 'configs' / entry['Config']))
+    assert sum(parameter.numel() for parameter in model.parameters()) == entry['Metadata']['Parameters']
+    assert entry['In Collection'] in [collection['Name'] for collection in INDEX['Collections']]
+
+
+@pytest.mark.parametrize(
+    ('name', 'classes', 'layers'),
+    [
+        ('crate-tiny-p16_in1k', 1000, 12),
+        ('crate-emergence-small-p8_in21k', 21842, 12),
+        ('crate-alpha-base-p16_in1k', 1000, 12),
+        ('crate-alpha-large-p14_in21k', 19167, 24),
+        ('crate-emergence-tiny-p8_pets', 37, 12),
+    ],
+)
+def test_get_model(name, classes, layers):
+    from mmpretrain import get_model
+
+    with torch.device('meta'):
+        model = get_model(name, pretrained=False, backbone=dict(out_type='featmap'))
+    assert (model.head.num_classes, len(model.backbone.layers)) == (classes, layers)
+    assert model.backbone.out_type == 'featmap'
+    assert model.data_preprocessor.mean.shape == (3, 1, 1)
+
+
+def test_list_models():
+    from mmpretrain import list_models
+
+    assert {entry['Name'] for entry in INDEX['Models']} <= set(list_models('crate*'))
+
+
+def test_registering_again_changes_nothing():
+    model_index.register_models()
+    importlib.reload(model_index).register_models()
+
+
+def test_without_mmpretrain_nothing_is_registered(monkeypatch):
+    monkeypatch.setattr(model_index, 'installed_libraries', lambda: ['mmdet'])
+    monkeypatch.setattr(mmengine, 'load', lambda path: pytest.fail('the index was read'))
+    model_index.register_models()
+
+
+def test_copy_of_the_package_alone(monkeypatch, tmp_path):
+    """Without configs there are no names, and the import still works."""
+    monkeypatch.setattr(model_index, '__file__', str(tmp_path / 'projects/crate/model_index.py'))
+    assert model_index.config_root() is None
+    model_index.register_models()
+
+
+def run(*command, cwd, **kwargs):
+    result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, text=True, capture_output=True, **kwargs)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return result.stdout
+
+
+def test_wheel_from_source_distribution_has_the_configs(tmp_path):
+    source = tmp_path / 'source'
+    skip = shutil.ignore_patterns('__pycache__')
+    for folder in ('projects', 'configs'):
+        shutil.copytree(ROOT / folder, source / folder, ignore=skip)
+    for file in ('setup.py', 'README.md'):
+        shutil.copy(ROOT / file, source)
+    run('setup.py', '--quiet', 'sdist', '--dist-dir', tmp_path, cwd=source)
+    with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
+        archive.extractall(tmp_path / 'unpacked', filter='data')
+    unpacked = next((tmp_path / 'unpacked').iterdir())
+    pip = ('-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--no-index')
+    run(*pip, '--wheel-dir', tmp_path, '.', cwd=unpacked)
+    site = tmp_path / 'site'
+    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as wheel:
+        wheel.extractall(site)
+
+    assert not (site / 'configs').exists()  # a name that others may take
+    shipped = {str(path.relative_to(site / 'projects/crate')) for path in site.rglob('configs/**/*.*')}
+    ours = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.*') if path.suffix in ('.py', '.yml')}
+    assert shipped == ours
+    code = (
+        'from mmpretrain import get_model; import torch; from projects.crate import model_index\n'
+        'with torch.device("meta"): model = get_model("crate-small-p16_in1k")\n'
+        'print(model_index.config_root(), model._config.filename, sep="\\n")'
+    )
+    printed = run('-c', code, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(site))).splitlines()[-2:]
+    assert all(line.startswith(str(site / 'projects/crate/configs')) for line in printed)
