@@ -11,8 +11,7 @@
 # which is 0.001 * 1024 / 256 = 0.004, no weight decay, batch 1024, 100 epochs, a cosine to zero, random resized crop
 # and flip.
 #
-# What is frozen: frozen_stages=12 stops embedding, tokens and layers. The final norm (ln1) was part of the
-# pre-training's head and is frozen by its learning rate, so that the features are exactly those of the checkpoint.
+# frozen_stages=12 freezes the whole backbone, final norm included: the features are exactly those of the checkpoint.
 _base_ = ['../_base_/datasets/imagenet_224.py', '../_base_/default_runtime.py']
 
 model = dict(
@@ -40,9 +39,6 @@ model = dict(
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 
-optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.004, momentum=0.9, weight_decay=0.0),
-    paramwise_cfg=dict(custom_keys={'backbone.ln1': dict(lr_mult=0.0)}),
-)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.004, momentum=0.9, weight_decay=0.0))
 param_scheduler = dict(type='CosineAnnealingLR', eta_min=0, by_epoch=True)
 auto_scale_lr = dict(base_batch_size=1024, enable=True)

@@ -5,11 +5,13 @@ try:
 
     compat.apply()
 
-    from . import engine, models
+    from . import datasets, engine, model_index, models
+
+    model_index.register_models()
 except (ImportError, OSError, RuntimeError) as error:
     from .environment import diagnose
 
     problems = '\n'.join(diagnose())
     raise (ImportError(f'projects.crate cannot be imported here:\n{problems}') if problems else error) from error
 
-__all__ = ['compat', 'engine', 'models']
+__all__ = ['compat', 'datasets', 'engine', 'model_index', 'models']

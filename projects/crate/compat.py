@@ -1,11 +1,13 @@
 """What the released OpenMMLab packages need to run on current torch and NumPy.
 
-Imported first by ``projects.crate``; nothing installed is edited. Each remedy names its reason and the release that makes it unnecessary.
+Imported first by ``projects.crate``; nothing installed is edited. Each remedy names its reason and the release that
+makes it unnecessary.
 """
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
 
 
 def apply() -> None:
@@ -17,12 +19,14 @@ def apply() -> None:
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read the logs in a checkpoint that mmengine saved.
 
-    Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around NumPy arrays and cannot resume from
-    its own files. Exactly the types found there are allowed. ``getattr``, by which a HistoryBuffer names its own
-    methods, is allowed for these methods only: the real one would let a file reach any function. Everything else is
-    refused as before. Unnecessary with: onedl-mmengine >= 0.10.8, which has an allow-list of its own, and any mmengine
-    that saves plain numbers.
+    Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around
+    NumPy arrays and cannot resume from its own files. Exactly the types found there are allowed. ``getattr``, by which
+    a HistoryBuffer names its own methods, is allowed for these methods only: the real one would let a file reach any
+    function. Everything else is refused as before. Unnecessary with: onedl-mmengine >= 0.10.8, which has an allow-list
+    of its own, and any mmengine that saves plain numbers.
     """
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return
     scalars = [
         getattr(np.dtypes, f'{name}DType')
         for name in ('Float16', 'Float32', 'Float64', 'Int32', 'Int64', 'Bool', 'Object')

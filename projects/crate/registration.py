@@ -2,7 +2,6 @@
 
 import warnings
 from importlib import import_module
-from importlib.util import find_spec
 
 from mmengine.registry import MODELS
 
@@ -31,11 +30,11 @@ def installed_libraries() -> list[str]:
     """The OpenMMLab libraries that can be imported here; one that is installed but broken is named in a warning."""
     usable = []
     for library in LIBRARIES:
-        if find_spec(library) is None:
-            continue
         try:
             import_module(f'{library}.registry')
         except (ImportError, AssertionError) as error:  # these packages check the version of mmcv with an assertion
+            if getattr(error, 'name', None) == library:  # not installed
+                continue
             warnings.warn(
                 f'{library} is installed but cannot be imported, and CRATE is not registered there: {error}',
                 stacklevel=2,

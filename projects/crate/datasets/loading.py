@@ -18,12 +18,14 @@ _PNG = b'\x89PNG\r\n\x1a\n'
 
 @TRANSFORMS.register_module()
 class LoadImageOrSkip(LoadImageFromFile):
-    """Load an image; report one that is missing, truncated or no image by its path, and let the data set draw another in its place.
+    """Load an image; report a damaged one by its path, and let the data set draw another in its place.
 
-    OpenCV decodes a truncated JPEG without complaint into a picture that ends in grey. This transform looks for the end of the file's format
-    first (JPEG, PNG, WebP; bytes after the end are fine, as in other readers). A transform that returns None makes mmengine's, mmpretrain's, mmdet's and
-    mmseg's data sets draw another sample at random while training. Testing must not skip: use ``skip=False`` there, or mmengine stops at
-    the None with an error of its own.
+    Damaged: missing, empty, truncated, or no image at all.
+
+    OpenCV decodes a truncated JPEG without complaint into a picture that ends in grey. This transform looks for the end
+    of the file's format first (JPEG, PNG, WebP; bytes after the end are fine, as in other readers). A transform that
+    returns None makes mmengine's, mmpretrain's, mmdet's and mmseg's data sets draw another sample at random while
+    training. Testing must not skip: use ``skip=False`` there, or mmengine stops at the None with an error of its own.
 
     Args:
         skip: Log the path and return None (True), or raise (False).
@@ -81,7 +83,7 @@ def find_damage(data: bytes) -> str | None:
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    """Walk the segments to the end-of-image marker. A search for its two bytes alone would find that of an embedded thumbnail."""
+    """Walk the segments to the end-of-image marker; a mere search would find that of an embedded thumbnail."""
     position = 2
     while marker := _MARKER.search(data, position):
         position = marker.end()

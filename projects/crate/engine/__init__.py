@@ -1,5 +1,24 @@
 """What runs around a model: hooks, loops, samplers, optimiser constructors."""
 
+from .amp import AutocastOptimWrapper
+from .checkpoint import AtomicCheckpointHook
+from .distributed import CPUDistributedDataParallel
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
+from .progress import ProgressBarHook
+from .schedulers import RampedCosineLR
+from .sharding import CPUFullyShardedDataParallel, ResumableFSDPStrategy, wrap_crate_layers
 
-__all__ = ['LayerDecayOptimWrapperConstructor']
+__all__ = [
+    'AtomicCheckpointHook',
+    'AutocastOptimWrapper',
+    'CPUDistributedDataParallel',
+    'CPUFullyShardedDataParallel',
+    'LayerDecayOptimWrapperConstructor',
+    'ProgressBarHook',
+    'RampedCosineLR',
+    'ResumableEpochBasedTrainLoop',
+    'ResumableFSDPStrategy',
+    'ResumableIterBasedTrainLoop',
+    'wrap_crate_layers',
+]

@@ -9,9 +9,10 @@ from torch import nn
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i).
 
-    Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name, 'backbone.')``, so that one constructor serves classifiers,
-    detectors and segmentors. Everything mmengine's default constructor understands (``custom_keys``,
-    ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its meaning; the decay multiplies what it gives.
+    Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name,
+    'backbone.')``, so that one constructor serves classifiers, detectors and segmentors. Everything mmengine's default
+    constructor understands (``custom_keys``, ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its meaning; the
+    decay multiplies what it gives.
 
     >>> optim_wrapper = dict(
     ...     constructor='LayerDecayOptimWrapperConstructor',
@@ -23,6 +24,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         TypeError: The model has no ``backbone`` with ``get_layer_depth``.
     """
 
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        if self.paramwise_cfg.get('layer_decay_rate') is None or self.base_lr is None:
+            raise ValueError('LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr')
+
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
         """Add one group per trainable parameter of ``module`` to ``params``; mmengine calls this for each child too."""
         super().add_params(params, module, prefix=prefix, **kwargs)
@@ -30,9 +36,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             self._decay(params, module)
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
-        rate = self.paramwise_cfg.get('layer_decay_rate')
-        if rate is None or self.base_lr is None:
-            raise ValueError('LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr')
+        rate = self.paramwise_cfg['layer_decay_rate']
         get_layer_depth = getattr(getattr(model, 'backbone', None), 'get_layer_depth', None)
         if get_layer_depth is None:
             raise TypeError(

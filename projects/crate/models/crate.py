@@ -112,7 +112,8 @@ class CRATE(BaseModule):
         init: 'crate': [CLS] and positions N(0, 1), Linear as torch; 'alpha': positions and Linear N(0, 0.02), biases 0,
             [CLS] std 1e-6. Dictionaries are kaiming-uniform in both.
         drop_path_rate: Rate of the last layer; rises linearly from 0.
-        frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers.
+        frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers; all
+            layers: also the final norm.
         with_cp: Recompute each layer in the backward pass to save memory.
         init_cfg: As everywhere in mmengine; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` loads a
             checkpoint.
@@ -150,6 +151,8 @@ class CRATE(BaseModule):
             raise ValueError(
                 "CRATE: out_type='cls_token' needs with_cls_token=True; use 'avg_featmap', 'featmap' or 'raw'"
             )
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'CRATE: drop_path_rate must lie in [0, 1), not {drop_path_rate}')
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
         self.out_type, self.final_norm = out_type, final_norm
@@ -170,7 +173,7 @@ class CRATE(BaseModule):
 
         attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
         ffn_cfg = {**(ffn_cfg or family['ffn_cfg']), 'dim': self.embed_dims}
-        drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers).tolist()
+        drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()  # on meta, too
         self.layers = nn.ModuleList(
             CRATELayer(
                 build_part('attn_cfg', attn_cfg, ATTENTIONS),
@@ -186,7 +189,8 @@ class CRATE(BaseModule):
 
         self._initialise(choose('init', init or family['init'], ('crate', 'alpha')))
         self._freeze()
-        self.register_load_state_dict_pre_hook(_fit_positions)
+        # Public under this name since torch 2.5 only.
+        self._register_load_state_dict_pre_hook(_fit_positions, with_module=True)
 
     def _initialise(self, init: str) -> None:
         """Draw what torch's constructors and the layers have not drawn already."""
@@ -202,8 +206,10 @@ class CRATE(BaseModule):
                         nn.init.zeros_(module.bias)
 
     def _frozen_modules(self) -> list[nn.Module]:
-        stem = [self.patch_embed] if self.frozen_stages >= 0 else []
-        return [*stem, *self.layers[: max(self.frozen_stages, 0)]]
+        if self.frozen_stages < 0:
+            return []
+        tail = [self.ln1] if self.frozen_stages == self.num_layers and self.ln1 is not None else []
+        return [self.patch_embed, *self.layers[: self.frozen_stages], *tail]
 
     def _freeze(self) -> None:
         """Stop the gradients of frozen parts, and of layers that no output depends on (DDP would wait for them)."""
@@ -281,16 +287,16 @@ class CRATE(BaseModule):
 def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
     """Before loading: drop the position of a [CLS] that is not here, interpolate the table of another image size."""
     name = f'{prefix}pos_embed'
-    table = state_dict.get(name)
-    if table is None or table.shape == module.pos_embed.shape:
+    table, num_extra = state_dict.get(name), module.num_extra_tokens
+    if table is None:
         return
-    num_extra = module.num_extra_tokens
-    if not num_extra and table.shape[1] == module.pos_embed.shape[1] + 1:
-        state_dict[name] = table[:, 1:]
-        return
-    source = square_grid(table.shape[1] - num_extra)
-    state_dict[name] = resize_positions(table, source, module.grid, num_extra)
-    MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')
+    if not num_extra and f'{prefix}cls_token' in state_dict:
+        table = table[:, 1:]
+    if table.shape[1] != module.pos_embed.shape[1]:
+        source = square_grid(table.shape[1] - num_extra)
+        table = resize_positions(table, source, module.grid, num_extra)
+        MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')
+    state_dict[name] = table
 
 
 def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:

@@ -14,10 +14,12 @@ class Observation:
     Attributes:
         attn: The attention module.
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
+        has_cls: Whether the first token is [CLS].
     """
 
     attn: nn.Module
     projected: Tensor
+    has_cls: bool = True
 
     @property
     def features(self) -> Tensor:
@@ -29,7 +31,13 @@ class Observation:
         return self.attn.attention(self.projected, rows)
 
     def cls_attention(self) -> Tensor:
-        """Attention of [CLS] to the patches alone, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1)."""
+        """Attention of [CLS] to the patches alone, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1).
+
+        Raises:
+            ValueError: There is no [CLS] token.
+        """
+        if not self.has_cls:
+            raise ValueError('cls_attention: the backbone was built with with_cls_token=False')
         row = self.attention(slice(0, 1))[:, :, 0, 1:]
         return row / row.sum(-1, keepdim=True)
 
@@ -43,17 +51,18 @@ def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[dict[int, Ob
     >>> seen[10].features, seen[10].cls_attention()
 
     Args:
-        backbone: A module with ``layers[i].attn``: CRATE with any attention.
+        backbone: CRATE with any attention.
         layers: 0-based indices; negative ones count from the end.
 
     Yields:
         {index as given: Observation}, filled by the forward pass; a second pass replaces it.
     """
     seen: dict[int, Observation] = {}
+    has_cls = backbone.num_extra_tokens > 0
 
     def record(index: int, attn: nn.Module):
         return attn.qkv.register_forward_hook(
-            lambda _, __, projected: seen.update({index: Observation(attn, projected)})
+            lambda _, __, projected: seen.update({index: Observation(attn, projected, has_cls)})
         )
 
     with ExitStack() as hooks:

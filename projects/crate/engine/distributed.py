@@ -1,0 +1,68 @@
+"""Several processes on machines without a GPU."""
+
+import os
+import subprocess
+
+import torch.distributed as dist
+from mmengine.dist import is_distributed
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+from torch.nn import SyncBatchNorm
+
+# launcher -> the variables that hold rank, number of processes, and rank on this machine
+_ENVIRONMENT = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+}
+
+
+def init_cpu_processes(launcher: str) -> None:
+    """Join the process group over gloo; a second call does nothing.
+
+    Reason: mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) calls ``torch.cuda.set_device`` for every launcher, also
+    where there is no GPU. It leaves a process group that exists alone.
+
+    Args:
+        launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
+
+    Raises:
+        KeyError: A variable that the launcher sets is missing; the message names it.
+    """
+    if is_distributed():
+        return
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _ENVIRONMENT[launcher]):
+        if source not in os.environ:
+            raise KeyError(f'{source} is not set: --launcher {launcher} is for processes that were started by it')
+        os.environ[name] = os.environ[source]
+    if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']], capture_output=True, text=True, check=True
+        )
+        os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        raise KeyError('MASTER_ADDR is not set: give the address of the first machine')
+    dist.init_process_group('gloo')
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """``MMDistributedDataParallel`` for a model on the CPU.
+
+    The runner asks for the GPU number ``LOCAL_RANK``, which there is none of; and ``SyncBatchNorm``, which has no CPU
+    path, becomes ``BatchNorm``: each process then normalises by its own batch.
+
+    Args:
+        module: The model.
+        device_ids: Ignored.
+        **kwargs: As :class:`mmengine.model.MMDistributedDataParallel`.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
+        count = sum(isinstance(child, SyncBatchNorm) for child in module.modules())
+        if count:
+            print_log(f'{count} SyncBatchNorm layers are BatchNorm layers on the CPU', logger='current')
+        super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)

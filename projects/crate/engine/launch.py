@@ -1,0 +1,295 @@
+"""From a config of mmpretrain, mmdet or mmseg to a runner: what ``tools/train.py`` and ``tools/test.py`` do.
+
+A config is used as it is. What the three libraries' own tools add to it is added here for all of them, and stock parts
+are exchanged for parts of this project that do the same and more: loops that resume within an epoch, checkpoints that
+survive a kill, and what a CPU needs.
+"""
+
+import argparse
+import pickle
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from .. import compat
+from .distributed import init_cpu_processes
+
+# stock type -> ours
+LOOPS = {
+    'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
+    'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
+}
+# type of the visualisation hook -> how it is told to draw into a folder
+VISUALISATION = {
+    'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
+    'DetVisualizationHook': lambda folder: dict(draw=True, test_out_dir=folder),
+    'SegVisualizationHook': lambda folder: dict(draw=True),
+}
+
+
+class LaunchError(Exception):
+    """Something in the command or the config that the user has to change; the message is one line that says what."""
+
+
+def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = None, launcher: str = 'none') -> Config:
+    """The config in ``path`` with the options of the command line, ready to be prepared for training or testing.
+
+    Args:
+        path: The config file, of any of the libraries.
+        options: ``key=value`` pairs, as ``--cfg-options`` takes them.
+        work_dir: Folder for logs and checkpoints; else the config's own, else ``work_dirs/{name of the file}``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'. On a machine without a GPU the process group is joined here.
+
+    Raises:
+        LaunchError: No such file, or an option that is not a pair.
+    """
+    if not Path(path).is_file():
+        raise LaunchError(f'config not found: {path}')
+    cfg = Config.fromfile(path)
+    if bad := [option for option in options if '=' not in option]:
+        raise LaunchError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
+    if options:
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+        cfg.merge_from_dict(parser.parse_args(['--cfg-options', *options]).cfg_options)
+    cfg.launcher = launcher
+    if 'strategy' in cfg and _name(cfg.strategy.type) == 'FSDPStrategy':
+        cfg.strategy.type = 'ResumableFSDPStrategy'
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    if launcher != 'none' and get_device() == 'cpu':
+        try:
+            init_cpu_processes(launcher)
+        except KeyError as error:
+            raise LaunchError(error.args[0]) from error
+        _use_cpu_wrappers(cfg)
+    return cfg
+
+
+def prepare_training(
+    cfg: Config, resume: str | None = None, amp: bool = False, validate: bool = True, scale_lr: bool = False
+) -> None:
+    """Change ``cfg`` in place into what will be trained.
+
+    Args:
+        cfg: What :func:`read_config` returned.
+        resume: 'auto' goes on from the last checkpoint in the work folder and starts a new run where there is none; a
+            path goes on from there; None starts a new run.
+        amp: Mixed precision: mmengine's ``AmpOptimWrapper`` on a GPU, bfloat16 without a scaler on a CPU.
+        validate: False drops the validation.
+        scale_lr: Scale the learning rate by the ratio of the real batch and ``auto_scale_lr.base_batch_size``.
+
+    Raises:
+        LaunchError: What is asked for needs something that the config or the work folder does not have.
+    """
+    if cfg.get('train_cfg') is None:
+        raise LaunchError('this config has no train_cfg: it cannot be trained')
+    if not validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if scale_lr:
+        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+            raise LaunchError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+        cfg.auto_scale_lr.enable = True
+    _choose_precision(cfg, amp)
+    _exchange_loop(cfg)
+    _exchange_checkpoint_hooks(cfg)
+    _complete_dataloaders(cfg)
+    if resume is not None:
+        _resume(cfg, resume)
+    elif cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
+
+
+def prepare_testing(
+    cfg: Config, checkpoint: str, out: str | None = None, show_dir: str | None = None, tta: bool = False
+) -> None:
+    """Change ``cfg`` in place into what will be tested.
+
+    Args:
+        cfg: What :func:`read_config` returned.
+        checkpoint: Path or URL of the weights.
+        out: A ``.pkl`` file for all predictions.
+        show_dir: Folder for pictures of the predictions.
+        tta: Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``.
+
+    Raises:
+        LaunchError: What is asked for needs something that the config does not have.
+    """
+    if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
+        raise LaunchError('this config has no test_dataloader: it cannot be tested')
+    cfg.load_from, cfg.resume = check_checkpoint(checkpoint), False
+    if tta:
+        _use_tta(cfg)
+    if show_dir is not None:
+        _draw_into(cfg, str(Path(show_dir).resolve()))
+    if out is not None:
+        evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
+        dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+    _complete_dataloaders(cfg)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
+
+    On a terminal it shows progress bars.
+    """
+    if sys.stderr.isatty():
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='ProgressBarHook')]
+    if 'runner_type' not in cfg:
+        return Runner.from_cfg(cfg)
+    cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
+    return RUNNERS.build(cfg)
+
+
+def check_checkpoint(path: str) -> str:
+    """``path``, if there is a checkpoint; paths with a scheme (``https://``, ``torchvision://``) are not looked up.
+
+    Raises:
+        LaunchError: No such file or folder.
+    """
+    if '://' not in path and not Path(path).exists():
+        raise LaunchError(f'checkpoint not found: {path}')
+    return path
+
+
+def explain(error: Exception) -> str:
+    """One line for an error that tells of a missing or unreadable file, or of a mistake in the command."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f'not found: {error.filename} (is data_root right? a relative path starts at the current folder)'
+    lines = str(error).strip('\'"').strip().splitlines() or [type(error).__name__]
+    # a worker of a data loader reports the whole traceback; its last line is the message
+    return lines[-1] if lines[0].startswith('Caught ') else lines[0]
+
+
+def _use_cpu_wrappers(cfg: Config) -> None:
+    cfg.sync_bn = None
+    wrapper = dict(
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+        **(cfg.get('model_wrapper_cfg') or {}),
+    )
+    if _name(wrapper.get('type', 'MMDistributedDataParallel')) == 'MMDistributedDataParallel':
+        cfg.model_wrapper_cfg = dict(wrapper, type='CPUDistributedDataParallel')
+    strategy = cfg.get('strategy') or {}
+    if strategy.get('type') == 'DDPStrategy':
+        strategy.model_wrapper = cfg.model_wrapper_cfg
+
+
+def _choose_precision(cfg: Config, amp: bool) -> None:
+    wrapper = cfg.optim_wrapper
+    kind = _name(wrapper.get('type', 'OptimWrapper'))
+    if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+        raise LaunchError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
+    if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
+        print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+        wrapper.type = 'AutocastOptimWrapper'
+    elif amp and kind == 'OptimWrapper':
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def _exchange_loop(cfg: Config) -> None:
+    """Stock train loops become resumable ones; any other loop stays."""
+    loop = cfg.train_cfg
+    if 'type' not in loop:
+        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+    loop.type = LOOPS.get(_name(loop.type), loop.type)
+
+
+def _exchange_checkpoint_hooks(cfg: Config) -> None:
+    """Stock checkpoint hooks become atomic ones, also the one that mmengine adds where a config has none."""
+    cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+    cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
+        if isinstance(hook, dict) and _name(hook.type) == 'CheckpointHook':
+            hook['type'] = 'AtomicCheckpointHook'
+
+
+def _complete_dataloaders(cfg: Config) -> None:
+    """Add what the configs of mmpretrain leave to its tools."""
+    if cfg.get('default_scope') != 'mmpretrain':
+        return
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(field)
+        if isinstance(loader, dict):
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+
+
+def _resume(cfg: Config, resume: str) -> None:
+    """Point the config at the checkpoint, and give the run the seed of the checkpoint.
+
+    mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
+    samples.
+    """
+    path = _latest(cfg.work_dir) if resume == 'auto' else check_checkpoint(resume)
+    if path is None:
+        print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
+        cfg.resume = False
+        return
+    cfg.resume, cfg.load_from = True, path
+    seed = _saved_seed(path)
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+
+
+def _latest(work_dir: str) -> str | None:
+    if not Path(work_dir, 'last_checkpoint').is_file():
+        return None
+    path = find_latest_checkpoint(work_dir)
+    moved = Path(work_dir, Path(path).name)  # a work folder that was moved or copied
+    if '://' not in path and not Path(path).exists() and moved.exists() and Path(path).name:
+        return str(moved)
+    return check_checkpoint(path or f'{work_dir}/last_checkpoint names no file; give one with --resume PATH')
+
+
+def _saved_seed(path: str) -> int | None:
+    if not Path(path).is_file():  # a sharded checkpoint or a URL: mmengine reads its seed
+        return None
+    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise LaunchError(f'cannot read the checkpoint {path}: {explain(error)}') from error
+    if not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
+        raise LaunchError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
+    return checkpoint['meta'].get('seed')
+
+
+def _use_tta(cfg: Config) -> None:
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            raise LaunchError(f'--tta needs {key} in the config')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _draw_into(cfg: Config, folder: str) -> None:
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    kind = _name(hook.get('type', 'no hook'))
+    if kind not in VISUALISATION:
+        raise LaunchError(
+            f'--show-dir needs default_hooks.visualization of type {" or ".join(VISUALISATION)}, not {kind}'
+        )
+    hook.update(VISUALISATION[kind](folder))
+    if kind == 'SegVisualizationHook':
+        cfg.visualizer.save_dir = folder
+
+
+def _name(kind: str | type) -> str:
+    """'OptimWrapper' for the type itself, its name, and its name with a scope."""
+    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__

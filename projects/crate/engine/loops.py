@@ -1,0 +1,214 @@
+"""Train loops that resume in the middle of an epoch without loading again what was already seen.
+
+mmengine's epoch loop starts an interrupted epoch again; its iteration loop reloads, decodes and throws away every past
+batch. The order of samples is a function of the seed and the epoch alone, so both loops here walk over the *indices* of
+the past batches and load none of them. This works for any sampler and batch sampler, workers or not, because only the
+batch sampler is iterated.
+
+What is not restored: the random numbers of augmentations and of dropout, which start anew at every resume. A run
+without them ends in the same weights, bit for bit, whether it was interrupted or not.
+"""
+
+import itertools
+import logging
+from collections.abc import Iterator
+
+from mmengine.dist import get_world_size
+from mmengine.logging import MessageHub, print_log
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
+from torch.utils.data import DataLoader, IterableDataset
+
+# Under this key the message hub, and with it every checkpoint, holds what a batch number means in this run.
+GEOMETRY = 'train_geometry'
+
+
+@LOOPS.register_module()
+class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
+    """mmengine's ``EpochBasedTrainLoop``, which after a resume goes on within the epoch, at the next batch.
+
+    With checkpoints by epoch it does what mmengine's does. With ``CheckpointHook(by_epoch=False, interval=...)`` a run
+    of long epochs can be continued from within one. If the number of batches per epoch has changed since the checkpoint
+    (another batch size or number of processes), the same share of the epoch is skipped and iterations are counted anew
+    from there, with a warning.
+
+    Args: as :class:`mmengine.runner.EpochBasedTrainLoop`.
+    """
+
+    def run(self):
+        """Train; returns the model."""
+        self._done = self._batches_done()
+        return super().run()
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done, self._done = self._done, 0
+        for index, batch in enumerate(skip_batches(self.dataloader, done), start=done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _batches_done(self) -> int:
+        """How many batches of the current epoch the checkpoint has seen."""
+        hub, length = self.runner.message_hub, len(self.dataloader)
+        now = dict(batches=length, samples=samples_per_step(self.dataloader))
+        then = _swap_geometry(hub, now)
+        done = self._iter - self._epoch * then['batches']
+        if then != now:
+            done = min(done * then['samples'] // now['samples'], length)
+            self._iter = self._epoch * length + done
+        return done
+
+
+@LOOPS.register_module()
+class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
+    """mmengine's ``IterBasedTrainLoop``, which after a resume goes on at the next batch without loading the past ones.
+
+    If the number of samples per iteration has changed since the checkpoint, as many samples as were seen are skipped,
+    with a warning.
+
+    Args: as :class:`mmengine.runner.IterBasedTrainLoop`.
+    """
+
+    def __init__(self, runner, dataloader: DataLoader | dict, *args, **kwargs) -> None:
+        BaseLoop.__init__(self, runner, dataloader)
+        loader = self.dataloader
+        # The parent starts iterating here, and workers would load the first batches; it gets a loader without any.
+        super().__init__(runner, DataLoader(loader.dataset, batch_sampler=()), *args, **kwargs)
+        self.dataloader = loader
+
+    def run(self):
+        """Train; returns the model."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self.dataloader_iterator = BatchStream(self.dataloader, self._batches_done())
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self._decide_current_val_interval()
+            if self._validates():
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _validates(self) -> bool:
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return self.runner.val_loop is not None and self._iter >= self.val_begin and due
+
+    def _batches_done(self) -> int:
+        """How many batches to skip; iterations keep their numbers, so a change of the batch leaves a shift."""
+        hub, samples = self.runner.message_hub, samples_per_step(self.dataloader)
+        then = _swap_geometry(hub, dict(samples=samples, shift=0))
+        done = (self._iter + then['shift']) * then['samples'] // samples
+        hub.update_info(GEOMETRY, dict(samples=samples, shift=done - self._iter))
+        return done
+
+
+class BatchStream:
+    """The batches of a loader without end, epoch after epoch, from batch number ``start`` on.
+
+    Args:
+        loader: Where batches come from.
+        start: How many batches to leave out; their samples are not loaded.
+    """
+
+    def __init__(self, loader: DataLoader, start: int = 0) -> None:
+        self._loader = loader
+        self._epoch = 0
+        self._batches = iter(self._after(start))
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self):
+        try:
+            return next(self._batches)
+        except StopIteration:
+            self._begin_epoch()
+            self._batches = iter(self._loader)
+            return next(self._batches)
+
+    def _after(self, start: int) -> DataLoader:
+        if start == 0:
+            return self._loader
+        indices = _index_batches(self._loader)
+        for _ in range(start):
+            if next(indices, None) is None:
+                self._begin_epoch()
+                indices = _index_batches(self._loader)
+                next(indices)
+        return _with_batches(self._loader, indices)
+
+    def _begin_epoch(self) -> None:
+        self._epoch += 1
+        for sampler in (self._loader.sampler, getattr(self._loader.batch_sampler, 'sampler', None)):
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(self._epoch)
+                return
+
+
+def skip_batches(loader: DataLoader, count: int) -> DataLoader:
+    """The same epoch of ``loader`` without its first ``count`` batches, none of whose samples is loaded.
+
+    Args:
+        loader: A loader over a map-style dataset, its sampler already set to the epoch.
+        count: Number of batches, at most ``len(loader)``.
+
+    Returns:
+        ``loader`` itself if there is nothing to skip, else another loader, good for one pass.
+
+    Raises:
+        TypeError: The loader has no batches of indices to skip, as over an ``IterableDataset``.
+    """
+    if count == 0:
+        return loader
+    return _with_batches(loader, itertools.islice(_index_batches(loader), count, None))
+
+
+def samples_per_step(loader: DataLoader) -> int:
+    """Samples in one iteration of all processes together."""
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    return (size if isinstance(size, int) else sum(size)) * get_world_size()
+
+
+def _index_batches(loader: DataLoader) -> Iterator:
+    if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
+        raise TypeError(
+            f'resume: past batches of {type(loader.dataset).__name__} cannot be skipped, they have no indices'
+        )
+    return iter(loader.batch_sampler)
+
+
+def _with_batches(loader: DataLoader, indices: Iterator) -> DataLoader:
+    return DataLoader(
+        loader.dataset,
+        batch_sampler=indices,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        timeout=loader.timeout,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+        generator=loader.generator,
+        prefetch_factor=loader.prefetch_factor,
+    )
+
+
+def _swap_geometry(hub: MessageHub, now: dict) -> dict:
+    """Record what a batch is in this run; returns what it was in that of the checkpoint, or ``now``."""
+    then = hub.get_info(GEOMETRY) or now
+    if then.keys() != now.keys():  # the other kind of loop
+        then = now
+    hub.update_info(GEOMETRY, now)
+    if any(then[key] != now[key] for key in now if key != 'shift'):
+        print_log(
+            f'resume: the checkpoint was saved with {then} and this run has {now}: it goes on at the same share of '
+            'the data, but not with the same batches; schedules by iteration keep their old length',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return then

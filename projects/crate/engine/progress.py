@@ -1,0 +1,99 @@
+"""Progress bars for people who watch a run."""
+
+import logging
+from typing import TextIO
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@HOOKS.register_module()
+class ProgressBarHook(Hook):
+    """Bars with elapsed and remaining time below the log: one for training, one for each evaluation.
+
+    ``tools/train.py`` and ``tools/test.py`` add it where somebody watches, that is on a terminal. It changes nothing
+    but the screen.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, TextColumn('left'), TimeRemainingColumn(), console=console, transient=True)
+        self._tasks: dict[str, int] = {}
+        self._streams: list[tuple[logging.StreamHandler, TextIO]] = []
+
+    def before_run(self, runner: Runner) -> None:
+        """Let the log and the bars share the screen: a line of the log is printed above the bars."""
+        if not is_main_process():
+            return
+        self._progress.start()
+        for handler in screen_handlers(runner.logger):
+            self._streams.append((handler, handler.stream))
+            handler.setStream(_Above(self._progress.console))
+
+    def after_run(self, runner: Runner) -> None:
+        """Give the screen back."""
+        self._progress.stop()
+        for handler, stream in self._streams:
+            handler.setStream(stream)
+
+    def before_train(self, runner: Runner) -> None:
+        """A resumed run starts its bar where it stands."""
+        self._restart('training', runner.max_iters, runner.iter)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """One more iteration."""
+        self._advance('training')
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """A bar for this evaluation."""
+        self._restart('validation', len(runner.val_dataloader))
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """A bar for this evaluation."""
+        self._restart('test', len(runner.test_dataloader))
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """One more batch."""
+        self._advance('validation')
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        """One more batch."""
+        self._advance('test')
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """The bar of an evaluation goes when it is over."""
+        self._progress.remove_task(self._tasks.pop('validation'))
+
+    def _restart(self, name: str, total: int, done: int = 0) -> None:
+        self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
+
+    def _advance(self, name: str) -> None:
+        self._progress.advance(self._tasks[name])
+
+
+def screen_handlers(logger: MMLogger) -> list[logging.StreamHandler]:
+    """The handlers of a logger that write to the screen and not to a file."""
+    streams = (handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler))
+    return [handler for handler in streams if not isinstance(handler, logging.FileHandler)]
+
+
+class _Above:
+    """A stream whose text appears above the bars."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self._console.print(text.rstrip('\n'), markup=False, highlight=False, soft_wrap=True)
+
+    def flush(self) -> None:
+        """The console writes at once."""

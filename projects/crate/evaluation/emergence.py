@@ -1,0 +1,49 @@
+"""How well attention covers objects, layer by layer."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..models.observe import observe
+from .best_head import best_head_iou
+
+
+@torch.no_grad()
+def cls_attention_maps(model: nn.Module, batch: dict, layers: Iterable[int]) -> dict[int, Tensor]:
+    """Attention of [CLS] to the patches as maps, for several layers, from one forward pass.
+
+    Args:
+        model: A classifier of mmpretrain with a CRATE backbone, in evaluation mode.
+        batch: What its data loader gives.
+        layers: 0-based indices.
+
+    Returns:
+        {layer: (B, K, h, w)}, each map with sum 1.
+    """
+    images = model.data_preprocessor(batch, training=False)['inputs']
+    grid = tuple(-(-side // patch) for side, patch in zip(images.shape[-2:], model.backbone.patch_size))
+    with observe(model.backbone, layers) as seen:
+        model.backbone(images)
+    return {layer: seen[layer].cls_attention().unflatten(-1, grid) for layer in layers}
+
+
+def best_head_iou_by_layer(model: nn.Module, loader: Iterable[dict], target_of: Callable[[str], Tensor]) -> list[float]:
+    """Mean IoU of the best head with the objects, per layer (rule 'mass', image resolution; see ``best_head_iou``).
+
+    Args:
+        model: A classifier of mmpretrain with a CRATE backbone, in evaluation mode.
+        loader: Its batches; each sample knows its ``img_path``.
+        target_of: Image path -> (H, W) class indices, 0 background, 255 void.
+
+    Returns:
+        One mean per layer over the images, each image's value being the mean over its classes.
+    """
+    scores: list[list[float]] = [[] for _ in model.backbone.layers]
+    for batch in loader:
+        targets = [target_of(sample.img_path) for sample in batch['data_samples']]
+        for layer, maps in cls_attention_maps(model, batch, range(len(scores))).items():
+            for attention, target in zip(maps, targets):
+                values = best_head_iou(attention, target).values()
+                scores[layer].append(sum(values) / len(values))
+    return [sum(values) / len(values) for values in scores]

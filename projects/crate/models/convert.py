@@ -1,0 +1,377 @@
+"""Released CRATE checkpoints, in the key names of their papers' code, as checkpoints of this project.
+
+Layouts, told apart by their keys:
+
+- CRATE (arXiv 2306.01129, 2308.16271): ``to_patch_embedding.{1,2,3}`` and ``fn.weight``; the base models of the second
+  paper may have a head of two layers, ``mlp_head.1`` and ``head``.
+- CRATE-alpha (arXiv 2405.20299): ``conv1``, ``fn.D`` and ``fn.D1``.
+
+The weights may be bare or under 'state_dict' or 'model', and all keys may begin with ``module.``. Files are read with
+``weights_only=True``: nothing in them is executed.
+"""
+
+import copy
+import hashlib
+import math
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
+from .patch_embed import square_grid
+
+LEFT_OUT = '(left out; --head keeps it)'
+NORM = LINEAR = ('weight', 'bias')
+# Heads of released models that have no name in ARCHS, by (d, L): the 6-head 'demo' model of arXiv 2308.16271.
+UNNAMED_HEADS = {(768, 12): {6}}
+# Patch of the released models of a paper, which tells apart two names of one network.
+EMERGENCE_PATCH = 8
+
+
+class ConversionError(ValueError):
+    """A file or an option does not fit what was released; the message names it."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What keys and shapes say about a released checkpoint.
+
+    Attributes:
+        family: ``CRATE_FAMILY`` or ``ALPHA_FAMILY``.
+        dim: Token width d.
+        depth: Number of layers L.
+        patch_size: Side of a patch in pixels.
+        img_size: Side of the training images in pixels.
+        two_layer_head: Whether ``head`` follows ``mlp_head.1``.
+    """
+
+    family: dict
+    dim: int
+    depth: int
+    patch_size: int
+    img_size: int
+    two_layer_head: bool
+
+    @property
+    def is_alpha(self) -> bool:
+        """Whether the keys are those of CRATE-alpha."""
+        return self.family is ALPHA_FAMILY
+
+    @property
+    def name(self) -> str:
+        """The layout in words."""
+        return ('CRATE-alpha' if self.is_alpha else 'CRATE') + (' with a two-layer head' if self.two_layer_head else '')
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted checkpoint and how it came about.
+
+    Attributes:
+        state_dict: 'backbone.*' and, where asked for or kept aside, 'head.fc.*' or 'released_head.*'.
+        meta: ``layout``, ``arch``, ``num_heads``, ``patch_size``, ``img_size``; ``backbone`` is the config to build.
+        rows: (source key, target key or ``LEFT_OUT``, shape), one per source key, in the order of the source.
+        notes: What a reader must know: what was assumed, what was kept aside.
+    """
+
+    state_dict: dict[str, Tensor]
+    meta: dict
+    rows: list[tuple[str, str, tuple[int, ...]]]
+    notes: list[str]
+
+
+def convert_file(
+    src: str | Path, dst: str | Path, arch: str | None = None, num_heads: int | None = None, head: bool = False
+) -> Conversion:
+    """Convert the released checkpoint ``src`` and write it to ``dst``, whole or not at all.
+
+    Args:
+        src: A file that ``torch.save`` wrote.
+        dst: A .pth file; its folder is made if missing.
+        arch: As for ``convert``.
+        num_heads: As for ``convert``.
+        head: As for ``convert``.
+
+    Returns:
+        The conversion; its ``meta`` has ``source`` and ``source_sha256``, the file's name and sum, too.
+
+    Raises:
+        ConversionError: Something is wrong with the file or the arguments; the message begins with the file.
+    """
+    src, dst = Path(src), Path(dst)
+    if dst.suffix != '.pth':
+        raise ConversionError(f'{dst}: the converted checkpoint must be named *.pth')
+    if dst.resolve() == src.resolve():
+        raise ConversionError(f'{dst}: source and destination are the same file')
+    try:
+        conversion = convert(unwrap(load_safely(src)), arch, num_heads, head)
+    except ConversionError as error:
+        raise ConversionError(f'{src}: {error}') from error
+    conversion.meta.update(source=src.name, source_sha256=sha256(src))
+    save_atomically(dict(state_dict=conversion.state_dict, meta=conversion.meta), dst)
+    return conversion
+
+
+def convert(
+    source: Mapping[str, Tensor], arch: str | None = None, num_heads: int | None = None, head: bool = False
+) -> Conversion:
+    """Convert the weights of a released checkpoint; every key is used exactly once and every shape is checked.
+
+    Args:
+        source: Released key -> tensor.
+        arch: A name of ``ARCHS``. The number of heads is not in the weights: where models of this size were released
+            with different numbers, or none was released, ``arch`` or ``num_heads`` must say it.
+        num_heads: Number of heads, in place of ``arch``.
+        head: Convert the classification layer, too, to the key names of mmpretrain's LinearClsHead.
+
+    Returns:
+        The conversion.
+
+    Raises:
+        ConversionError: Unknown or missing keys or wrong shapes, all of them listed; or a number of heads that is
+            needed or does not fit.
+    """
+    layout = detect_layout(source)
+    backbone, notes = choose_backbone(layout, arch, num_heads)
+    heads = resolve_arch(backbone['arch'])[1]
+    targets = key_map(layout, heads, head)
+    if not head and not layout.two_layer_head:
+        targets.update((key, LEFT_OUT) for key in source if key in ('mlp_head.1.weight', 'mlp_head.1.bias'))
+    _check_keys(source, targets)
+    _check_shapes(source, targets, backbone)
+    if layout.two_layer_head:
+        notes.append(
+            'the head has two layers, and no released code says what stands between them: the backbone is converted, '
+            'both layers are kept as they are under released_head.*, and there is no head.fc'
+        )
+    sizes = dict(num_heads=heads, patch_size=layout.patch_size, img_size=layout.img_size)
+    return Conversion(
+        state_dict={targets[key]: value for key, value in source.items() if targets[key] != LEFT_OUT},
+        meta=dict(layout=layout.name, arch=backbone['arch'], **sizes, backbone=backbone),
+        rows=[(key, targets[key], tuple(value.shape)) for key, value in source.items()],
+        notes=notes,
+    )
+
+
+def load_safely(path: Path):
+    """What ``torch.save`` wrote to ``path``, if that is tensors, numbers, strings and plain containers.
+
+    Raises:
+        ConversionError: The file is missing or damaged, or holds other Python objects.
+    """
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ConversionError(f'cannot be read: {error.strerror}') from error
+    except (pickle.UnpicklingError, ValueError) as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error))
+        if refused is None:
+            raise ConversionError('not a checkpoint of tensors that torch.save wrote') from error
+        raise ConversionError(
+            f'refused, since it holds Python objects beside tensors ({refused[1]}) and reading them could run code; '
+            'ask for a file with the state dict alone'
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ConversionError('damaged, or not a checkpoint that torch.save wrote; fetch it again') from error
+
+
+def unwrap(checkpoint) -> dict[str, Tensor]:
+    """The state dict of a file: bare, or under 'state_dict' or 'model', without the ``module.`` of a parallel wrapper.
+
+    Raises:
+        ConversionError: There is none, or something in it is not a named tensor.
+    """
+    for name in ('state_dict', 'model'):
+        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(name), Mapping):
+            checkpoint = checkpoint[name]
+            break
+    if not isinstance(checkpoint, Mapping) or not checkpoint:
+        raise ConversionError('no state dict in it: neither bare nor under "state_dict" or "model"')
+    others = [str(k) for k, value in checkpoint.items() if not (isinstance(k, str) and isinstance(value, Tensor))]
+    if others:
+        raise ConversionError(f'its state dict holds entries that are not tensors: {", ".join(others)}')
+    prefix = 'module.' if all(key.startswith('module.') for key in checkpoint) else ''
+    return {key.removeprefix(prefix): value for key, value in checkpoint.items()}
+
+
+def detect_layout(source: Mapping[str, Tensor]) -> Layout:
+    """Which released layout this is, and its sizes.
+
+    Raises:
+        ConversionError: It is none: the tensors that tell the sizes are missing or have shapes that none has.
+    """
+    alpha = 'conv1.weight' in source
+    stem = 'conv1.weight' if alpha else 'to_patch_embedding.1.weight'
+    missing = [key for key in (stem, 'pos_embedding') if key not in source]
+    if missing:
+        found = ', '.join(list(source)[:4])
+        raise ConversionError(f'not a released CRATE checkpoint: no {" and no ".join(missing)}, but {found}, ...')
+    table, kernel = source['pos_embedding'], source[stem]
+    if table.ndim != 3 or kernel.ndim != (4 if alpha else 1):
+        raise ConversionError(
+            f'no released model has pos_embedding {tuple(table.shape)} and {stem} {tuple(kernel.shape)}'
+        )
+    # Patches are square in every released model: (d, 3, p, p), or a norm over the 3 p p numbers of a patch.
+    patch_size = kernel.shape[-1] if alpha else max(math.isqrt(kernel.numel() // 3), 1)
+    try:
+        side, _ = square_grid(table.shape[1] - 1)
+    except ValueError as error:
+        raise ConversionError(f'pos_embedding has {table.shape[1] - 1} patches, which is not a square grid') from error
+    layers = [int(key.split('.')[2]) for key in source if re.match(r'transformer\.layers\.\d+\.', key)]
+    return Layout(
+        family=ALPHA_FAMILY if alpha else CRATE_FAMILY,
+        dim=table.shape[-1],
+        depth=max(layers, default=-1) + 1,
+        patch_size=patch_size,
+        img_size=side * patch_size,
+        two_layer_head='head.weight' in source,
+    )
+
+
+def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> tuple[dict, list[str]]:
+    """Config of the backbone with this layout, and what had to be assumed for it.
+
+    Raises:
+        ConversionError: The number of heads is needed, or what was given does not fit the weights.
+    """
+    size = (layout.dim, layout.depth, layout.family)
+    names = [name for name, (dim, _, depth, family) in ARCHS.items() if (dim, depth, family) == size]
+    notes = []
+    if arch is None:
+        if num_heads is None:
+            num_heads = _released_heads(layout, names)
+            notes.append(f'{num_heads} heads, as in every released {layout.name} of this size ({", ".join(names)})')
+        arch = _name_or_sizes(layout, names, num_heads)
+    elif arch not in names:
+        raise ConversionError(
+            f'--arch {arch} does not fit {layout.name} weights of width {layout.dim} with {layout.depth} layers: '
+            + (f'these have {" or ".join(names)}' if names else 'no name has this size, give --heads instead')
+        )
+    backbone = dict(type='CRATE', arch=arch, img_size=layout.img_size, patch_size=layout.patch_size)
+    if isinstance(arch, dict) and layout.is_alpha:  # what a name would have said
+        backbone.update(copy.deepcopy(layout.family))
+    return backbone, notes
+
+
+def _released_heads(layout: Layout, names: list[str]) -> int:
+    """The number of heads of every released model of this size."""
+    numbers = {ARCHS[name][1] for name in names}
+    if not layout.is_alpha:
+        numbers |= UNNAMED_HEADS.get((layout.dim, layout.depth), set())
+    if len(numbers) == 1:
+        return numbers.pop()
+    known = f'released models have {" or ".join(map(str, sorted(numbers)))}' if numbers else 'no model was released'
+    options = '--heads N' + (f' or --arch {names[0]}' if names else '')
+    raise ConversionError(
+        f'give {options}: the number of heads is not in the file, and for width {layout.dim} with {layout.depth} '
+        f'layers {known}'
+    )
+
+
+def _name_or_sizes(layout: Layout, names: list[str], num_heads: int) -> str | dict:
+    """What ``arch`` is for a number of heads: a name of ``ARCHS`` if one fits."""
+    if num_heads < 1 or layout.dim % num_heads:
+        raise ConversionError(f'--heads {num_heads} does not divide the width {layout.dim}')
+    names = [name for name in names if ARCHS[name][1] == num_heads]
+    if not names:
+        return dict(embed_dims=layout.dim, num_heads=num_heads, num_layers=layout.depth)
+    emergence = layout.patch_size == EMERGENCE_PATCH
+    return next((name for name in names if name.startswith('emergence') == emergence), names[0])
+
+
+def key_map(layout: Layout, num_heads: int, head: bool) -> dict[str, str]:
+    """Every key a checkpoint of this layout has -> its name here.
+
+    Args:
+        layout: The layout.
+        num_heads: Number of heads; a single one has no output projection.
+        head: Include a one-layer head. One of two layers is always included.
+    """
+    modules = [*_embedding_modules(layout), *_layer_modules(layout, num_heads), ('mlp_head.0', 'backbone.ln1', NORM)]
+    if layout.two_layer_head:
+        modules += [(name, f'released_head.{name}', LINEAR) for name in ('mlp_head.1', 'head')]
+    elif head:
+        modules.append(('mlp_head.1', 'head.fc', LINEAR))
+    tables = {'cls_token': 'backbone.cls_token', 'pos_embedding': 'backbone.pos_embed'}
+    return tables | {f'{source}.{part}': f'{target}.{part}' for source, target, parts in modules for part in parts}
+
+
+def _embedding_modules(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(source module, target module, parameters) of the patch embedding."""
+    if layout.is_alpha:
+        yield 'conv1', 'backbone.patch_embed.projection', LINEAR
+    else:
+        yield 'to_patch_embedding.1', 'backbone.patch_embed.ln1', NORM
+        yield 'to_patch_embedding.2', 'backbone.patch_embed.projection', LINEAR
+        yield 'to_patch_embedding.3', 'backbone.patch_embed.ln2', NORM
+
+
+def _layer_modules(layout: Layout, num_heads: int) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(source module, target module, parameters) of the layers."""
+    for index in range(layout.depth):
+        source, target = f'transformer.layers.{index}', f'backbone.layers.{index}'
+        yield f'{source}.0.norm', f'{target}.ln1', NORM
+        yield f'{source}.0.fn.qkv', f'{target}.attn.qkv', ('weight',)
+        if num_heads > 1:
+            yield f'{source}.0.fn.to_out.0', f'{target}.attn.proj', ('weight',) if layout.is_alpha else LINEAR
+        yield f'{source}.1.norm', f'{target}.ln2', NORM
+        yield f'{source}.1.fn', f'{target}.ffn', ('D', 'D1') if layout.is_alpha else ('weight',)
+
+
+def _check_keys(source: Mapping[str, Tensor], targets: Mapping[str, str]) -> None:
+    """The keys must be exactly the layout's."""
+    unknown = [key for key in source if key not in targets]
+    missing = [key for key in targets if key not in source]
+    if unknown or missing:
+        parts = [
+            f'{what}: {", ".join(keys)}'
+            for what, keys in (('unknown keys', unknown), ('missing keys', missing))
+            if keys
+        ]
+        raise ConversionError('; '.join(parts))
+
+
+def _check_shapes(source: Mapping[str, Tensor], targets: Mapping[str, str], backbone: dict) -> None:
+    """The shapes must be those of the model that ``backbone`` builds; the number of classes is free."""
+    with torch.device('meta'):
+        model = CRATE(**{name: value for name, value in backbone.items() if name != 'type'})
+    shapes = {f'backbone.{key}': tuple(value.shape) for key, value in model.state_dict().items()}
+    width = model.embed_dims
+    for name in ('mlp_head.1', 'head'):
+        if targets.get(f'{name}.weight', LEFT_OUT) != LEFT_OUT:
+            rows = source[f'{name}.bias'].numel()
+            shapes[targets[f'{name}.weight']], shapes[targets[f'{name}.bias']] = (rows, width), (rows,)
+            width = rows
+    wrong = [
+        f'{key} {tuple(value.shape)} instead of {shapes[targets[key]]}'
+        for key, value in source.items()
+        if targets[key] != LEFT_OUT and tuple(value.shape) != shapes[targets[key]]
+    ]
+    if wrong:
+        raise ConversionError(f'wrong shapes: {", ".join(wrong)}')
+
+
+def save_atomically(checkpoint: dict, path: Path) -> None:
+    """``torch.save``, after which ``path`` is the whole file; until then it is what it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        torch.save(checkpoint, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

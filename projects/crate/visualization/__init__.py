@@ -1,0 +1,1 @@
+"""Pictures, curves and pages; every function returns what it drew and writes nothing."""

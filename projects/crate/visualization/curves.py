@@ -1,0 +1,56 @@
+"""Curves of a training run, read back from what mmengine logged."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+
+def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one logged scalar, over all starts of a run.
+
+    A resumed run logs into a folder of its own; where two starts logged the same step, the later one counts.
+
+    Args:
+        work_dir: Folder of the run, with ``<time stamp>/vis_data/scalars.json`` below it.
+        key: Name of the scalar, for example 'loss' or 'accuracy/top1'.
+
+    Returns:
+        (steps, values), sorted by step; empty where nothing was logged.
+    """
+    values: dict[int, float] = {}
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            record = json.loads(line)
+            if key in record:
+                values[record['step']] = record[key]
+    steps = np.array(sorted(values), dtype=int)
+    return steps, np.array([values[step] for step in steps])
+
+
+def curve_figure(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
+) -> Figure:
+    """Named curves in one plot.
+
+    Args:
+        curves: Name -> (x, y).
+        xlabel: Label of x, with its unit.
+        ylabel: Label of y, with its unit.
+        dashed: Names drawn with a dashed line, in the colour of the curve before it.
+    """
+    figure = Figure(figsize=(5, 3), layout='constrained')
+    axis = figure.subplots()
+    colour = None
+    for name, (x, y) in curves.items():
+        style = dict(linestyle='--', color=colour) if name in dashed else {}
+        colour = axis.plot(x, y, marker='o' if len(x) < 20 else '', label=name, **style)[0].get_color()
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure

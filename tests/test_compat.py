@@ -1,0 +1,94 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+
+from projects.crate import compat
+
+
+class Call:
+    """Pickles as a call of ``function``, which is how a file runs code."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def load(value, tmp_path):
+    torch.save(value, tmp_path / 'file.pth')
+    return torch.load(tmp_path / 'file.pth', weights_only=True)
+
+
+def test_reads_what_mmengine_logs(tmp_path):
+    hub = MessageHub.get_instance('compat')
+    for value in (0.5, np.float32(0.25), torch.tensor(0.75)):
+        hub.update_scalar('train/loss', value)
+    hub.update_info('iter', 3)
+    hub.update_info('numpy', np.float64(1.5))
+    hub.update_info('array', np.arange(3))
+    loaded = load(dict(message_hub=hub.state_dict()), tmp_path)['message_hub']
+    history = loaded['log_scalars']['train/loss']
+    assert isinstance(history, HistoryBuffer)
+    assert history.statistics('mean') == pytest.approx(0.5)
+    assert [history.statistics(name) for name in ('min', 'max', 'current')] == pytest.approx([0.25, 0.75, 0.75])
+    assert loaded['runtime_info']['numpy'] == 1.5
+    assert loaded['runtime_info']['array'].tolist() == [0, 1, 2]
+    other = MessageHub.get_instance('compat_resumed')
+    other.load_state_dict(loaded)
+    assert other.get_scalar('train/loss').current() == pytest.approx(0.75)
+    assert other.get_info('iter') == 3
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        Call(os.system, 'exit 0'),
+        Call(eval, '1 + 1'),
+        Call(getattr, HistoryBuffer, '__init__'),
+        Call(getattr, HistoryBuffer, 'register_statistics'),
+        Call(getattr, np.ndarray, 'tofile'),
+        Call(getattr, np.ndarray, 'mean'),
+        Call(getattr, torch.Tensor, 'numpy'),
+    ],
+    ids=lambda call: f'{call.call[0].__name__}-{call.call[1][-1]}',
+)
+def test_refuses_everything_else(call, tmp_path):
+    with pytest.raises((pickle.UnpicklingError, ValueError)):
+        load(dict(value=call), tmp_path)
+
+
+def test_applying_again_changes_nothing():
+    before = list(torch.serialization.get_safe_globals())
+    in1d = np.in1d
+    compat.apply()
+    assert len(torch.serialization.get_safe_globals()) == len(before)
+    assert np.in1d is in1d
+
+
+def test_older_torch_needs_no_list(monkeypatch):
+    def forbidden(_):
+        raise AssertionError('torch 2.0 has no such function')
+
+    monkeypatch.setattr(torch, '__version__', '2.0.1+cpu')
+    monkeypatch.setattr(torch.serialization, 'add_safe_globals', forbidden)
+    compat.allow_mmengine_checkpoints()
+
+
+def test_numpy_names(monkeypatch):
+    monkeypatch.delattr(np, 'in1d', raising=False)
+    monkeypatch.delattr(np, 'float', raising=False)
+    compat.restore_numpy_names()
+    assert np.in1d([[1, 2], [3, 1]], [1, 5]).tolist() == [True, False, False, True]
+    assert np.float is float
+
+
+def test_numpy_names_that_are_there_stay(monkeypatch):
+    own = object()
+    monkeypatch.setattr(np, 'in1d', own, raising=False)
+    compat.restore_numpy_names()
+    assert np.in1d is own

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from torch import nn
+from toy_runs import config, forget_runs, last_checkpoint
+
+from projects.crate.engine import launch
+
+
+def wrapper_of(model, **kwargs):
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return OPTIM_WRAPPERS.build(dict(type='AutocastOptimWrapper', optimizer=optimizer, **kwargs))
+
+
+def test_forward_is_bfloat16_and_weights_stay_float32():
+    model = nn.Linear(4, 3)
+    wrapper = wrapper_of(model)
+    with wrapper.optim_context(model):
+        output = model(torch.ones(2, 4))
+    assert output.dtype == torch.bfloat16
+    assert model(torch.ones(2, 4)).dtype == torch.float32
+    wrapper.update_params(output.float().sum())
+    assert model.weight.dtype == torch.float32
+
+
+def test_accumulation_and_clipping():
+    model = nn.Linear(4, 3, bias=False)
+    wrapper = wrapper_of(model, accumulative_counts=2, clip_grad=dict(max_norm=0.5))
+    wrapper.initialize_count_status(model, 0, 4)
+    before = model.weight.detach().clone()
+    for step in range(2):
+        assert torch.equal(model.weight, before), step
+        with wrapper.optim_context(model):
+            loss = model(torch.ones(2, 4)).sum()
+        wrapper.update_params(loss)
+    assert (model.weight - before).norm().item() == pytest.approx(0.5, rel=1e-3)  # lr 1: the clipped gradient
+
+
+@pytest.mark.parametrize(
+    'options, amp', [([], True), (['optim_wrapper.type=AmpOptimWrapper', 'optim_wrapper.loss_scale=dynamic'], False)]
+)
+def test_training_on_the_cpu(tmp_path, monkeypatch, options, amp):
+    """--amp, and a config that asks for mmengine's own AmpOptimWrapper, which refuses a CPU."""
+    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
+    monkeypatch.setattr(Config, 'pretty_text', 'text')
+    forget_runs()
+    cfg = launch.read_config(config(tmp_path), options)
+    launch.prepare_training(cfg, amp=amp)
+    runner = launch.build_runner(cfg)
+    runner.train()
+    assert type(runner.optim_wrapper).__name__ == 'AutocastOptimWrapper'
+    assert last_checkpoint(tmp_path)['state_dict']['net.0.weight'].dtype == torch.float32
+
+
+def test_a_gpu_gets_the_scaler(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    cfg = launch.read_config(config(tmp_path))
+    launch.prepare_training(cfg, amp=True)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_other_wrappers_are_refused(tmp_path):
+    cfg = launch.read_config(config(tmp_path), ['optim_wrapper.type=ApexOptimWrapper'])
+    with pytest.raises(launch.LaunchError, match='ApexOptimWrapper'):
+        launch.prepare_training(cfg, amp=True)

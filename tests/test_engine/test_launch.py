@@ -1,0 +1,119 @@
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop
+from toy_runs import config
+
+from projects.crate.engine import launch
+
+CONFIGS = {
+    'mmpretrain': 'resnet/resnet18_8xb32_in1k.py',
+    'mmdet': 'retinanet/retinanet_r18_fpn_1x_coco.py',
+    'mmseg': 'pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py',
+}
+
+
+def prepared(path, *options, **kwargs):
+    cfg = launch.read_config(str(path), options)
+    launch.prepare_training(cfg, **kwargs)
+    return cfg
+
+
+@pytest.mark.parametrize('library', CONFIGS)
+def test_stock_parts_are_exchanged(library):
+    path = Path(import_module(library).__file__).parent / '.mim' / 'configs' / CONFIGS[library]
+    cfg = prepared(path)
+    assert cfg.train_cfg.type == (
+        'ResumableIterBasedTrainLoop' if library == 'mmseg' else 'ResumableEpochBasedTrainLoop'
+    )
+    assert 'by_epoch' not in cfg.train_cfg
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert cfg.work_dir == f'work_dirs/{path.stem}'
+    # mmpretrain leaves this to its tools; the others say it in their configs
+    assert ('collate_fn' in cfg.train_dataloader) == (library == 'mmpretrain')
+
+
+def test_parts_by_their_type_and_parts_of_others(tmp_path):
+    cfg = Config.fromfile(config(tmp_path))
+    cfg.train_cfg.type = EpochBasedTrainLoop
+    cfg.default_hooks.checkpoint.type = CheckpointHook
+    cfg.custom_hooks = [dict(type='mmengine.CheckpointHook', interval=1), dict(type='EMAHook')]
+    launch.prepare_training(cfg)
+    assert cfg.train_cfg.type == 'ResumableEpochBasedTrainLoop'
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert [hook.type for hook in cfg.custom_hooks] == ['AtomicCheckpointHook', 'EMAHook']
+    cfg.train_cfg = dict(type='mmpretrain.MyLoop', max_epochs=1)
+    cfg.default_hooks = dict(checkpoint=None)
+    launch.prepare_training(cfg)
+    assert cfg.train_cfg.type == 'mmpretrain.MyLoop'
+    assert cfg.default_hooks.checkpoint is None  # switched off by the user
+    cfg.default_hooks = None
+    launch.prepare_training(cfg)
+    assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'  # mmengine would add its own
+
+
+def test_no_validate_and_scale_lr(tmp_path):
+    path = config(tmp_path, auto_scale_lr=dict(base_batch_size=8), val_cfg=dict(), val_dataloader=dict(batch_size=1))
+    cfg = prepared(path, validate=False, scale_lr=True)
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.auto_scale_lr.enable
+
+
+def save(folder, name='iter_2.pth', seed=7):
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=dict(seed=seed), optimizer={}, message_hub={}, state_dict={}), folder / name)
+    (folder / 'last_checkpoint').write_text(str(folder / name))
+    return str(folder / name)
+
+
+def test_auto_resume_starts_where_there_is_nothing(tmp_path):
+    """The weights to start from stay: the same command starts a run and goes on with it."""
+    weights = save(tmp_path / 'pretrained')
+    cfg = prepared(config(tmp_path), f'load_from={weights}', resume='auto')
+    assert (cfg.resume, cfg.load_from) == (False, weights)
+    saved = save(tmp_path / 'run')
+    cfg = prepared(config(tmp_path), f'load_from={weights}', 'randomness.diff_rank_seed=True', resume='auto')
+    assert (cfg.resume, cfg.load_from) == (True, saved)
+    assert cfg.randomness == dict(seed=7, diff_rank_seed=True)
+
+
+def test_moved_work_folder(tmp_path):
+    save(tmp_path / 'old')
+    (tmp_path / 'old').rename(tmp_path / 'run')
+    assert prepared(config(tmp_path), resume='auto').load_from == str(tmp_path / 'run' / 'iter_2.pth')
+    (tmp_path / 'run' / 'iter_2.pth').unlink()
+    with pytest.raises(launch.LaunchError, match='checkpoint not found: .*old/iter_2.pth'):
+        prepared(config(tmp_path), resume='auto')
+
+
+def test_testing(tmp_path):
+    weights = save(tmp_path / 'run')
+    loader = dict(
+        batch_size=1, num_workers=0, dataset=dict(type='Repeat', dataset=dict(type='Inner', pipeline=['plain']))
+    )
+    parts = dict(test_cfg=dict(), test_dataloader=loader, test_evaluator=dict(type='ToyMetric'))
+    for scope, dump in (('mmdet', 'mmdet.DumpDetResults'), ('mmseg', 'DumpResults')):
+        cfg = launch.read_config(str(config(tmp_path, default_scope=scope, **parts)))
+        launch.prepare_testing(cfg, weights, out='out.pkl')
+        assert [metric.type for metric in cfg.test_evaluator] == ['ToyMetric', dump]
+        assert (cfg.load_from, cfg.resume) == (weights, False)
+    with pytest.raises(launch.LaunchError, match='--tta needs tta_model'):
+        launch.prepare_testing(cfg, weights, tta=True)
+    with pytest.raises(launch.LaunchError, match='--show-dir needs default_hooks.visualization'):
+        launch.prepare_testing(cfg, weights, show_dir='pictures')
+    cfg.tta_model, cfg.tta_pipeline = dict(type='TTA'), ['augmented']
+    launch.prepare_testing(cfg, weights, tta=True)
+    assert cfg.model == dict(type='TTA', module=dict(type='ToyModel'))
+    assert cfg.test_dataloader.dataset.dataset.pipeline == ['augmented']
+
+
+def test_errors_of_workers_are_one_line():
+    message = (
+        'Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback\n...\nFileNotFoundError: x.jpg'
+    )
+    assert launch.explain(FileNotFoundError(message)) == 'FileNotFoundError: x.jpg'
+    assert launch.explain(FileNotFoundError(2, 'No such file', 'data/x')).startswith('not found: data/x (')

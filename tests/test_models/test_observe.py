@@ -1,0 +1,137 @@
+import pytest
+import torch
+from operators import Record
+from tiny_models import ARCH, classifier, crate, images
+
+from projects.crate.models import observe
+
+ATTENTIONS = ['MSSA', 'MHSA', 'TSSA']
+
+
+def backbone(attention='MSSA', **options):
+    return crate(attn_cfg=dict(type=attention), **options).eval()
+
+
+def hooks_of(model):
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+
+def layer_inputs(model, x):
+    """What enters each layer's attention, by running the layers one by one."""
+    z, grid = model.patch_embed(x)
+    z = torch.cat([model.cls_token.expand(len(z), -1, -1), z], dim=1) + model.pos_embed
+    inputs = []
+    for layer in model.layers:
+        inputs.append(layer.ln1(z))
+        z = layer(z)
+    return inputs
+
+
+@pytest.mark.parametrize('attention', ATTENTIONS)
+@torch.no_grad()
+def test_features_are_the_projections_of_what_enters_the_layer(attention):
+    model, x = backbone(attention), images()
+    with observe(model, [0, 2]) as seen:
+        model(x)
+    assert list(seen) == [0, 2]
+    inputs = layer_inputs(model, x)
+    for index in (0, 2):
+        attn = model.layers[index].attn
+        projected = inputs[index] @ attn.qkv.weight.T + (0 if attn.qkv.bias is None else attn.qkv.bias)
+        expected = projected[..., 24:48] if attention == 'MHSA' else projected
+        torch.testing.assert_close(seen[index].features, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('attention', ATTENTIONS)
+@torch.no_grad()
+def test_attention_maps(attention):
+    model = backbone(attention)
+    with observe(model, [-1]) as seen:
+        model(images())
+    layer = seen[-1]
+    whole = layer.attention()
+    assert whole.shape == (2, 3, 7, 7)
+    torch.testing.assert_close(layer.attention(slice(0, 1)), whole[:, :, :1])
+    sums = whole.sum(1) if attention == 'TSSA' else whole.sum(-1)
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+    maps = layer.cls_attention()
+    assert maps.shape == (2, 3, 6)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 3))
+    torch.testing.assert_close(maps * whole[:, :, 0, 1:].sum(-1, keepdim=True), whole[:, :, 0, 1:])
+
+
+@torch.no_grad()
+def test_the_attention_is_the_one_of_the_forward_pass():
+    """attention x features, through the output projection, is what the attention module returned."""
+    model = backbone()
+    outputs = []
+    handle = model.layers[1].attn.register_forward_hook(lambda _, __, output: outputs.append(output))
+    with observe(model, [1]) as seen:
+        model(images())
+    handle.remove()
+    mixed = seen[1].attention() @ seen[1].features.unflatten(-1, (3, 8)).transpose(1, 2)
+    torch.testing.assert_close(model.layers[1].attn.proj(mixed.transpose(1, 2).flatten(2)), outputs[0])
+
+
+def test_no_hook_stays_behind():
+    model = backbone()
+    with observe(model, [0, 1, 2]):
+        assert hooks_of(model) == 3
+    assert hooks_of(model) == 0
+    with pytest.raises(RuntimeError), observe(model, [0, 1]):
+        model(torch.randn(2, 5, 8, 12))  # five channels
+    assert hooks_of(model) == 0
+    with pytest.raises(IndexError), observe(model, [0, 7]):
+        pass
+    assert hooks_of(model) == 0
+
+
+@torch.no_grad()
+def test_a_second_pass_replaces_the_first():
+    model, x = backbone(), images()
+    with observe(model, [0]) as seen:
+        model(x)
+        first = seen[0].features
+        model(x[:1])
+        assert seen[0].features.shape[0] == 1
+    torch.testing.assert_close(seen[0].features, first[:1])
+
+
+@torch.no_grad()
+def test_observing_changes_neither_outputs_nor_work():
+    model, x = backbone(), images()
+    with Record() as plain:
+        expected = model(x)[0]
+    with Record() as watched, observe(model, [0, 1, 2]) as seen:
+        outputs = model(x)[0]
+    assert torch.equal(outputs, expected)
+    assert watched.calls == plain.calls
+    with Record() as reading:
+        seen[1].cls_attention()
+    assert not [shape for _, shapes in reading.calls for shape in shapes if shape.count(7) > 1]
+
+
+def test_reads_gradients_too():
+    model = backbone().train()
+    with observe(model, [1]) as seen:
+        model(images())
+    seen[1].cls_attention().square().sum().backward()
+    assert model.layers[1].attn.qkv.weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_inside_a_classifier():
+    model = classifier(dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4), 24).eval()
+    with observe(model.backbone, [1]) as seen:
+        model(images())
+    assert seen[1].cls_attention().shape == (2, 3, 6)
+
+
+@torch.no_grad()
+def test_without_cls_token_there_is_no_cls_attention():
+    model = backbone(with_cls_token=False, out_type='featmap')
+    with observe(model, [1]) as seen:
+        model(images())
+    assert seen[1].features.shape == (2, 6, 24)
+    with pytest.raises(ValueError, match='with_cls_token=False'):
+        seen[1].cls_attention()

@@ -1,0 +1,77 @@
+import subprocess
+import sys
+import textwrap
+from importlib import import_module
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from tiny_models import ARCH, BUILDERS
+
+from projects.crate.models import CRATE
+from projects.crate.registration import LIBRARIES
+
+SCRIPT = """
+import importlib.abc, sys, warnings
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in {names!r}:
+            raise {error}
+
+sys.meta_path.insert(0, Missing())
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import projects.crate
+from mmengine.registry import MODELS
+import torch
+model = MODELS.build(dict(type='CRATE', arch={arch!r}, img_size=8, patch_size=4))
+assert model(torch.zeros(1, 3, 8, 8))[0].shape == (1, 24)
+print([str(w.message) for w in caught if 'CRATE is not registered' in str(w.message)])
+{more}
+"""
+
+
+def run_without(*names, error='ModuleNotFoundError(name, name=name)', more=''):
+    """Import projects.crate and run a backbone in an interpreter in which some modules cannot be imported."""
+    script = SCRIPT.format(names=set(names), error=error, arch=ARCH, more=textwrap.dedent(more))
+    run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize('prefix', ['', *(f'{library}.' for library in LIBRARIES)])
+@pytest.mark.parametrize('registry', ['mmengine', *LIBRARIES])
+def test_builds_from_every_registry(registry, prefix):
+    models = MODELS if registry == 'mmengine' else import_module(f'{registry}.registry').MODELS
+    model = models.build(dict(type=f'{prefix}CRATE', arch=ARCH, img_size=(8, 12), patch_size=4))
+    assert type(model) is CRATE
+
+
+@pytest.mark.parametrize('library', BUILDERS)
+def test_is_the_backbone_of_every_library(library):
+    model = BUILDERS[library](dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4), dim=24)
+    features = model.extract_feat(torch.randn(2, 3, 8, 12))
+    assert type(model.backbone) is CRATE
+    assert features[0].shape[0] == 2
+
+
+def test_without_the_three_libraries():
+    assert run_without(*LIBRARIES) == '[]'
+
+
+def test_without_compiled_operators():
+    trained = """
+        from mmpretrain.registry import MODELS
+        head = dict(type='LinearClsHead', num_classes=5, in_channels=24)
+        backbone = dict(type='CRATE', arch=%r, img_size=8, patch_size=4)
+        model = MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
+        print(model(torch.zeros(2, 3, 8, 8)).shape)
+    """
+    assert run_without('mmcv._ext', more=trained % ARCH).endswith('torch.Size([2, 5])')
+
+
+def test_a_broken_library_is_named():
+    warned = run_without('mmdet', error="AssertionError('MMCV==2.9 is incompatible')")
+    assert warned.startswith("['mmdet is installed but cannot be imported")
+    assert 'MMCV==2.9 is incompatible' in warned

@@ -1,0 +1,68 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from projects.crate.visualization.demo import TrainedRun, spread
+
+ROOT = Path(__file__).resolve().parents[2]
+# Nothing is learnt: what is shown after training must be what is shown before it.
+STANDSTILL = [
+    'train_cfg.max_iters=42',
+    'train_dataloader.batch_size=1',
+    'auto_scale_lr.enable=False',
+    'optim_wrapper.optimizer.lr=0',
+]
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """A demo with a learning rate of zero: (folder, output)."""
+    folder = tmp_path_factory.mktemp('demo')
+    environment = dict(os.environ, CRATE_DATA=str(folder / 'data'), OMP_NUM_THREADS='1')
+    command = [sys.executable, 'tools/demo.py', '--out', folder / 'out', '--images', '16', '--cfg-options', *STANDSTILL]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return folder, result.stdout
+
+
+def test_page_shows_both_models_and_stands_alone(demo):
+    folder, output = demo
+    page = (folder / 'out' / 'index.html').read_text()
+    assert page.count('<img src="data:image/png;base64,') == 4
+    assert 'src="http' not in page and 'href=' not in page
+    rows = re.findall(r'<tr><td>(.*?)</td></tr>', page)
+    table = {name: cells for name, *cells in (row.split('</td><td>') for row in rows)}
+    assert set(table) == {'CRATE', 'ViT'}
+    for parameters, _, before, after, _ in table.values():
+        assert int(parameters.replace(',', '')) > 200_000
+        assert before == after
+    for command in re.findall(r'^\$ (.*)$', output, flags=re.MULTILINE):
+        assert command in page
+    assert output.count('$ python tools/train.py') == 2 and output.count('$ python tools/test.py') == 2
+
+
+def test_weights_before_training_are_those_of_the_run(demo):
+    folder, _ = demo
+    work_dir = folder / 'out' / 'crate-seed0'
+    (config,) = work_dir.glob('*.py')
+    run = TrainedRun(Config.fromfile(config), 0, work_dir, work_dir / 'iter_42.pth', 0.0)
+    before, after = run.build(trained=False).backbone.state_dict(), run.build(trained=True).backbone.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    other = TrainedRun(run.config, 1, work_dir, run.checkpoint, 0.0).build(trained=False).backbone.state_dict()
+    assert not torch.equal(before['layers.0.ffn.weight'], other['layers.0.ffn.weight'])
+
+
+def test_spread_says_how_many_seeds_it_saw():
+    assert spread([0.5], 2) == '0.50'
+    assert spread([0.4, 0.6], 2) == '0.50 ± 0.14'
+
+
+def test_bad_number_of_seeds():
+    result = subprocess.run([sys.executable, 'tools/demo.py', '--seeds', '0'], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 2 and '--seeds: at least 1' in result.stderr

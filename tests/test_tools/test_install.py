@@ -1,0 +1,95 @@
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def install(monkeypatch, tmp_path):
+    """The installer as a module, with its wheels and environments below ``tmp_path`` and nothing it may run."""
+    spec = importlib.util.spec_from_file_location('crate_install', ROOT / 'tools' / 'install.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv('CRATE_WHEELS', str(tmp_path / 'wheels'))
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError(f'started {args}')
+
+    monkeypatch.setattr(module.subprocess, 'run', forbidden)
+    monkeypatch.setattr(module.subprocess, 'Popen', forbidden)
+    return module
+
+
+def arguments(install, tmp_path, **changes):
+    values = dict(stack='default', torch=list(install.TORCH), ops='auto', wheels=tmp_path / 'wheels', venv=None)
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_unsupported_python_is_one_line(install, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(install.sys, 'version_info', (3, 13, 0))
+    assert install.main(['--venv', str(tmp_path / 'venv')]) == 1
+    error = capsys.readouterr().err
+    assert 'use Python 3.10 to 3.12' in error and error.count('\n') == 1
+    assert not (tmp_path / 'venv').exists()
+
+
+def test_missing_compiler_is_found_before_anything_is_downloaded(install, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv('CXX', 'no-such-compiler -m64')
+    assert install.main(['--venv', str(tmp_path / 'venv')]) == 1
+    error = capsys.readouterr().err
+    assert 'no C++ compiler (no-such-compiler)' in error and 'apt install g++' in error and error.count('\n') == 1
+
+
+def test_finished_installation_starts_nothing(install, tmp_path):
+    venv = tmp_path / 'venv'
+    venv.mkdir()
+    args = install.parse_args(['--venv', str(venv)])
+    (venv / '.crate-install').write_text(install.describe_request(args))
+    assert install.main(['--venv', str(venv)]) == 0
+    with pytest.raises(AssertionError, match='started'):  # another torch is another request
+        install.main(['--venv', str(venv), '--torch', 'torch==2.13.0', 'torchvision==0.28.0'])
+
+
+def test_wheel_is_reused_for_the_same_torch_and_python_only(install, monkeypatch, tmp_path):
+    torch = {'version': '2.12.1+cu130'}
+    monkeypatch.setattr(install, 'ask', lambda python, code: f'{torch["version"]}\n0\n0\n/include')
+    monkeypatch.setattr(install, 'check_compiler', lambda wheels: None)
+
+    def build(python, requirement, includes, with_cuda, scratch):
+        built = scratch / f'{requirement.replace("==", "-")}-cp311-cp311-linux_x86_64.whl'
+        built.write_text(torch['version'])
+        return built
+
+    monkeypatch.setattr(install, 'build_mmcv', build)
+    args = arguments(install, tmp_path)
+    first = install.mmcv_wheel('python', 'mmcv==2.1.0', args)
+    torch['version'] = '2.13.0'
+    second = install.mmcv_wheel('python', 'mmcv==2.1.0', args)
+    assert first.read_text() == '2.12.1+cu130' and second.read_text() == '2.13.0'
+    monkeypatch.delattr(install, 'build_mmcv')
+    assert install.mmcv_wheel('python', 'mmcv==2.1.0', args) == second
+    assert not list(tmp_path.rglob('*.part'))
+
+
+def test_gpu_without_nvcc(install, monkeypatch, tmp_path):
+    monkeypatch.setattr(install, 'ask', lambda python, code: '2.12.1\n1\n0\n/include')
+    with pytest.raises(install.InstallError, match='GPU but no nvcc.*MMCV_OPS=cpu'):
+        install.mmcv_wheel('python', 'mmcv==2.1.0', arguments(install, tmp_path))
+    monkeypatch.setattr(install, 'build_mmcv', lambda *args: (_ for _ in ()).throw(RuntimeError('builds')))
+    with pytest.raises(RuntimeError, match='builds'):
+        install.mmcv_wheel('python', 'mmcv==2.1.0', arguments(install, tmp_path, ops='cpu'))
+
+
+def test_progress_is_read_from_ninja(install, capsys):
+    for line in ('  [1/77] c++ -MMD', '  [10/77] c++', 'warning: [3/4', '[77/77] c++'):
+        install.show_step(line)
+    assert capsys.readouterr().out == 'install: mmcv, file 10 of 77\ninstall: mmcv, file 77 of 77\n'
+
+
+def test_requirements_name_what_the_installer_installs(install):
+    text = (ROOT / 'requirements.txt').read_text()
+    for requirement in install.TORCH:
+        assert requirement in text.splitlines()

@@ -1,0 +1,59 @@
+import json
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from projects.crate.visualization.attention import attention_figure
+from projects.crate.visualization.curves import curve_figure, read_scalars
+from projects.crate.visualization.page import listing, paragraph, picture, table, write_page
+
+
+def test_page_is_self_contained_and_escaped(tmp_path):
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([0, 1])
+    parts = [
+        paragraph('a < b'),
+        listing(['python x.py > y']),
+        table(['k', 'v'], [['a&b', 1]]),
+        picture(figure, 'one "line"'),
+    ]
+    write_page(tmp_path / 'sub' / 'page.html', 'T & T', parts)
+    text = (tmp_path / 'sub' / 'page.html').read_text()
+    assert 'a &lt; b' in text and 'x.py &gt; y' in text and 'a&amp;b' in text and 'T &amp; T' in text
+    assert 'alt="one &quot;line&quot;"' in text and 'src="data:image/png;base64,iVBOR' in text
+    assert 'http' not in text
+    assert [path.name for path in (tmp_path / 'sub').iterdir()] == ['page.html']
+
+
+def test_scalars_of_a_resumed_run_are_joined(tmp_path):
+    logs = {
+        '20260101_000000': [{'loss': 3.0, 'step': 1}, {'loss': 2.0, 'step': 2}, {'accuracy/top1': 50.0, 'step': 2}],
+        '20260101_000100': [{'loss': 1.5, 'step': 2}, {'loss': 1.0, 'step': 3}],
+    }
+    for name, records in logs.items():
+        path = tmp_path / name / 'vis_data' / 'scalars.json'
+        path.parent.mkdir(parents=True)
+        path.write_text('\n'.join(map(json.dumps, records)))
+    steps, losses = read_scalars(tmp_path, 'loss')
+    assert steps.tolist() == [1, 2, 3] and losses.tolist() == [3.0, 1.5, 1.0]
+    assert read_scalars(tmp_path, 'absent')[0].size == 0
+
+
+def test_attention_figure_has_a_cell_for_every_head():
+    images = [np.zeros((8, 16, 3), np.uint8)] * 2
+    maps = {'before': [np.ones((3, 2, 4))] * 2, 'after': [np.eye(2, 4)[None].repeat(3, 0)] * 2}
+    outline = np.zeros((8, 16), bool)
+    outline[2:5, 3:9] = True
+    figure = attention_figure(images, maps, [outline] * 2)
+    assert len(figure.axes) == 2 * (1 + 3 + 3)
+    after = figure.axes[4].images[0]
+    assert after.get_array().shape == (2, 4) and after.get_extent() == [-0.5, 15.5, 7.5, -0.5]
+    assert 'after' in figure.axes[4].get_title()
+
+
+def test_curve_figure_draws_every_curve():
+    figure = curve_figure({'a': ([0, 1], [2, 3]), 'b': ([0, 1], [4, 5])}, 'step', 'loss', dashed=['b'])
+    lines = figure.axes[0].lines
+    assert [line.get_linestyle() for line in lines] == ['-', '--']
+    assert lines[0].get_color() == lines[1].get_color()
+    assert lines[1].get_ydata().tolist() == [4, 5]

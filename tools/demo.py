@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Train a small CRATE and its ViT twin on the generated sample set, and write a page that shows what they look at.
+
+The same commands a user would type, one after the other: tools/make_sample_set.py, tools/train.py, tools/test.py. An
+interrupted demo goes on where it stopped; a finished one only writes its page again.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CONFIGS = {
+    'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
+    'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
+}
+
+
+class CommandError(Exception):
+    """A command that did not end well; its own message stands above."""
+
+
+def main(argv=None):
+    """Run the demo; see the module's docstring."""
+    args = parse_args(argv)
+    started = time.monotonic()
+    commands = []
+    try:
+        size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
+        run(commands, 'tools/make_sample_set.py', data_root(), '--layouts', 'imagenet', *size)
+        trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
+    except CommandError as error:
+        print(f'demo: {error}', file=sys.stderr)
+        return 1
+    page = args.out / 'index.html'
+    print('demo: looking at the attention of both models', flush=True)
+    write(page, trained, commands)
+    print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
+    return 0
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/demo'), help='where to train (default: %(default)s)'
+    )
+    parser.add_argument('--seeds', type=int, default=1, help='trainings per model; more than one gives the spread')
+    parser.add_argument('--images', type=int, help="images for training and for validation, in place of the set's own")
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f'--seeds: at least 1, not {args.seeds}')
+    return args
+
+
+def data_root():
+    """Where the configs look for the sample set."""
+    return Path(os.environ.get('CRATE_DATA', 'data')) / 'sample'
+
+
+def run(commands, *command):
+    """Run a tool of this folder with its output on the screen, and remember it as typed."""
+    words = ['python', *map(str, command)]
+    commands.append(shlex.join(words))
+    print(f'\n$ {commands[-1]}', flush=True)
+    if subprocess.run([sys.executable, *words[1:]]).returncode:
+        raise CommandError(f'`{commands[-1]}` failed: see above')
+
+
+def train(commands, args, name, seed):
+    """Train and test one model; returns (config as trained, seed, folder, checkpoint, accuracy in percent)."""
+    work_dir = args.out / f'{name.lower()}-seed{seed}'
+    options = [f'randomness.seed={seed}', *args.cfg_options]
+    run(commands, 'tools/train.py', CONFIGS[name], '--work-dir', work_dir, '--resume', '--cfg-options', *options)
+    checkpoint = work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
+    test_dir = work_dir / 'test'
+    run(commands, 'tools/test.py', CONFIGS[name], checkpoint, '--work-dir', test_dir, '--cfg-options', *options)
+    metrics = json.loads(max(test_dir.glob('*/*.json')).read_text())
+    return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
+
+
+def write(path, trained, commands):
+    """Measure the models and write the page."""
+    import numpy as np
+    import torch
+    from mmengine.config import Config
+    from PIL import Image
+
+    from projects.crate.visualization.demo import TrainedRun, demo_page, measure, picture_paths
+
+    def target_of(image_path):
+        """1 on the object: the sample set keeps a mask beside each image."""
+        image = Path(image_path).resolve()
+        mask = np.asarray(Image.open(image.parents[2] / 'masks' / image.relative_to(image.parents[2])))
+        return torch.from_numpy((mask > 0).astype(np.int64))
+
+    runs = {
+        name: [TrainedRun(Config.fromfile(config), *rest) for config, *rest in several]
+        for name, several in trained.items()
+    }
+    results = {name: measure(several, target_of) for name, several in runs.items()}
+    config = runs['CRATE'][0].config
+    arch = config.model.backbone.arch
+    about = (
+        f'CRATE and ViT, {arch.num_layers} layers of width {arch.embed_dims} with {arch.num_heads} heads each, trained '
+        f'for {config.train_cfg.max_iters} iterations of {config.train_dataloader.batch_size} generated images '
+        f'({config.model.backbone.img_size} x {config.model.backbone.img_size} pixels, '
+        f'{config.model.head.num_classes} classes) with the same recipe.'
+    )
+    images = [(np.asarray(Image.open(path)), target_of(path).numpy()) for path in picture_paths(config)]
+    demo_page(path, results, about, commands, images)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Convert a released CRATE or CRATE-alpha checkpoint to one that mmpretrain, mmdet and mmseg load.
+
+The layout is detected from the keys. Weights are read safely (weights_only=True), every key is reported, and unknown or
+missing ones are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').
+"""
+
+import argparse
+
+from rich.console import Console
+from rich.table import Table
+
+from projects.crate.models.convert import Conversion, ConversionError, convert_file
+from projects.crate.models.crate import ARCHS
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('src', help='released checkpoint')
+    parser.add_argument('dst', help='checkpoint to write, *.pth')
+    parser.add_argument('--head', action='store_true', help='convert the classification layer, too (LinearClsHead)')
+    heads = parser.add_mutually_exclusive_group()
+    heads.add_argument(
+        '--arch',
+        choices=ARCHS,
+        metavar='NAME',
+        help=f'which model it is, where the file cannot tell: {", ".join(ARCHS)}',
+    )
+    heads.add_argument('--heads', type=int, metavar='N', help='number of attention heads, instead of --arch')
+    return parser.parse_args(argv)
+
+
+def print_report(conversion: Conversion, dst: str) -> None:
+    """Every key with its new name and shape, then what to know and how to use the result."""
+    table = Table('source key', 'target key', 'shape')
+    for source, target, shape in conversion.rows:
+        table.add_row(source, target, str(shape))
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe is as wide as the report
+        console = Console(width=160)
+    console.print(table)
+    meta = conversion.meta
+    print(f'{meta["layout"]}: arch {meta["arch"]!r}, {meta["num_heads"]} heads, patch size {meta["patch_size"]}')
+    print(f'{meta["source"]} (SHA-256 {meta["source_sha256"]}), {len(conversion.rows)} keys, written to {dst}')
+    for note in conversion.notes:
+        print(f'Note: {note}.')
+    backbone = ', '.join(f'{name}={value!r}' for name, value in meta['backbone'].items())
+    print('\nIn a config of mmpretrain, mmdet or mmseg:\n')
+    print("custom_imports = dict(imports=['projects.crate'])")
+    print(f"init_cfg = dict(type='Pretrained', checkpoint={dst!r}, prefix='backbone.')")
+    print(f'model = dict(backbone=dict({backbone}, init_cfg=init_cfg))')
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        conversion = convert_file(args.src, args.dst, args.arch, args.heads, args.head)
+    except ConversionError as error:
+        raise SystemExit(f'error: {error}') from None
+    print_report(conversion, args.dst)
+
+
+if __name__ == '__main__':
+    main()

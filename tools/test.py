@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Evaluate a checkpoint with a config of mmpretrain, mmdet or mmseg, on CPU or GPU, in one process or many.
+
+python tools/test.py CONFIG CHECKPOINT
+python tools/test.py CONFIG CHECKPOINT --out predictions.pkl --show-dir pictures
+bash tools/dist_test.sh CONFIG CHECKPOINT 8
+"""
+
+import argparse
+import os
+import pickle
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='weights: a file or a URL')
+    parser.add_argument('--work-dir', help="log and metrics (default: the config's work_dir, or work_dirs/CONFIG)")
+    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions here')
+    parser.add_argument('--show-dir', help='draw predictions into this folder')
+    parser.add_argument(
+        '--tta', action='store_true', help="test-time augmentation by the config's tta_model and tta_pipeline"
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out takes a .pkl file, not {args.out}')
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', args.local_rank)
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    sys.path.insert(0, str(ROOT))
+    try:
+        from projects.crate.engine import launch
+    except ImportError as error:
+        print(f'test: {error}', file=sys.stderr)
+        return 1
+    try:
+        cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
+        launch.build_runner(cfg).test()
+    except (launch.LaunchError, FileNotFoundError, pickle.UnpicklingError) as error:
+        print(f'test: {launch.explain(error)}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""Train a config of mmpretrain, mmdet or mmseg, on CPU or GPU, in one process or many.
+
+  python tools/train.py configs/classification/NAME.py
+  python tools/train.py CONFIG --resume                    # go on after a kill, or start: the same command every time
+  python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64 randomness.seed=0
+  bash tools/dist_train.sh CONFIG 8                        # one machine; more: NNODES, NODE_RANK, MASTER_ADDR, PORT
+  bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR  # GPUS=64 GPUS_PER_NODE=8
+
+Resume restores iteration, optimiser, schedulers, EMA and the order of samples, and loads no past sample again; the
+random numbers of augmentations start anew. Checkpoints within an epoch: --cfg-options
+default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
+"""
+
+import argparse
+import os
+import pickle
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help="logs and checkpoints (default: the config's work_dir, or work_dirs/CONFIG)")
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='go on from the last checkpoint of the work folder, if any, or from this one',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision; on a CPU bfloat16 without a loss scaler')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate to the batch (auto_scale_lr in the config)',
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', args.local_rank)
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    sys.path.insert(0, str(ROOT))
+    try:
+        from projects.crate.engine import launch
+    except ImportError as error:
+        print(f'train: {error}', file=sys.stderr)
+        return 1
+    try:
+        cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+        launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
+        launch.build_runner(cfg).train()
+    except (launch.LaunchError, FileNotFoundError, pickle.UnpicklingError) as error:
+        print(f'train: {launch.explain(error)}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
