@@ -1,7 +1,7 @@
 """Packaging.
 
-``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the two requirements are small,
-unpinned, and bring nothing along. A complete environment is set up by ``tools/install.py``, which ``make demo`` and
+``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the one requirement is small, unpinned,
+and brings nothing along. A complete environment is set up by ``tools/install.py``, which ``make demo`` and
 ``make test`` call.
 """
 
@@ -23,7 +23,7 @@ ONEDL = [
 ]
 # ftfy and regex: mmseg imports them and does not require them. OpenCV 5 came after the releases above and has not been
 # tried with them.
-COMMON = ['opencv-python<5', 'ftfy', 'regex', 'scipy', 'pycocotools', 'tensorboard']
+COMMON = ['opencv-python<5', 'ftfy', 'regex', 'pycocotools']
 
 CONFIGS = Path('configs')
 
@@ -56,7 +56,7 @@ setup(
     include_package_data=True,
     cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
-    install_requires=['lion-pytorch', 'safetensors'],
+    install_requires=['lion-pytorch'],
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,

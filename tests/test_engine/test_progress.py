@@ -14,7 +14,6 @@ def runner(tmp_path, monkeypatch):
     """A run of 15 iterations with three evaluations, on what rich takes for a terminal."""
     monkeypatch.setenv('FORCE_COLOR', '1')
     monkeypatch.setenv('COLUMNS', '200')
-    toy_runs.forget_runs()
     loader = dict(
         batch_size=4,
         num_workers=0,
