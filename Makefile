@@ -1,16 +1,16 @@
 # `make demo` and `make test` are all there is to set up: each creates the environment first, once.
-#   STACK=onedl      the maintained forks onedl-*, in an environment of their own
-#   PYTHON=python3.X another interpreter, 3.10 to 3.12
+#   STACK=onedl        the maintained forks onedl-*, in an environment of their own
+#   PYTHON=python3.X   another interpreter, 3.10 to 3.12
 PYTHON ?= python3
 STACK ?= default
 VENV_default = .venv
 VENV_onedl = .venv-onedl
 RUN = $(VENV_$(STACK))/bin/python
 
-.PHONY: help install demo test test-slow lint
+.PHONY: help install demo test lint
 
 help:
-	@sed -n 's/^#   /  /p; s/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^#   /  /p; s/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 install:  ## create the environment, build mmcv, install everything (a second call does nothing)
 	@$(PYTHON) tools/install.py --stack $(STACK)
@@ -18,11 +18,9 @@ install:  ## create the environment, build mmcv, install everything (a second ca
 demo: install  ## train a small CRATE and a ViT, and write a page that shows what their attention sees
 	@$(RUN) tools/demo.py
 
-test: install lint  ## the suite: under 15 minutes on 2 cores
-	@$(RUN) -m pytest -m 'not slow' -n 2
-
-test-slow: install  ## the tests that take minutes each
-	@$(RUN) -m pytest -m slow
+# one thread per test process: more of them would wait for each other
+test: install lint  ## the style check and the test suite
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8
 
 lint: install
 	@$(RUN) -m ruff check .
