@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 CONFIGS = {
-    'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-300i_sample-48px.py',
-    'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-300i_sample-48px.py',
+    'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
+    'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
 
 

@@ -47,6 +47,10 @@ from torch.utils import cpp_extension
 print(torch.__version__, int(torch.cuda.is_available()), int(bool(cpp_extension.CUDA_HOME)), sep='\\n')
 print(*cpp_extension.include_paths(), sep='\\n')
 """
+INSTALLED = """
+from importlib.metadata import distributions
+print(*(f'{found.metadata["Name"]}=={found.version}' for found in distributions()))
+"""
 
 
 class InstallError(Exception):
@@ -166,6 +170,20 @@ def install(python, args):
     wheel = mmcv_wheel(python, mmcv, args)
     pip(python, '--no-deps', '--force-reinstall', str(wheel), what=wheel.name)
     pip(python, '--no-build-isolation', '-e', f'{ROOT}[{extra},tests]', what='the OpenMMLab libraries and this project')
+    keep_one_opencv(python)
+
+
+def keep_one_opencv(python):
+    """Remove opencv-python-headless, which a dependency of onedl-mmdetection brings along beside opencv-python.
+
+    Both put their files into one folder, so that the one that stays is installed again.
+    """
+    opencv = {name for name in ask(python, INSTALLED).split() if name.startswith('opencv-python')}
+    if len(opencv) > 1:
+        command = [str(python), '-m', 'pip', 'uninstall', '--quiet', '--yes', 'opencv-python-headless']
+        subprocess.run(command, check=False)
+        kept = next(name for name in opencv if name.startswith('opencv-python=='))
+        pip(python, '--no-deps', '--force-reinstall', kept, what=f'{kept} alone')
 
 
 def pip(python, *arguments, what, quiet=True):

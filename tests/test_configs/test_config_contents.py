@@ -139,7 +139,7 @@ def write_images(root, classes, size, count=1):
 def test_one_variable_moves_the_data(tmp_path, monkeypatch):
     write_images(tmp_path / 'sample/imagenet', 8, (48, 48))
     monkeypatch.setenv('CRATE_DATA', str(tmp_path))
-    cfg = config('vit-w128d5-p4_1xb48-coslr-300i_sample-48px')
+    cfg = config('vit-w128d5-p4_1xb48-coslr-400i_sample-48px')
     init_default_scope('mmpretrain')
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         dataset = DATASETS.build(loader.dataset)
@@ -166,7 +166,7 @@ def run_briefly(cfg, work_dir):
 def test_sample_config_trains(tmp_path, monkeypatch):
     write_images(tmp_path / 'sample/imagenet', 8, (48, 48))
     monkeypatch.setenv('CRATE_DATA', str(tmp_path))
-    runner = run_briefly(config('crate-w128d5-p4_1xb48-coslr-300i_sample-48px'), tmp_path / 'work')
+    runner = run_briefly(config('crate-w128d5-p4_1xb48-coslr-400i_sample-48px'), tmp_path / 'work')
     assert runner.iter == 3
     assert (tmp_path / 'work/iter_3.pth').is_file()
     # 4 images where the learning rate is meant for 48
@@ -177,7 +177,7 @@ def test_another_number_of_classes_stops_the_run(tmp_path, monkeypatch):
     write_images(tmp_path / 'sample/imagenet', 7, (48, 48))
     monkeypatch.setenv('CRATE_DATA', str(tmp_path))
     with pytest.raises(AssertionError, match='num_classes'):
-        run_briefly(config('crate-w128d5-p4_1xb48-coslr-300i_sample-48px'), tmp_path / 'work')
+        run_briefly(config('crate-w128d5-p4_1xb48-coslr-400i_sample-48px'), tmp_path / 'work')
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,19 @@ def test_gpu_without_nvcc(install, monkeypatch, tmp_path):
         install.mmcv_wheel('python', 'mmcv==2.1.0', arguments(install, tmp_path, ops='cpu'))
 
 
+def test_one_opencv_stays(install, monkeypatch):
+    found = ['numpy==2.4.6', 'opencv-python-headless==4.12.0.88', 'opencv-python==4.12.0.88']
+    calls = []
+    monkeypatch.setattr(install, 'ask', lambda python, code: ' '.join(found))
+    monkeypatch.setattr(install.subprocess, 'run', lambda command, **_: calls.append(command[-1]))
+    monkeypatch.setattr(install, 'pip', lambda python, *arguments, what: calls.append(arguments[-1]))
+    install.keep_one_opencv('python')
+    assert calls == ['opencv-python-headless', 'opencv-python==4.12.0.88']
+    found.remove('opencv-python-headless==4.12.0.88')
+    install.keep_one_opencv('python')
+    assert len(calls) == 2
+
+
 def test_progress_is_read_from_ninja(install, capsys):
     for line in ('  [1/77] c++ -MMD', '  [10/77] c++', 'warning: [3/4', '[77/77] c++'):
         install.show_step(line)

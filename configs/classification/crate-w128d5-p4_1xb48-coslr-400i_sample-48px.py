@@ -1,6 +1,6 @@
 # A small CRATE (width 128, 5 layers) on the generated sample set: minutes on a laptop. What `make demo` trains.
 #   python tools/make_sample_set.py data/sample
-#   python tools/train.py configs/classification/crate-w128d5-p4_1xb48-coslr-300i_sample-48px.py
+#   python tools/train.py configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py
 # Not run here.
 #
 # Data: $CRATE_DATA/sample/imagenet/{train,val}/<class>/*.png: 8 classes, 48 x 48, 3,000 and 400 images.
@@ -61,7 +61,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type='Accuracy', topk=(1,))
 test_evaluator = val_evaluator
-train_cfg = dict(by_epoch=False, max_iters=300, val_interval=100)
+train_cfg = dict(by_epoch=False, max_iters=400, val_interval=100)
 val_cfg = dict()
 test_cfg = dict()
 

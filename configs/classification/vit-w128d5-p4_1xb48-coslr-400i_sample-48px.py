@@ -1,10 +1,10 @@
-# The ViT beside crate-w128d5-p4_1xb48-coslr-300i_sample-48px.py: same sizes, data and recipe.
+# The ViT beside crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py: same sizes, data and recipe.
 #   python tools/make_sample_set.py data/sample
-#   python tools/train.py configs/classification/vit-w128d5-p4_1xb48-coslr-300i_sample-48px.py
+#   python tools/train.py configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py
 # Not run here.
 #
 # It is built from the backbone's own parts (the network is mmpretrain's VisionTransformer, function and parameter names
 # alike), so that every tool that reads attention and features works on both.
-_base_ = './crate-w128d5-p4_1xb48-coslr-300i_sample-48px.py'
+_base_ = './crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'
 
 model = dict(backbone=dict(attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6))
