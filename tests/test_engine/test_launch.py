@@ -32,6 +32,7 @@ def test_stock_parts_are_exchanged(library):
     )
     assert 'by_epoch' not in cfg.train_cfg
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
+    assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
     assert cfg.work_dir == f'work_dirs/{path.stem}'
     # mmpretrain leaves this to its tools; the others say it in their configs
     assert ('collate_fn' in cfg.train_dataloader) == (library == 'mmpretrain')
@@ -54,6 +55,7 @@ def test_parts_by_their_type_and_parts_of_others(tmp_path):
     cfg.default_hooks = None
     launch.prepare_training(cfg)
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'  # mmengine would add its own
+    assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
 
 
 def test_no_validate_and_scale_lr(tmp_path):
@@ -101,6 +103,7 @@ def test_testing(tmp_path):
         launch.prepare_testing(cfg, weights, out='out.pkl')
         assert [metric.type for metric in cfg.test_evaluator] == ['ToyMetric', dump]
         assert (cfg.load_from, cfg.resume) == (weights, False)
+        assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
     with pytest.raises(launch.LaunchError, match='--tta needs tta_model'):
         launch.prepare_testing(cfg, weights, tta=True)
     with pytest.raises(launch.LaunchError, match='--show-dir needs default_hooks.visualization'):

@@ -9,10 +9,11 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.hooks import LoggerHook
+from mmengine.registry import HOOKS, MODEL_WRAPPERS
 from toy_runs import ROOT, SAMPLES, ToyCRATE, ToyModel, config, last_checkpoint, run_tool, seen
 
-from projects.crate.engine import wrap_crate_layers
+from projects.crate.engine import distributed, wrap_crate_layers
 
 
 def loader(folder, log, batch_size, shuffle=True):
@@ -56,6 +57,16 @@ def test_two_processes_do_what_one_does(tmp_path):
     metrics = [json.loads(next((folder / 'test').glob('*/*.json')).read_text())['error'] for folder in (one, two)]
     assert metrics[0] == pytest.approx(metrics[1], rel=1e-6)
     assert len(pickle.loads((two / 'out.pkl').read_bytes())) == SAMPLES
+
+
+@pytest.mark.parametrize('is_main', [True, False])
+def test_one_process_writes_the_metrics(monkeypatch, is_main):
+    """All of them would write the same file at once, which shows as a mixture of two only now and then."""
+    written = []
+    monkeypatch.setattr(LoggerHook, 'after_test_epoch', lambda hook, runner, metrics: written.append(metrics))
+    monkeypatch.setattr(distributed, 'is_main_process', lambda: is_main)
+    HOOKS.build(dict(type='MainProcessLoggerHook')).after_test_epoch(None, dict(error=1.0))
+    assert written == [dict(error=1.0)] * is_main
 
 
 @pytest.fixture

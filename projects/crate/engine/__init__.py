@@ -2,7 +2,7 @@
 
 from .amp import AutocastOptimWrapper
 from .checkpoint import AtomicCheckpointHook
-from .distributed import CPUDistributedDataParallel
+from .distributed import CPUDistributedDataParallel, MainProcessLoggerHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .progress import ProgressBarHook
@@ -15,6 +15,7 @@ __all__ = [
     'CPUDistributedDataParallel',
     'CPUFullyShardedDataParallel',
     'LayerDecayOptimWrapperConstructor',
+    'MainProcessLoggerHook',
     'ProgressBarHook',
     'RampedCosineLR',
     'ResumableEpochBasedTrainLoop',

@@ -1,13 +1,15 @@
-"""Several processes on machines without a GPU."""
+"""Several processes, on machines without a GPU first of all."""
 
 import os
 import subprocess
 
 import torch.distributed as dist
-from mmengine.dist import is_distributed
+from mmengine.dist import is_distributed, is_main_process
+from mmengine.hooks import LoggerHook
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.registry import MODEL_WRAPPERS
+from mmengine.registry import HOOKS, MODEL_WRAPPERS
+from mmengine.runner import Runner
 from torch import nn
 from torch.nn import SyncBatchNorm
 
@@ -66,3 +68,19 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
         if count:
             print_log(f'{count} SyncBatchNorm layers are BatchNorm layers on the CPU', logger='current')
         super().__init__(module=revert_sync_batchnorm(module), device_ids=None, **kwargs)
+
+
+@HOOKS.register_module()
+class MainProcessLoggerHook(LoggerHook):
+    """mmengine's ``LoggerHook``, of which one process writes the metrics of a test.
+
+    Reason: in mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) every process writes the same JSON file at once, and
+    what is left may be a mixture. ``tools/train.py`` and ``tools/test.py`` take this hook in its place.
+
+    Args: as :class:`mmengine.hooks.LoggerHook`.
+    """
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Log the metrics, and write them to ``{time stamp}.json``."""
+        if is_main_process():
+            super().after_test_epoch(runner, metrics)

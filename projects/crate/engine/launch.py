@@ -27,6 +27,10 @@ LOOPS = {
     'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
     'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
 }
+HOOKS = {
+    'CheckpointHook': 'AtomicCheckpointHook',
+    'LoggerHook': 'MainProcessLoggerHook',
+}
 # type of the visualisation hook -> how it is told to draw into a folder
 VISUALISATION = {
     'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
@@ -99,7 +103,7 @@ def prepare_training(
         cfg.auto_scale_lr.enable = True
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
-    _exchange_checkpoint_hooks(cfg)
+    _exchange_hooks(cfg)
     _complete_dataloaders(cfg)
     if resume is not None:
         _resume(cfg, resume)
@@ -125,6 +129,7 @@ def prepare_testing(
     if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
         raise LaunchError('this config has no test_dataloader: it cannot be tested')
     cfg.load_from, cfg.resume = check_checkpoint(checkpoint), False
+    _exchange_hooks(cfg)
     if tta:
         _use_tta(cfg)
     if show_dir is not None:
@@ -206,13 +211,14 @@ def _exchange_loop(cfg: Config) -> None:
     loop.type = LOOPS.get(_name(loop.type), loop.type)
 
 
-def _exchange_checkpoint_hooks(cfg: Config) -> None:
-    """Stock checkpoint hooks become atomic ones, also the one that mmengine adds where a config has none."""
+def _exchange_hooks(cfg: Config) -> None:
+    """Stock hooks become ours, also those that mmengine adds where a config has none."""
     cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))
     for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
-        if isinstance(hook, dict) and _name(hook.type) == 'CheckpointHook':
-            hook['type'] = 'AtomicCheckpointHook'
+        if isinstance(hook, dict):
+            hook['type'] = HOOKS.get(_name(hook['type']), hook['type'])
 
 
 def _complete_dataloaders(cfg: Config) -> None:
