@@ -57,7 +57,7 @@ class ModelResult:
         before: Best-head IoU, (seeds, layers), at initialisation.
         after: The same after training.
         loss: Steps and training loss of the first seed.
-        maps: 'before training' and 'after training' -> attention (K, h, w) of the last layer, per picture; first seed.
+        maps: 'before' and 'after' -> attention (K, h, w) of the last layer, per picture; first seed.
     """
 
     parameters: int
