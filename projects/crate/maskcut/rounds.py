@@ -1,0 +1,175 @@
+"""MaskCut: objects one after the other, each the bipartition of what the earlier ones left."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from .affinity import MAX_TOKENS, AffinityGraph
+from .eigen import second_eigenvector
+
+TIE = 1e-9  # entries closer than this, relative to the largest one, are equal: the solver's accuracy
+MAX_IOU = 0.5  # with the previous round's mask
+MIN_AREA = 0.01  # share of the grid
+
+Orientation = Callable[[Tensor, int], Tensor]
+
+
+def ncut(features: Tensor, tau: float = 0.15) -> Tensor:
+    """The relaxed normalised cut of the tokens: x of the second-smallest mu in (D - A) x = mu D x.
+
+    A_ij = 1 if cos(f_i, f_j) > tau else 1e-5, D = Diag(A 1) (Shi & Malik 2000; arXiv 2301.11320, Section 3.2).
+
+    The sign, which the equation leaves open, makes the entry of largest magnitude positive (the first of several).
+    Features without two sides (all equal, all zero, one token) give zeros.
+
+    Args:
+        features: (C, N), or (B, C, N) for a batch.
+        tau: Threshold of the cosine.
+
+    Returns:
+        (N,) or (B, N) float64, with x^T D x = 1.
+
+    Raises:
+        ValueError: The features have another shape, hold NaN or infinity, or are more than 65,536 tokens.
+    """
+    groups = _groups(_check(features))
+    vectors = torch.cat([peak_positive(second_eigenvector(AffinityGraph(group, tau))) for group in groups])
+    return vectors[0] if features.ndim == 2 else vectors
+
+
+def maskcut(
+    features: Tensor,
+    grid: tuple[int, int],
+    tau: float = 0.15,
+    num_masks: int = 3,
+    orient: Orientation | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Up to ``num_masks`` objects of an image as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
+
+    Each round cuts the graph in two (:func:`ncut`), takes the part that holds the peak of the eigenvector
+    (:func:`salient_part`), and sets the features it covers to zero for the next round. From the second round on, a mask
+    is dropped (left empty) if its IoU with the previous round's exceeds 0.5 or it covers at most 1% of the grid; the
+    graph is then unchanged, and the next round compares with an empty mask.
+
+    The sign rule: the reference takes each eigenvector with the sign that LAPACK happens to return, and where the side
+    of the peak holds three or more corners, one sign yields that side and the other sign its complement. Here the peak
+    is always positive, so the result is a function of the features: the side of the peak, unless it holds three or
+    more corners of the grid, then the other one.
+
+    Args:
+        features: (C, h * w) of the patch tokens, row by row, or (B, C, h * w) for a batch: solved together on a GPU,
+            one after the other on a CPU, which is as fast there and gives what each image gives alone.
+        grid: (h, w).
+        tau: Threshold of the cosine.
+        num_masks: Number of rounds.
+        orient: ``orient(eigenvectors (B, h * w), round)`` returns them with the signs to use; for comparisons with
+            other implementations. Default: :func:`peak_positive`.
+
+    Returns:
+        masks: (num_masks, h, w) bool, each without the tokens of earlier ones; empty where there was no object.
+        eigenvectors: (num_masks, h, w) float64, as the masks were made from. Both with a leading B for a batch.
+
+    Raises:
+        ValueError: As :func:`ncut`; or the grid does not hold the tokens, or num_masks < 1.
+    """
+    batch = _check(features)
+    height, width = grid
+    if height * width != batch.shape[-1]:
+        raise ValueError(f'maskcut: a grid of {height} x {width} does not hold {batch.shape[-1]} tokens')
+    if num_masks < 1:
+        raise ValueError(f'maskcut: num_masks must be at least 1, not {num_masks}')
+    results = [_maskcut(group, grid, tau, num_masks, orient or peak_positive) for group in _groups(batch)]
+    masks, vectors = (torch.cat(parts) for parts in zip(*results))
+    return (masks[0], vectors[0]) if features.ndim == 2 else (masks, vectors)
+
+
+def _maskcut(
+    features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation
+) -> tuple[Tensor, Tensor]:
+    """The rounds for a batch (B, C, N) whose graphs are held together: masks and eigenvectors (B, num_masks, h, w)."""
+    graph = AffinityGraph(features, tau)
+    solved = torch.zeros_like(graph.leading)
+    previous = torch.ones(len(features), *grid, dtype=torch.bool)
+    masks, vectors = [], []
+    for number in range(num_masks):
+        changed = previous.flatten(1).any(1).nonzero().flatten().tolist()  # after a dropped mask nothing is new
+        if changed:
+            solved[changed] = second_eigenvector(graph.select(changed))
+        x = orient(solved, number).unflatten(1, grid)
+        parts = [salient_part(one) for one in x.cpu()]
+        if number > 0:
+            parts = [_keep_or_drop(part, before) for part, before in zip(parts, previous)]
+        previous = torch.stack(parts)
+        if number < num_masks - 1:
+            graph.paint(previous.flatten(1).to(features.device))
+        masks.append(previous)
+        vectors.append(x)
+    counts = torch.stack(masks, 1).cumsum(1)
+    disjoint = (counts == 1) & torch.stack(masks, 1)
+    return disjoint.to(features.device), torch.stack(vectors, 1)
+
+
+def peak_positive(vectors: Tensor, number: int = 0) -> Tensor:
+    """Eigenvectors (B, N) with the sign that makes the entry of largest magnitude positive, in every round ``number``.
+
+    Of several largest entries, equal to rounding, the first one counts.
+    """
+    peak = _first_largest(vectors.abs())
+    return vectors * torch.where(vectors.gather(1, peak[:, None]) < 0, -1.0, 1.0)
+
+
+def salient_part(x: Tensor) -> Tensor:
+    """The object in a bipartition: (h, w) eigenvector -> (h, w) bool (arXiv 2301.11320, Section 3.2).
+
+    Foreground is where x exceeds its mean. It is exchanged for the background if it holds three or more of the four
+    corners, else if it lacks the peak of |x|. Of the result, the 4-connected part that holds its own peak is kept.
+    A zero vector, that is a graph without two sides, has no object.
+
+    Args:
+        x: (h, w), on the CPU.
+    """
+    if not x.any():
+        return torch.zeros_like(x, dtype=torch.bool)
+    front = x > x.mean() + TIE * x.abs().max()
+    corners = int(front[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
+    if corners >= 3 or not front.flatten()[_first_largest(x.abs().view(1, -1))]:
+        front, x = ~front, -x
+    parts, _ = ndimage.label(front.numpy())
+    parts = torch.from_numpy(parts)
+    return parts == parts.flatten()[_first_largest(x.reshape(1, -1))]
+
+
+def _first_largest(values: Tensor) -> Tensor:
+    """Index of the largest entry of each row (B, N); of several that are equal to rounding, the first."""
+    largest = values.amax(1, keepdim=True)
+    near = values >= largest - TIE * values.abs().amax(1, keepdim=True)
+    return near.to(torch.uint8).argmax(1)
+
+
+def _keep_or_drop(mask: Tensor, previous: Tensor) -> Tensor:
+    """``mask`` (h, w), or an empty one if it repeats the previous mask or is too small."""
+    intersection, union = (mask & previous).sum(), (mask | previous).sum()
+    if intersection > MAX_IOU * union or mask.sum() <= MIN_AREA * mask.numel():
+        return torch.zeros_like(mask)
+    return mask
+
+
+def _groups(batch: Tensor) -> Sequence[Tensor]:
+    """The images that are solved together."""
+    return batch.split(1) if batch.device.type == 'cpu' else [batch]
+
+
+def _check(features: Tensor) -> Tensor:
+    """``features`` as a batch (B, C, N)."""
+    if features.ndim not in (2, 3) or not features.numel():
+        raise ValueError(f'maskcut: features must be (C, N) or (B, C, N) and not empty, not {tuple(features.shape)}')
+    batch = features[None] if features.ndim == 2 else features
+    if batch.shape[-1] > MAX_TOKENS:
+        raise ValueError(f'maskcut: at most {MAX_TOKENS} tokens, not {batch.shape[-1]}; use a smaller grid')
+    finite = batch.isfinite().flatten(1).all(1)
+    if not finite.all():
+        images = (~finite).nonzero().flatten().tolist()
+        raise ValueError(f'maskcut: the features of image {", ".join(map(str, images))} of the batch hold NaN or inf')
+    return batch
