@@ -3,8 +3,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maskcut_oracle import affinity
 
+from projects.crate.benchmark.dense_maskcut import affinity
 from projects.crate.maskcut import affinity as module
 from projects.crate.maskcut.affinity import MAX_TOKENS, AffinityGraph
 

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import maskcut_oracle as oracle
 import numpy as np
 import pytest
 import torch
@@ -8,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from projects.crate.benchmark.dense_maskcut import affinity, dense_maskcut, eigenvectors
 from projects.crate.maskcut import maskcut, ncut, peak_positive, salient_part
 from projects.crate.maskcut import rounds as module
 
@@ -31,7 +31,7 @@ def image_features(seed, grid, channels=4):
 def is_decided(features, tau):
     """Whether rounding can change nothing: no cosine near tau, a gap after mu_2, no entry near the mean or a peak."""
     units = F.normalize(features.double(), dim=0)
-    values, vectors = oracle.spectrum(features.numpy(), tau)
+    values, vectors = eigenvectors(affinity(features.numpy(), tau), subset=None)
     x = vectors[:, 1] / np.abs(vectors[:, 1]).max()
     peaks = (np.sort(values)[-2:] for values in (np.abs(x), x, -x))
     return (
@@ -80,7 +80,7 @@ def test_golden_batch(golden, together, monkeypatch):
 @settings(max_examples=40, deadline=None)
 def test_it_is_the_dense_algorithm(seed, grid, num_masks):
     features = image_features(seed, grid)
-    expected = oracle.maskcut(features.numpy(), grid, 0.15, num_masks)
+    expected = dense_maskcut(features.numpy(), grid, 0.15, num_masks)
     painted = features.clone()
     for mask in torch.from_numpy(expected).flatten(1):
         assume(is_decided(painted, 0.15))

@@ -1,0 +1,120 @@
+"""What an eigenvector and a whole MaskCut cost, against dense solvers and kept iterative ones."""
+
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import track
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from ..maskcut import maskcut
+from ..maskcut.affinity import AffinityGraph
+from ..maskcut.eigen import TOLERANCE, second_eigenvector
+from .dense_maskcut import affinity, dense_maskcut, eigenvectors
+from .timing import interleaved_medians
+
+TAU, NUM_MASKS = 0.15, 3
+
+
+def read_features(path: Path) -> dict[str, torch.Tensor]:
+    """Features (C, N) by name of image, from the entries ``NAME_feat`` of an npz file; N must be a square number."""
+    with np.load(path) as file:
+        return {key.removesuffix('_feat'): torch.from_numpy(file[key]) for key in file.files if key.endswith('_feat')}
+
+
+def measure(features: dict[str, torch.Tensor], repeats: int) -> list[dict]:
+    """Median seconds of every alternative, per image.
+
+    'eigenvector': the graph is given. 'masks': from features to three masks, by the dense alternative with one
+    eigenproblem a round, as the reference does it.
+    """
+    rows = []
+    for name, image in track(features.items(), 'MaskCut', transient=True):
+        side = int(image.shape[1] ** 0.5)
+        graph, A = AffinityGraph(image[None], TAU), affinity(image.numpy(), TAU)
+        eigenvector = interleaved_medians(
+            {
+                'ours': partial(second_eigenvector, graph),
+                'scipy eigh': partial(eigenvectors, A),
+                'scipy eigsh, our products': partial(arpack, graph),
+                'torch lobpcg, dense': partial(lobpcg, graph),
+            },
+            repeats,
+        )
+        grid = (side, side)
+        masks = interleaved_medians(
+            {
+                'ours': partial(maskcut, image, grid, TAU, NUM_MASKS),
+                'dense': partial(dense_maskcut, image.numpy(), grid, TAU, NUM_MASKS),
+            },
+            repeats,
+        )
+        rows.append(dict(image=name, tokens=side * side, eigenvector=eigenvector, masks=masks))
+    return rows
+
+
+def arpack(graph: AffinityGraph) -> np.ndarray:
+    """The second eigenvector by ARPACK on the host, with the products of our graph."""
+    leading = graph.leading[0].numpy()
+
+    def deflated(v: np.ndarray) -> np.ndarray:
+        v = v.ravel()
+        return graph.normalised_product(torch.from_numpy(v)[None])[0].numpy() - leading * (leading @ v)
+
+    operator = LinearOperator((len(leading), len(leading)), matvec=deflated, dtype=np.float64)
+    return eigsh(operator, k=1, which='LA', tol=TOLERANCE, v0=np.sin(np.arange(1.0, len(leading) + 1) ** 2))[1][:, 0]
+
+
+def lobpcg(graph: AffinityGraph) -> torch.Tensor:
+    """The second eigenvector by torch's LOBPCG on a dense matrix of doubles."""
+    leading = graph.leading[0]
+    start = torch.randn(len(leading), 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    matrix = graph.normalised_matrix(0) - leading.outer(leading)
+    return torch.lobpcg(matrix, k=1, X=start, tol=TOLERANCE)[1][:, 0]
+
+
+def peak_memory(side: int, channels: int = 384) -> float:
+    """Peak of the memory that one call of ``maskcut`` on a side x side grid adds, in MB; Linux only.
+
+    A fresh process measures it: in this one, memory freed by earlier calls would be used again unseen.
+    """
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(_peak_memory, (side, channels, torch.get_num_threads()))
+
+
+def _peak_memory(side: int, channels: int, threads: int) -> float:
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, channels, 9, 9, generator=generator)
+    features = F.interpolate(coarse, size=(side, side), mode='bicubic')[0].flatten(1)
+    features += 0.3 * torch.randn(channels, side**2, generator=generator)
+    maskcut(features[:, :100], (10, 10))  # libraries are loaded at their first use
+    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
+    before = _status('VmRSS')
+    maskcut(features, (side, side))
+    return _status('VmHWM') - before
+
+
+def _status(field: str) -> float:
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def report(rows: list[dict], memory: dict[str, float]) -> str:
+    """The measurements as text."""
+    lines = ['Seconds, medians; in brackets how many times as long as ours.', '']
+    for row in rows:
+        lines.append(f'{row["image"]}, {row["tokens"]} tokens')
+        for part in ('eigenvector', 'masks'):
+            ours = row[part]['ours']
+            others = [f'{name} {s:.4g} ({s / ours:.1f})' for name, s in row[part].items() if name != 'ours']
+            lines.append(f'  {part:12} ours {ours:.4g} | ' + ' | '.join(others))
+    lines.append('')
+    for part, alternative in (('eigenvector', 'scipy eigh'), ('masks', 'dense')):
+        ratios = [row[part][alternative] / row[part]['ours'] for row in rows]
+        lines.append(f'{part}: {alternative} / ours, median over images: {np.median(ratios):.1f}')
+    lines += [f'memory added by one maskcut, {grid}: {mb:.0f} MB' for grid, mb in memory.items()]
+    return '\n'.join(lines)
