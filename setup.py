@@ -1,8 +1,7 @@
 """Packaging.
 
-``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the one requirement is small, unpinned,
-and brings nothing along. A complete environment is set up by ``tools/install.py``, which ``make demo`` and
-``make test`` call.
+``pip install -e .`` in a working OpenMMLab environment replaces nothing there: the requirements are unpinned and bring
+nothing along. A complete environment is set up by ``tools/install.py``, which ``make demo`` and ``make test`` call.
 """
 
 import shutil
@@ -56,10 +55,11 @@ setup(
     include_package_data=True,
     cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
-    install_requires=['lion-pytorch'],
+    install_requires=['lion-pytorch', 'scipy'],
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,
+        'crf': ['pydensecrf2'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff'],
     },
 )

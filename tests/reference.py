@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 DATA = Path(__file__).parent / 'data'
 
@@ -145,3 +146,43 @@ def odl(x, D, D1, eta=0.1, lambd=0.1):  # noqa: N803
     code = F.relu(eta * D.T @ x - eta * lambd)
     code = F.relu(code - eta * D.T @ (D @ code - x) - eta * lambd)
     return (D1 @ code).mT
+
+
+class DINOViT(nn.Module):
+    """The ViT of DINO (arXiv 2104.14294), module names as in its code; ``num_classes`` adds timm's classifier."""
+
+    def __init__(self, dim=24, depth=3, heads=3, patch=4, side=3, num_classes=0):
+        super().__init__()
+
+        def block():
+            parts = dict(norm1=nn.LayerNorm(dim, eps=1e-6), norm2=nn.LayerNorm(dim, eps=1e-6))
+            parts['attn'] = nn.ModuleDict(dict(qkv=nn.Linear(dim, 3 * dim), proj=nn.Linear(dim, dim)))
+            parts['mlp'] = nn.ModuleDict(dict(fc1=nn.Linear(dim, 4 * dim), fc2=nn.Linear(4 * dim, dim)))
+            return nn.ModuleDict(parts)
+
+        self.heads = heads
+        self.patch_embed = nn.ModuleDict(dict(proj=nn.Conv2d(3, dim, patch, stride=patch)))
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.randn(1, side * side + 1, dim))
+        self.blocks = nn.ModuleList(block() for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.head = nn.Linear(dim, num_classes) if num_classes else nn.Identity()
+        for parameter in self.parameters():  # norms and biases, too
+            nn.init.normal_(parameter, std=0.3)
+
+    def forward(self, images):
+        """What the head gives of [CLS]; keys (B, N, d) and attention of [CLS] (B, K, N) of every block."""
+        x = self.patch_embed['proj'](images).flatten(2).mT
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        keys, maps = [], []
+        for block in self.blocks:
+            query, key, value = (
+                part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                for part in block['attn']['qkv'](block['norm1'](x)).chunk(3, dim=-1)
+            )
+            attention = (query @ key.mT / key.shape[-1] ** 0.5).softmax(-1)
+            x = x + block['attn']['proj']((attention @ value).transpose(1, 2).flatten(2))
+            x = x + block['mlp']['fc2'](F.gelu(block['mlp']['fc1'](block['norm2'](x))))
+            keys.append(key.transpose(1, 2).flatten(2))
+            maps.append(attention[:, :, 0])
+        return self.head(self.norm(x)[:, 0]), keys, maps

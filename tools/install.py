@@ -169,7 +169,8 @@ def install(python, args):
     pip(python, *args.torch, what=' and '.join(args.torch), quiet=not sys.stdout.isatty())
     wheel = mmcv_wheel(python, mmcv, args)
     pip(python, '--no-deps', '--force-reinstall', str(wheel), what=wheel.name)
-    pip(python, '--no-build-isolation', '-e', f'{ROOT}[{extra},tests]', what='the OpenMMLab libraries and this project')
+    project = f'{ROOT}[{extra},crf,tests]'
+    pip(python, '--no-build-isolation', '-e', project, what='the OpenMMLab libraries and this project')
     keep_one_opencv(python)
 
 

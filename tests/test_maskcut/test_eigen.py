@@ -53,6 +53,16 @@ def test_the_residual_is_what_is_promised():
     assert np.linalg.norm(My - (y @ My) * y) < 1e-9
 
 
+def test_a_few_products_are_enough(monkeypatch):
+    f = blobs(0, tokens=300)
+    products = []
+    product = AffinityGraph.normalised_product
+    monkeypatch.setattr(AffinityGraph, 'normalised_product', lambda self, v: products.append(v) or product(self, v))
+    monkeypatch.setattr(eigen, '_dense', None)
+    solve(f)
+    assert 10 < len(products) < 25
+
+
 def test_images_of_a_batch_do_not_see_each_other():
     f = blobs(1, batch=5)
     f[3] = 1  # this one has no second side and ends at once

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from projects.crate.benchmark.dense_maskcut import affinity, dense_maskcut, eigenvectors
+from projects.crate.maskcut import affinity as affinity_module
 from projects.crate.maskcut import maskcut, ncut, peak_positive, salient_part
 from projects.crate.maskcut import rounds as module
 
@@ -138,6 +139,19 @@ def test_float_types_agree():
     assert torch.equal(maskcut(features.float(), (8, 6))[0], expected)
 
 
+@pytest.mark.parametrize('edge_type', [torch.int8, torch.float32])
+def test_autocast_does_not_touch_the_graph(edge_type, monkeypatch):
+    monkeypatch.setattr(affinity_module, '_edge_type', lambda device: edge_type)
+    features = image_features(0, (12, 10)).float().requires_grad_()
+    expected, vectors = maskcut(features, (12, 10))
+    with torch.autocast('cpu', torch.bfloat16):
+        masks, same_vectors = maskcut(features, (12, 10))
+        x = ncut(features)
+    assert torch.equal(masks, expected)
+    assert torch.equal(same_vectors, vectors)
+    assert torch.equal(x, vectors[0].flatten())
+
+
 def test_the_features_are_left_alone():
     features = image_features(0, (8, 6))
     copy = features.clone()
@@ -176,13 +190,17 @@ def test_on_a_line_of_tokens_each_end_is_two_corners():
     assert torch.equal(maskcut(features, (7, 1))[0][0], expected.T)
 
 
-def test_a_dropped_round_keeps_the_graph_and_forgets_its_mask(golden):
+def test_a_dropped_round_keeps_the_graph_and_forgets_its_mask(golden, monkeypatch):
     """Astronaut at 30 x 30: the second round repeats the first, is dropped, and may be taken in the third."""
+    solved = []
+    solve = module.second_eigenvector
+    monkeypatch.setattr(module, 'second_eigenvector', lambda graph: solved.append(graph) or solve(graph))
     features = torch.from_numpy(golden[30]['astronaut_feat'])
     masks, vectors = maskcut(features, (30, 30))
     assert not masks[1].any()
     assert masks[2].any()
     assert torch.equal(vectors[1], vectors[2])
+    assert len(solved) == 2  # nothing is solved again
 
 
 @pytest.mark.parametrize('bad', [float('nan'), float('inf')])

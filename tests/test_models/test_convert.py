@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from reference import (
+    DINOViT,
     golden_images,
     golden_outputs,
     golden_weights,
@@ -10,6 +11,7 @@ from reference import (
     released_weights,
 )
 from tiny_models import classifier
+from torch import nn
 
 from projects.crate.models import observe
 from projects.crate.models.convert import (
@@ -176,7 +178,7 @@ def test_shapes_that_no_released_model_has(change, message):
 
 
 def test_other_checkpoints_are_named_as_such():
-    with pytest.raises(ConversionError, match='not a released CRATE checkpoint: no to_patch_embedding.1.weight'):
+    with pytest.raises(ConversionError, match='not a released checkpoint .*: no to_patch_embedding.1.weight'):
         convert({'backbone.cls_token': torch.zeros(1, 1, 24), 'fc.weight': torch.zeros(2, 2)})
 
 
@@ -253,3 +255,89 @@ def test_the_config_does_not_share_the_table_of_families():
     backbone, _ = choose_backbone(layout, None, HEADS)
     backbone['attn_cfg']['proj_bias'] = True
     assert layout.family['attn_cfg'] == dict(type='MSSA', proj_bias=False)
+
+
+VIT_CFG = dict(
+    type='mmpretrain.VisionTransformer',
+    arch=dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=96),
+    img_size=12,
+    patch_size=4,
+)
+
+
+def strip(state_dict):
+    return {key.removeprefix('backbone.'): value for key, value in state_dict.items()}
+
+
+@pytest.mark.parametrize('target', ['CRATE', 'VisionTransformer'])
+@torch.no_grad()
+def test_a_vit_of_dino_gives_equal_keys_and_attention(target):
+    vit, images = DINOViT(), torch.randn(2, 3, 12, 12)
+    conversion = convert(vit.state_dict(), num_heads=3)
+    assert (conversion.meta['layout'], conversion.meta['patch_size'], conversion.meta['img_size']) == ('ViT', 4, 12)
+    assert any('VisionTransformer' in note for note in conversion.notes)
+    backbone = MODELS.build(conversion.meta['backbone'] if target == 'CRATE' else VIT_CFG)
+    backbone.load_state_dict(strip(conversion.state_dict))
+    backbone.eval()
+    with observe(backbone, range(3)) as seen:
+        output = backbone(images)[0]
+    expected, keys, maps = vit(images)
+    torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+    for layer in range(3):
+        torch.testing.assert_close(seen[layer].features, keys[layer], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(seen[layer].attention(slice(0, 1))[:, :, 0], maps[layer], atol=1e-5, rtol=1e-5)
+
+
+def test_every_key_of_a_vit_is_used_once():
+    weights = DINOViT().state_dict()
+    conversion = convert(weights, num_heads=3)
+    assert [source for source, _, _ in conversion.rows] == list(weights)
+    assert sorted(target for _, target, _ in conversion.rows) == sorted(conversion.state_dict)
+    weights['reg_token'] = weights.pop('blocks.1.norm2.bias')
+    with pytest.raises(ConversionError, match=r'^unknown keys: reg_token; missing keys: blocks\.1\.norm2\.bias$'):
+        convert(weights, num_heads=3)
+
+
+@torch.no_grad()
+def test_a_vit_with_a_classifier():
+    """Timm's and DeiT's files: the same keys and ``head``."""
+    vit, images = DINOViT(num_classes=5), torch.randn(2, 3, 12, 12)
+    conversion = convert(vit.state_dict(), num_heads=3, head=True)
+    model = build(conversion, num_classes=5)
+    torch.testing.assert_close(model(images), vit(images)[0], atol=1e-5, rtol=1e-5)
+    left_out = [source for source, target, _ in convert(vit.state_dict(), num_heads=3).rows if target == LEFT_OUT]
+    assert left_out == ['head.weight', 'head.bias']
+    with pytest.raises(ConversionError, match='missing keys: head.weight, head.bias'):
+        convert(DINOViT().state_dict(), num_heads=3, head=True)
+
+
+def test_the_teacher_of_a_dino_training():
+    teacher, student = DINOViT(), DINOViT()
+    head = nn.ModuleDict(dict(mlp=nn.Sequential(nn.Linear(24, 8)), last_layer=nn.Linear(8, 4, bias=False)))
+
+    def wrapped(vit, prefix):
+        parts = {f'{prefix}backbone.{key}': value for key, value in vit.state_dict().items()}
+        return parts | {f'{prefix}head.{key}': value for key, value in head.state_dict().items()}
+
+    for prefix in ('', 'module.'):
+        checkpoint = dict(student=wrapped(student, 'module.'), teacher=wrapped(teacher, prefix), epoch=100)
+        conversion = convert(unwrap(checkpoint), num_heads=3)
+        expected = convert(teacher.state_dict(), num_heads=3).state_dict
+        assert conversion.state_dict.keys() == expected.keys()
+        assert all(torch.equal(conversion.state_dict[key], value) for key, value in expected.items())
+        assert [source for source, target, _ in conversion.rows if target == LEFT_OUT] == [
+            'head.mlp.0.weight',
+            'head.mlp.0.bias',
+            'head.last_layer.weight',
+        ]
+
+
+@pytest.mark.parametrize(('dim', 'heads', 'patch', 'side'), [(384, 6, 8, 28), (768, 12, 8, 28), (768, 12, 16, 14)])
+def test_heads_of_the_released_vits_are_known(dim, heads, patch, side):
+    with torch.device('meta'):
+        weights = DINOViT(dim=dim, depth=12, heads=heads, patch=patch, side=side).state_dict()
+    meta = convert(weights).meta
+    assert (meta['num_heads'], meta['patch_size'], meta['img_size']) == (heads, patch, 224)
+    weights = {key: value for key, value in weights.items() if not key.startswith('blocks.11.')}
+    with pytest.raises(ConversionError, match='give --heads N: .* no model was released'):
+        convert(weights)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from operators import Record
-from tiny_models import ARCH, classifier, crate, images
+from tiny_models import ARCH, build, classifier, crate, images
 
 from projects.crate.models import observe
 
@@ -10,6 +10,14 @@ ATTENTIONS = ['MSSA', 'MHSA', 'TSSA']
 
 def backbone(attention='MSSA', **options):
     return crate(attn_cfg=dict(type=attention), **options).eval()
+
+
+def vit(name='VisionTransformer', **options):
+    """The ViT of mmpretrain for the same images."""
+    arch = {**ARCH, 'feedforward_channels': 96}
+    model = build('mmpretrain', dict(type=name, arch=arch, img_size=(8, 12), patch_size=4, **options))
+    model.eval()  # returns None
+    return model
 
 
 def hooks_of(model):
@@ -81,7 +89,7 @@ def test_no_hook_stays_behind():
     with pytest.raises(RuntimeError), observe(model, [0, 1]):
         model(torch.randn(2, 5, 8, 12))  # five channels
     assert hooks_of(model) == 0
-    with pytest.raises(IndexError), observe(model, [0, 7]):
+    with pytest.raises(IndexError, match=r'^CRATE has no layer 7: it has 3 layers'), observe(model, [0, 7]):
         pass
     assert hooks_of(model) == 0
 
@@ -135,3 +143,80 @@ def test_without_cls_token_there_is_no_cls_attention():
     assert seen[1].features.shape == (2, 6, 24)
     with pytest.raises(ValueError, match='with_cls_token=False'):
         seen[1].cls_attention()
+
+
+@pytest.mark.parametrize('out_type', ['cls_token', 'raw', 'featmap', 'avg_featmap'])
+@torch.no_grad()
+def test_keys_and_attention_of_a_vision_transformer(out_type):
+    """The same as a CRATE of ViT parts with the same weights, and what its attention module returned."""
+    model, x = vit(out_type=out_type), images()
+    torch.nn.init.normal_(model.cls_token)
+    twin = backbone('MHSA', ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6)
+    twin.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith('ln2')})
+    outputs = []
+    handle = model.layers[1].attn.register_forward_hook(lambda _, __, output: outputs.append(output))
+    with observe(model, [0, 1, -1]) as seen:
+        model(x)
+    handle.remove()
+    with observe(twin, [0, 1, -1]) as expected:
+        twin(x)
+    for layer in (0, 1, -1):
+        torch.testing.assert_close(seen[layer].features, expected[layer].features)
+        assert torch.equal(seen[layer].patch_features, seen[layer].features[:, 1:])
+        torch.testing.assert_close(seen[layer].cls_attention(), expected[layer].cls_attention())
+    value = seen[1].projected[..., 48:].unflatten(-1, (3, 8)).transpose(1, 2)
+    mixed = (seen[1].attention() @ value).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(model.layers[1].attn.proj(mixed), outputs[0])
+    assert hooks_of(model) == 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'num_extra'),
+    [
+        ('VisionTransformer', dict(with_cls_token=False, out_type='featmap'), 0),
+        ('DistilledVisionTransformer', {}, 2),
+    ],
+)
+@torch.no_grad()
+def test_extra_tokens_of_a_vision_transformer(name, options, num_extra):
+    model = vit(name, **options)
+    with observe(model, [-1]) as seen:
+        model(images())
+    assert seen[-1].features.shape == (2, num_extra + 6, 24)
+    assert torch.equal(seen[-1].patch_features, seen[-1].features[:, num_extra:])
+    if num_extra:
+        assert seen[-1].cls_attention().shape == (2, 3, 6)
+
+
+def test_a_layer_that_did_not_run_is_named():
+    model = backbone(out_indices=[1])
+    with observe(model, [1, -1]) as seen:
+        model(images())
+    assert set(seen) == {1}
+    for layer in (-1, 0):
+        with pytest.raises(LookupError, match=f'^layer {layer} was not observed: .* out_indices') as error:
+            seen[layer]
+        assert '\n' not in str(error.value)
+
+
+def test_other_backbones_are_refused():
+    model = build('mmpretrain', dict(type='ResNet', depth=18))
+    with pytest.raises(TypeError, match=r'^ResNet has no layers\[i\]\.attn\.qkv'), observe(model, [0]):
+        pass
+    model = backbone()
+    model.layers[1].attn.qkv = torch.nn.Identity()
+    with pytest.raises(TypeError, match='^CRATE has no'), observe(model, [0]):
+        pass
+    model = vit()
+    model.layers[2].attn.qkv = torch.nn.Linear(24, 24)
+    with pytest.raises(TypeError, match='^VisionTransformer has no'), observe(model, [0]):
+        pass
+
+
+def test_an_attention_that_does_not_call_its_projection_has_not_run():
+    """BEiT uses the weight of its ``qkv`` with other biases."""
+    model = build('mmpretrain', dict(type='BEiTViT', arch='deit-tiny', img_size=16, patch_size=8))
+    with observe(model, [0]) as seen:
+        model(images(16, 16))
+    with pytest.raises(LookupError, match='^layer 0 was not observed'):
+        seen[0]

@@ -1,4 +1,4 @@
-"""Convert a released CRATE or CRATE-alpha checkpoint to one that mmpretrain, mmdet and mmseg load.
+"""Convert a released checkpoint of CRATE, CRATE-alpha or DINO's ViT to one that mmpretrain, mmdet and mmseg load.
 
 The layout is detected from the keys. Weights are read safely (weights_only=True), every key is reported, and unknown or
 missing ones are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').

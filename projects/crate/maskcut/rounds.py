@@ -35,7 +35,8 @@ def ncut(features: Tensor, tau: float = 0.15) -> Tensor:
         ValueError: The features have another shape, hold NaN or infinity, or are more than 65,536 tokens.
     """
     groups = _groups(_check(features))
-    vectors = torch.cat([peak_positive(second_eigenvector(AffinityGraph(group, tau))) for group in groups])
+    with torch.autocast(features.device.type, enabled=False):
+        vectors = torch.cat([peak_positive(second_eigenvector(AffinityGraph(group, tau))) for group in groups])
     return vectors[0] if features.ndim == 2 else vectors
 
 
@@ -80,7 +81,8 @@ def maskcut(
         raise ValueError(f'maskcut: a grid of {height} x {width} does not hold {batch.shape[-1]} tokens')
     if num_masks < 1:
         raise ValueError(f'maskcut: num_masks must be at least 1, not {num_masks}')
-    results = [_maskcut(group, grid, tau, num_masks, orient or peak_positive) for group in _groups(batch)]
+    with torch.autocast(features.device.type, enabled=False):
+        results = [_maskcut(group, grid, tau, num_masks, orient or peak_positive) for group in _groups(batch)]
     masks, vectors = (torch.cat(parts) for parts in zip(*results))
     return (masks[0], vectors[0]) if features.ndim == 2 else (masks, vectors)
 
@@ -165,7 +167,7 @@ def _check(features: Tensor) -> Tensor:
     """``features`` as a batch (B, C, N)."""
     if features.ndim not in (2, 3) or not features.numel():
         raise ValueError(f'maskcut: features must be (C, N) or (B, C, N) and not empty, not {tuple(features.shape)}')
-    batch = features[None] if features.ndim == 2 else features
+    batch = features.detach()[None] if features.ndim == 2 else features.detach()
     if batch.shape[-1] > MAX_TOKENS:
         raise ValueError(f'maskcut: at most {MAX_TOKENS} tokens, not {batch.shape[-1]}; use a smaller grid')
     finite = batch.isfinite().flatten(1).all(1)

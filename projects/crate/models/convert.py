@@ -1,15 +1,18 @@
-"""Released CRATE checkpoints, in the key names of their papers' code, as checkpoints of this project.
+"""Released checkpoints of CRATE and of DINO's ViT, in the key names of their code, as checkpoints of this project.
 
 Layouts, told apart by their keys:
 
 - CRATE (arXiv 2306.01129, 2308.16271): ``to_patch_embedding.{1,2,3}`` and ``fn.weight``; the base models of the second
   paper may have a head of two layers, ``mlp_head.1`` and ``head``.
 - CRATE-alpha (arXiv 2405.20299): ``conv1``, ``fn.D`` and ``fn.D1``.
+- ViT as DINO (arXiv 2104.14294), DeiT and timm name it: ``patch_embed.proj``, ``blocks``; converted, it is both a CRATE
+  of ViT parts and a VisionTransformer of mmpretrain.
 
-The weights may be bare or under 'state_dict' or 'model', and all keys may begin with ``module.``. Files are read with
-``weights_only=True``: nothing in them is executed.
+The weights may be bare or under 'state_dict', 'model' or, in a checkpoint of a DINO training, 'teacher', and all keys
+may begin with ``module.``. Files are read with ``weights_only=True``: nothing in them is executed.
 """
 
+import argparse
 import copy
 import hashlib
 import math
@@ -17,6 +20,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +30,13 @@ from torch import Tensor
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
 from .patch_embed import square_grid
 
-LEFT_OUT = '(left out; --head keeps it)'
+LEFT_OUT = '(left out; --head keeps a classifier)'
 NORM = LINEAR = ('weight', 'bias')
-# Heads of released models that have no name in ARCHS, by (d, L): the 6-head 'demo' model of arXiv 2308.16271.
-UNNAMED_HEADS = {(768, 12): {6}}
+# The ViT of DINO, made of CRATE's ablations.
+VIT_FAMILY = dict(attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6)
+# (d, K, L, family), as in ARCHS, of released models without a name there: the 6-head 'demo' model of arXiv 2308.16271,
+# DINO's ViT-S and ViT-B.
+UNNAMED = ((768, 6, 12, CRATE_FAMILY), (384, 6, 12, VIT_FAMILY), (768, 12, 12, VIT_FAMILY))
 # Patch of the released models of a paper, which tells apart two names of one network.
 EMERGENCE_PATCH = 8
 
@@ -39,11 +46,35 @@ class ConversionError(ValueError):
 
 
 @dataclass(frozen=True)
+class Naming:
+    """Names that tell the layouts apart.
+
+    Attributes:
+        name: The layout in words.
+        family: What its models have in common.
+        stem: Key of the tensor that holds the size of a patch.
+        positions: Key of the position table.
+        classifier: Name of the classification layer.
+    """
+
+    name: str
+    family: dict
+    stem: str
+    positions: str
+    classifier: str
+
+
+CRATE_NAMING = Naming('CRATE', CRATE_FAMILY, 'to_patch_embedding.1.weight', 'pos_embedding', 'mlp_head.1')
+ALPHA_NAMING = Naming('CRATE-alpha', ALPHA_FAMILY, 'conv1.weight', 'pos_embedding', 'mlp_head.1')
+VIT_NAMING = Naming('ViT', VIT_FAMILY, 'patch_embed.proj.weight', 'pos_embed', 'head')
+
+
+@dataclass(frozen=True)
 class Layout:
     """What keys and shapes say about a released checkpoint.
 
     Attributes:
-        family: ``CRATE_FAMILY`` or ``ALPHA_FAMILY``.
+        naming: ``CRATE_NAMING``, ``ALPHA_NAMING`` or ``VIT_NAMING``.
         dim: Token width d.
         depth: Number of layers L.
         patch_size: Side of a patch in pixels.
@@ -51,7 +82,7 @@ class Layout:
         two_layer_head: Whether ``head`` follows ``mlp_head.1``.
     """
 
-    family: dict
+    naming: Naming
     dim: int
     depth: int
     patch_size: int
@@ -59,14 +90,14 @@ class Layout:
     two_layer_head: bool
 
     @property
-    def is_alpha(self) -> bool:
-        """Whether the keys are those of CRATE-alpha."""
-        return self.family is ALPHA_FAMILY
+    def family(self) -> dict:
+        """What the released models of this layout have in common."""
+        return self.naming.family
 
     @property
     def name(self) -> str:
         """The layout in words."""
-        return ('CRATE-alpha' if self.is_alpha else 'CRATE') + (' with a two-layer head' if self.two_layer_head else '')
+        return self.naming.name + (' with a two-layer head' if self.two_layer_head else '')
 
 
 @dataclass(frozen=True)
@@ -142,7 +173,7 @@ def convert(
     heads = resolve_arch(backbone['arch'])[1]
     targets = key_map(layout, heads, head)
     if not head and not layout.two_layer_head:
-        targets.update((key, LEFT_OUT) for key in source if key in ('mlp_head.1.weight', 'mlp_head.1.bias'))
+        targets.update((key, LEFT_OUT) for key in source if key.startswith(f'{layout.naming.classifier}.'))
     _check_keys(source, targets)
     _check_shapes(source, targets, backbone)
     if layout.two_layer_head:
@@ -150,6 +181,8 @@ def convert(
             'the head has two layers, and no released code says what stands between them: the backbone is converted, '
             'both layers are kept as they are under released_head.*, and there is no head.fc'
         )
+    if layout.naming is VIT_NAMING:
+        notes.append("the keys are also those of mmpretrain's VisionTransformer, which loads this file as well")
     sizes = dict(num_heads=heads, patch_size=layout.patch_size, img_size=layout.img_size)
     return Conversion(
         state_dict={targets[key]: value for key, value in source.items() if targets[key] != LEFT_OUT},
@@ -165,8 +198,11 @@ def load_safely(path: Path):
     Raises:
         ConversionError: The file is missing or damaged, or holds other Python objects.
     """
+    # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
+    allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        with allow([argparse.Namespace]):
+            return torch.load(path, map_location='cpu', weights_only=True)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise ConversionError(f'cannot be read: {error.strerror}') from error
     except (pickle.UnpicklingError, ValueError) as error:
@@ -182,22 +218,27 @@ def load_safely(path: Path):
 
 
 def unwrap(checkpoint) -> dict[str, Tensor]:
-    """The state dict of a file: bare, or under 'state_dict' or 'model', without the ``module.`` of a parallel wrapper.
+    """The state dict of a file: bare, or under 'state_dict', 'model' or 'teacher', without the prefixes of wrappers.
+
+    These are the ``module.`` of a parallel wrapper and the ``backbone.`` of a DINO training. The teacher is what DINO
+    evaluates.
 
     Raises:
         ConversionError: There is none, or something in it is not a named tensor.
     """
-    for name in ('state_dict', 'model'):
+    for name in ('state_dict', 'model', 'teacher'):
         if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(name), Mapping):
             checkpoint = checkpoint[name]
             break
     if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise ConversionError('no state dict in it: neither bare nor under "state_dict" or "model"')
+        raise ConversionError('no state dict in it: neither bare nor under "state_dict", "model" or "teacher"')
     others = [str(k) for k, value in checkpoint.items() if not (isinstance(k, str) and isinstance(value, Tensor))]
     if others:
         raise ConversionError(f'its state dict holds entries that are not tensors: {", ".join(others)}')
     prefix = 'module.' if all(key.startswith('module.') for key in checkpoint) else ''
-    return {key.removeprefix(prefix): value for key, value in checkpoint.items()}
+    weights = {key.removeprefix(prefix): value for key, value in checkpoint.items()}
+    prefix = 'backbone.' if any(key.startswith('backbone.blocks.') for key in weights) else ''
+    return {key.removeprefix(prefix): value for key, value in weights.items()}
 
 
 def detect_layout(source: Mapping[str, Tensor]) -> Layout:
@@ -206,31 +247,35 @@ def detect_layout(source: Mapping[str, Tensor]) -> Layout:
     Raises:
         ConversionError: It is none: the tensors that tell the sizes are missing or have shapes that none has.
     """
-    alpha = 'conv1.weight' in source
-    stem = 'conv1.weight' if alpha else 'to_patch_embedding.1.weight'
-    missing = [key for key in (stem, 'pos_embedding') if key not in source]
+    naming = next((naming for naming in (VIT_NAMING, ALPHA_NAMING) if naming.stem in source), CRATE_NAMING)
+    missing = [key for key in (naming.stem, naming.positions) if key not in source]
     if missing:
         found = ', '.join(list(source)[:4])
-        raise ConversionError(f'not a released CRATE checkpoint: no {" and no ".join(missing)}, but {found}, ...')
-    table, kernel = source['pos_embedding'], source[stem]
-    if table.ndim != 3 or kernel.ndim != (4 if alpha else 1):
         raise ConversionError(
-            f'no released model has pos_embedding {tuple(table.shape)} and {stem} {tuple(kernel.shape)}'
+            f'not a released checkpoint of CRATE or a ViT: no {" and no ".join(missing)}, but {found}, ...'
+        )
+    table, kernel = source[naming.positions], source[naming.stem]
+    is_convolution = naming is not CRATE_NAMING
+    if table.ndim != 3 or kernel.ndim != (4 if is_convolution else 1):
+        raise ConversionError(
+            f'no released model has {naming.positions} {tuple(table.shape)} and {naming.stem} {tuple(kernel.shape)}'
         )
     # Patches are square in every released model: (d, 3, p, p), or a norm over the 3 p p numbers of a patch.
-    patch_size = kernel.shape[-1] if alpha else max(math.isqrt(kernel.numel() // 3), 1)
+    patch_size = kernel.shape[-1] if is_convolution else max(math.isqrt(kernel.numel() // 3), 1)
     try:
         side, _ = square_grid(table.shape[1] - 1)
     except ValueError as error:
-        raise ConversionError(f'pos_embedding has {table.shape[1] - 1} patches, which is not a square grid') from error
-    layers = [int(key.split('.')[2]) for key in source if re.match(r'transformer\.layers\.\d+\.', key)]
+        raise ConversionError(
+            f'{naming.positions} has {table.shape[1] - 1} patches, which is not a square grid'
+        ) from error
+    numbers = [re.match(r'(?:transformer\.layers|blocks)\.(\d+)\.', key) for key in source]
     return Layout(
-        family=ALPHA_FAMILY if alpha else CRATE_FAMILY,
+        naming=naming,
         dim=table.shape[-1],
-        depth=max(layers, default=-1) + 1,
+        depth=max((int(number[1]) for number in numbers if number), default=-1) + 1,
         patch_size=patch_size,
         img_size=side * patch_size,
-        two_layer_head='head.weight' in source,
+        two_layer_head=naming is not VIT_NAMING and 'head.weight' in source,
     )
 
 
@@ -246,7 +291,8 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
     if arch is None:
         if num_heads is None:
             num_heads = _released_heads(layout, names)
-            notes.append(f'{num_heads} heads, as in every released {layout.name} of this size ({", ".join(names)})')
+            released = f' ({", ".join(names)})' if names else ''
+            notes.append(f'{num_heads} heads, as in every released {layout.name} of this size{released}')
         arch = _name_or_sizes(layout, names, num_heads)
     elif arch not in names:
         raise ConversionError(
@@ -254,16 +300,16 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
             + (f'these have {" or ".join(names)}' if names else 'no name has this size, give --heads instead')
         )
     backbone = dict(type='CRATE', arch=arch, img_size=layout.img_size, patch_size=layout.patch_size)
-    if isinstance(arch, dict) and layout.is_alpha:  # what a name would have said
+    if isinstance(arch, dict) and layout.family is not CRATE_FAMILY:  # what a name would have said
         backbone.update(copy.deepcopy(layout.family))
     return backbone, notes
 
 
 def _released_heads(layout: Layout, names: list[str]) -> int:
     """The number of heads of every released model of this size."""
+    size = (layout.dim, layout.depth, layout.family)
     numbers = {ARCHS[name][1] for name in names}
-    if not layout.is_alpha:
-        numbers |= UNNAMED_HEADS.get((layout.dim, layout.depth), set())
+    numbers |= {heads for dim, heads, depth, family in UNNAMED if (dim, depth, family) == size}
     if len(numbers) == 1:
         return numbers.pop()
     known = f'released models have {" or ".join(map(str, sorted(numbers)))}' if numbers else 'no model was released'
@@ -293,18 +339,39 @@ def key_map(layout: Layout, num_heads: int, head: bool) -> dict[str, str]:
         num_heads: Number of heads; a single one has no output projection.
         head: Include a one-layer head. One of two layers is always included.
     """
-    modules = [*_embedding_modules(layout), *_layer_modules(layout, num_heads), ('mlp_head.0', 'backbone.ln1', NORM)]
+    if layout.naming is VIT_NAMING:
+        modules = [*_vit_modules(layout)]
+    else:
+        modules = [
+            *_embedding_modules(layout),
+            *_layer_modules(layout, num_heads),
+            ('mlp_head.0', 'backbone.ln1', NORM),
+        ]
     if layout.two_layer_head:
         modules += [(name, f'released_head.{name}', LINEAR) for name in ('mlp_head.1', 'head')]
     elif head:
-        modules.append(('mlp_head.1', 'head.fc', LINEAR))
-    tables = {'cls_token': 'backbone.cls_token', 'pos_embedding': 'backbone.pos_embed'}
+        modules.append((layout.naming.classifier, 'head.fc', LINEAR))
+    tables = {'cls_token': 'backbone.cls_token', layout.naming.positions: 'backbone.pos_embed'}
     return tables | {f'{source}.{part}': f'{target}.{part}' for source, target, parts in modules for part in parts}
 
 
+def _vit_modules(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(source module, target module, parameters) of a ViT without its head."""
+    yield 'patch_embed.proj', 'backbone.patch_embed.projection', LINEAR
+    for index in range(layout.depth):
+        source, target = f'blocks.{index}', f'backbone.layers.{index}'
+        yield f'{source}.norm1', f'{target}.ln1', NORM
+        yield f'{source}.attn.qkv', f'{target}.attn.qkv', LINEAR
+        yield f'{source}.attn.proj', f'{target}.attn.proj', LINEAR
+        yield f'{source}.norm2', f'{target}.ln2', NORM
+        yield f'{source}.mlp.fc1', f'{target}.ffn.layers.0.0', LINEAR
+        yield f'{source}.mlp.fc2', f'{target}.ffn.layers.1', LINEAR
+    yield 'norm', 'backbone.ln1', NORM
+
+
 def _embedding_modules(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(source module, target module, parameters) of the patch embedding."""
-    if layout.is_alpha:
+    """(source module, target module, parameters) of the patch embedding of CRATE and CRATE-alpha."""
+    if layout.naming is ALPHA_NAMING:
         yield 'conv1', 'backbone.patch_embed.projection', LINEAR
     else:
         yield 'to_patch_embedding.1', 'backbone.patch_embed.ln1', NORM
@@ -313,15 +380,16 @@ def _embedding_modules(layout: Layout) -> Iterator[tuple[str, str, tuple[str, ..
 
 
 def _layer_modules(layout: Layout, num_heads: int) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(source module, target module, parameters) of the layers."""
+    """(source module, target module, parameters) of the layers of CRATE and CRATE-alpha."""
+    is_alpha = layout.naming is ALPHA_NAMING
     for index in range(layout.depth):
         source, target = f'transformer.layers.{index}', f'backbone.layers.{index}'
         yield f'{source}.0.norm', f'{target}.ln1', NORM
         yield f'{source}.0.fn.qkv', f'{target}.attn.qkv', ('weight',)
         if num_heads > 1:
-            yield f'{source}.0.fn.to_out.0', f'{target}.attn.proj', ('weight',) if layout.is_alpha else LINEAR
+            yield f'{source}.0.fn.to_out.0', f'{target}.attn.proj', ('weight',) if is_alpha else LINEAR
         yield f'{source}.1.norm', f'{target}.ln2', NORM
-        yield f'{source}.1.fn', f'{target}.ffn', ('D', 'D1') if layout.is_alpha else ('weight',)
+        yield f'{source}.1.fn', f'{target}.ffn', ('D', 'D1') if is_alpha else ('weight',)
 
 
 def _check_keys(source: Mapping[str, Tensor], targets: Mapping[str, str]) -> None:

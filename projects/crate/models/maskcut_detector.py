@@ -1,0 +1,158 @@
+"""MaskCut as a detector: instances without training."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement, InstanceData
+from torch import Tensor, nn
+
+from ..maskcut import maskcut
+from ..maskcut.postprocess import image_masks, tight_box
+from ..registration import register_model
+from .observe import observe
+
+
+@register_model
+class MaskCutDetector(BaseModel):
+    """Objects in the features of a backbone (MaskCut, arXiv 2301.11320; protocol: arXiv 2308.16271, Appendix B.4).
+
+    The features U^T z (keys for a ViT) of one layer's patches are cut into ``num_masks`` objects on the token grid
+    (:func:`projects.crate.maskcut.maskcut`, which documents the sign rule), which are brought to the size of the
+    original image (:func:`projects.crate.maskcut.postprocess.image_masks`). The protocol resizes images to 480 x 480,
+    without keeping their aspect ratio.
+
+    There is nothing to train, and the only weights are the backbone's, under ``backbone.``: checkpoints of classifiers
+    fit. A backbone in the middle of its own training is used as it is and left as it was: on its device, every part
+    in its mode, without gradients or hooks.
+
+    Images that the patch does not divide are padded by the backbone below and to the right; the tokens there see some
+    padding, and the masks are cut to the image.
+
+    Args:
+        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        data_preprocessor: As in every OpenMMLab model. It must do the normalisation if ``crf`` is set, since its mean
+            and std give the pixels back.
+        layer: Whose features, 0-based; negative ones count from the end.
+        tau: Threshold of the cosine of two tokens.
+        num_masks: At most this many objects per image.
+        crf: Refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
+        init_cfg: As everywhere in mmengine.
+
+    Raises:
+        TypeError: The backbone has no attention that can be read.
+        IndexError: It has no such layer.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        data_preprocessor: dict | nn.Module | None = None,
+        layer: int = -1,
+        tau: float = 0.15,
+        num_masks: int = 3,
+        crf: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
+        self.data_preprocessor.to(next(self.backbone.parameters()).device)
+        with observe(self.backbone, [layer]):
+            pass  # a backbone that does not fit is refused now
+
+    @torch.no_grad()
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = 'tensor'
+    ) -> Tensor | list[BaseDataElement]:
+        """Find the objects of a batch of images.
+
+        Args:
+            inputs: (B, 3, H, W), normalised.
+            data_samples: One per image; 'predict' needs their ``img_shape`` and ``ori_shape``, (height, width).
+            mode: 'predict' or 'tensor'.
+
+        Returns:
+            'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
+            'predict': ``data_samples``, each with ``pred_instances``: ``masks`` (n, H0, W0) bool in the size of the
+            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` 1.0 and ``labels`` 0, on the CPU; n <=
+            ``num_masks``, since empty masks are left out.
+
+        Raises:
+            NotImplementedError: Another mode; there is no loss.
+            ValueError: Features are NaN or infinite, or an image was padded to the size of others in its batch; the
+                message names the image.
+        """
+        if mode not in ('predict', 'tensor'):
+            raise NotImplementedError(f"MaskCutDetector: mode must be 'predict' or 'tensor', not {mode!r}: no training")
+        features = self._features(inputs)
+        grid = self._grid(inputs.shape[-2:])
+        if mode == 'predict':
+            self._check(data_samples, features, grid)
+        masks, _ = maskcut(features, grid, self.tau, self.num_masks)
+        return masks if mode == 'tensor' else self._predict(inputs, data_samples, masks.cpu().numpy())
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        """(B, d, h w)."""
+        with evaluating(self.backbone), observe(self.backbone, [self.layer]) as seen:
+            self.backbone(inputs)
+        return seen[self.layer].patch_features.mT
+
+    @property
+    def _patch_size(self) -> tuple[int, int]:
+        """(height, width); VisionTransformer does not keep it."""
+        return getattr(self.backbone, 'patch_size', None) or self.backbone.patch_embed.projection.stride
+
+    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """(H, W) in pixels -> (h, w) in tokens, a part of a patch counted as one."""
+        height, width = (-(-side // patch) for side, patch in zip(size, self._patch_size))
+        return height, width
+
+    def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:
+        """Nothing but the image may be cut; the message is about the first image that is wrong."""
+        finite = features.isfinite().flatten(1).all(1).tolist()
+        for number, (sample, is_finite) in enumerate(zip(data_samples, finite)):
+            name = sample.get('img_path', f'image {number} of the batch')
+            if not is_finite:
+                raise ValueError(f'{name}: the features of layer {self.layer} hold NaN or inf; check the checkpoint')
+            if self._grid(sample.img_shape) != grid:
+                raise ValueError(
+                    f'{name}: {sample.img_shape} was padded to a grid of {grid} tokens, and the padding would be cut, '
+                    'too; resize all images to one size, or load one at a time'
+                )
+
+    def _predict(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray
+    ) -> list[BaseDataElement]:
+        """``data_samples`` with the instances of the masks (B, num_masks, h, w)."""
+        images = self._pixels(inputs) if self.crf else [None] * len(inputs)
+        for sample, grid_masks, image in zip(data_samples, masks, images):
+            found = image_masks(grid_masks, self._patch_size, sample.img_shape, sample.ori_shape, image)
+            sample.pred_instances = InstanceData(
+                masks=torch.from_numpy(found),
+                bboxes=torch.tensor([tight_box(mask) for mask in found], dtype=torch.float32).reshape(-1, 4),
+                scores=torch.ones(len(found)),
+                labels=torch.zeros(len(found), dtype=torch.long),
+            )
+        return data_samples
+
+    def _pixels(self, inputs: Tensor) -> np.ndarray:
+        """The images before the normalisation, (B, H, W, 3) uint8."""
+        mean, std = getattr(self.data_preprocessor, 'mean', 0), getattr(self.data_preprocessor, 'std', 1)
+        pixels = (inputs.float() * std + mean).round().clamp(0, 255)
+        return pixels.byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every part is in its own mode again, also where parts differ."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
