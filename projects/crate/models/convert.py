@@ -16,7 +16,6 @@ import argparse
 import copy
 import hashlib
 import math
-import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..files import atomic
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
 from .patch_embed import square_grid
 
@@ -145,7 +145,9 @@ def convert_file(
     except ConversionError as error:
         raise ConversionError(f'{src}: {error}') from error
     conversion.meta.update(source=src.name, source_sha256=sha256(src))
-    save_atomically(dict(state_dict=conversion.state_dict, meta=conversion.meta), dst)
+    dst.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(dst) as part:
+        torch.save(dict(state_dict=conversion.state_dict, meta=conversion.meta), part)
     return conversion
 
 
@@ -423,17 +425,6 @@ def _check_shapes(source: Mapping[str, Tensor], targets: Mapping[str, str], back
     ]
     if wrong:
         raise ConversionError(f'wrong shapes: {", ".join(wrong)}')
-
-
-def save_atomically(checkpoint: dict, path: Path) -> None:
-    """``torch.save``, after which ``path`` is the whole file; until then it is what it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        torch.save(checkpoint, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

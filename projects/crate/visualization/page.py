@@ -8,6 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..files import atomic
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
@@ -67,6 +69,5 @@ def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
         f'<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n'
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix('.part')
-    part.write_text(text, encoding='utf-8')
-    part.replace(path)
+    with atomic(path) as part:
+        part.write_text(text, encoding='utf-8')

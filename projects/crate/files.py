@@ -1,0 +1,33 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A name to write a file under; at the end of the block the file is on the disk and gets the name ``path``.
+
+    Until then ``path`` is what it was. An exception removes what was written; a kill leaves it, under a name that ends
+    in ``.part`` and that no other process uses.
+
+    Args:
+        path: The file. Its folder exists.
+        folder: Where the file lies until it is whole, on the same file system; default beside ``path``.
+    """
+    part = (folder or path.parent) / f'.{path.name}.{secrets.token_hex(4)}.part'
+    try:
+        yield part
+        with part.open('rb+') as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the name, too, is on the disk
+    finally:
+        os.close(directory)

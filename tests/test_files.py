@@ -1,0 +1,41 @@
+import pytest
+
+from projects.crate.files import atomic
+
+
+def test_the_file_appears_whole(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('old')
+    with atomic(path) as part:
+        part.write_text('new')
+        assert path.read_text() == 'old'
+        assert part.parent == tmp_path
+    assert path.read_text() == 'new'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_exception_leaves_what_was(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('old')
+    with pytest.raises(ZeroDivisionError), atomic(path) as part:
+        part.write_text('half')
+        raise ZeroDivisionError
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_may_lie_elsewhere_until_then(tmp_path):
+    folder = tmp_path / 'parts'
+    folder.mkdir()
+    with atomic(tmp_path / 'a.json', folder) as part:
+        part.write_text('new')
+        assert part.parent == folder
+    assert (tmp_path / 'a.json').read_text() == 'new'
+    assert not list(folder.iterdir())
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    with atomic(tmp_path / 'a') as first, atomic(tmp_path / 'a') as second:
+        first.write_text('1')
+        second.write_text('2')
+    assert (tmp_path / 'a').read_text() == '1'  # the last one to end
