@@ -3,6 +3,7 @@
 import ast
 import copy
 import functools
+import importlib.util
 import os
 import re
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ import projects.crate  # noqa: F401  (registers)
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = sorted(path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_')
-CLASSIFICATION = [path for path in LEAVES if path.parent.name == 'classification']
+CLASSIFICATION, DETECTION, MASKCUT = (
+    [path for path in LEAVES if path.parent.name == folder] for folder in ('classification', 'detection', 'maskcut')
+)
 
 # {backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}-[{tag}-...]coslr-{length}{e|i}_{data set}[-{px}px]
 NAME = re.compile(
@@ -26,11 +29,29 @@ NAME = re.compile(
     r'-(?P<tags>((fsdp|deepspeed|mixup|linear)-)*)coslr-(?P<length>\d+)(?P<unit>[ei])'
     r'_(?P<data>[a-z0-9]+)(-(?P<px>\d+)px)?'
 )
+# maskcut_{backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}_{data set}[-{height}x{width}px][-crf]
+MASKCUT_NAME = re.compile(
+    r'maskcut_(?P<backbone>(crate|vit)-[a-z0-9-]+)-p(?P<patch>\d+)'
+    r'_((?P<pretraining>dino)-pre-)?(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'_(?P<data>[a-z0-9]+)(-(?P<height>\d+)x(?P<width>\d+)px)?(?P<crf>-crf)?'
+)
+# {detector}_{backbone}_{gpus}xb{batch}-{schedule}-{epochs}e_{data set}[-pseudo]-{height}x{width}px
+DETECTION_NAME = re.compile(
+    r'(?P<detector>mask-rcnn)_(?P<backbone>r50)_(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'-(?P<schedule>step)-(?P<epochs>\d+)e_(?P<data>[a-z0-9]+)(?P<labels>-pseudo)?-(?P<height>\d+)x(?P<width>\d+)px'
+)
+
+
+def parse(pattern: re.Pattern, path: Path) -> dict[str, str | int | None]:
+    """What the name of a config says, numbers as numbers; None where it says nothing."""
+    match = pattern.fullmatch(path.stem)
+    assert match, f'{path.name} does not follow the grammar'
+    return {key: int(value) if value and value.isdigit() else value for key, value in match.groupdict().items()}
 
 
 @dataclass(frozen=True)
 class Name:
-    """What the name of a config says."""
+    """What the name of a classification config says."""
 
     backbone: str
     patch: int
@@ -45,11 +66,8 @@ class Name:
 
     @classmethod
     def of(cls, path: Path) -> 'Name':
-        match = NAME.fullmatch(path.stem)
-        assert match, f'{path.name} does not follow the grammar'
-        fields = match.groupdict()
-        numbers = {key: int(fields[key] or 224) for key in ('patch', 'gpus', 'batch', 'length', 'px')}
-        return cls(**{**fields, **numbers, 'tags': frozenset(fields['tags'].split('-')) - {''}})
+        fields = parse(NAME, path)
+        return cls(**{**fields, 'px': fields['px'] or 224, 'tags': frozenset(fields['tags'].split('-')) - {''}})
 
 
 def load(path: Path) -> Config:
@@ -68,13 +86,27 @@ def build_without_memory(cfg: Config) -> torch.nn.Module:
     """The model on the meta device: shapes, no numbers; a quarter of a billion parameters cost nothing."""
     init_default_scope(cfg.default_scope)
     with torch.device('meta'):
-        return MODELS.build(dict(cfg.model, data_preprocessor=cfg.get('data_preprocessor')))
+        return MODELS.build({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})
+
+
+def header(path: Path) -> str:
+    """The comment at the top, as one line."""
+    lines = path.read_text().splitlines()
+    end = next(index for index, line in enumerate(lines) if not line.startswith('#'))
+    return ' '.join(line.lstrip('# ').removesuffix(' \\') for line in lines[:end])
 
 
 def bases(path: Path) -> list[Path]:
-    """The files that ``path`` names as ``_base_``."""
+    """The files that ``path`` names as ``_base_``, also those of an installed library ('mmdet::...')."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and node.targets[0].id == '_base_':
             value = ast.literal_eval(node.value)
-            return [path.parent / base for base in ([value] if isinstance(value, str) else value)]
+            return [_locate(path, base) for base in ([value] if isinstance(value, str) else value)]
     return []
+
+
+def _locate(path: Path, base: str) -> Path:
+    library, is_installed, name = base.rpartition('::')
+    if not is_installed:
+        return path.parent / name
+    return Path(importlib.util.find_spec(library).origin).parent / '.mim' / 'configs' / name

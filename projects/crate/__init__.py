@@ -5,7 +5,7 @@ try:
 
     compat.apply()
 
-    from . import datasets, engine, model_index, models
+    from . import datasets, engine, evaluation, model_index, models
 
     model_index.register_models()
 except (ImportError, OSError, RuntimeError) as error:
@@ -14,4 +14,4 @@ except (ImportError, OSError, RuntimeError) as error:
     problems = '\n'.join(diagnose())
     raise (ImportError(f'projects.crate cannot be imported here:\n{problems}') if problems else error) from error
 
-__all__ = ['compat', 'datasets', 'engine', 'model_index', 'models']
+__all__ = ['compat', 'datasets', 'engine', 'evaluation', 'model_index', 'models']

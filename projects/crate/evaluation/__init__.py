@@ -1,5 +1,17 @@
 """What is measured on a model."""
 
+from mmengine.registry import METRICS
+
 from .best_head import best_head_iou, binarise
 
 __all__ = ['best_head_iou', 'binarise']
+
+
+@METRICS.register_module(name='ClassAgnosticCocoMetric')
+def _build_class_agnostic_coco_metric(**kwargs):
+    """Import the metric when it is asked for: mmdet's metrics take a second, and not everyone has mmdet."""
+    try:
+        from .class_agnostic import ClassAgnosticCocoMetric
+    except ImportError as error:
+        raise ImportError(f'ClassAgnosticCocoMetric needs mmdet and the compiled operators of mmcv: {error}') from error
+    return ClassAgnosticCocoMetric(**kwargs)

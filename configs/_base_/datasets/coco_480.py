@@ -1,0 +1,30 @@
+# COCO val2017 for detectors that are not trained, class-agnostic: $CRATE_DATA/coco with val2017/ and
+# annotations/instances_val2017.json. Images become 480 x 480 whatever their shape, by PIL's Lanczos filter: the same
+# pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says. Every object is an 'object'.
+# The batch size is the leaf's.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
+    dict(type='PackDetInputs'),
+]
+test_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    dataset=dict(
+        type='CocoDataset',
+        data_root='{{$CRATE_DATA:data}}/coco',
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        metainfo=dict(classes=('object',), palette=[(220, 20, 60)]),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_evaluator = dict(
+    type='ClassAgnosticCocoMetric',
+    ann_file='{{$CRATE_DATA:data}}/coco/annotations/instances_val2017.json',
+    metric=['bbox', 'segm'],
+)
+test_cfg = dict()

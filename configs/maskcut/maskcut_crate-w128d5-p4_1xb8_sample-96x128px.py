@@ -1,0 +1,32 @@
+# MaskCut with the features of a small CRATE on the generated sample set: its 200 validation scenes, 96 high and 128
+# wide, as they are, a grid of 24 x 32 tokens.
+# Its options are those of maskcut_crate-emergence-small-p8_1xb8_coco.py; what follows is the difference.
+#   python tools/make_sample_set.py data/sample
+#   python tools/train.py configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py
+#   python tools/test.py configs/maskcut/maskcut_crate-w128d5-p4_1xb8_sample-96x128px.py \
+#       work_dirs/crate-w128d5-p4_1xb48-coslr-400i_sample-48px/iter_400.pth
+# Not run here.
+# Data: $CRATE_DATA/sample/coco with val2017/ and annotations/instances_val2017.json.
+_base_ = './maskcut_crate-emergence-small-p8_1xb8_coco.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='CRATE',
+        arch=dict(embed_dims=128, num_heads=4, num_layers=5),
+        img_size=48,
+        patch_size=4,
+        init='alpha',
+    ),
+    layer=4,
+)
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(128, 96), keep_ratio=False, backend='pillow', interpolation='lanczos'),
+    dict(type='PackDetInputs'),
+]
+test_dataloader = dict(
+    num_workers=1,
+    dataset=dict(data_root='{{$CRATE_DATA:data}}/sample/coco', pipeline=test_pipeline),
+)
+test_evaluator = dict(ann_file='{{$CRATE_DATA:data}}/sample/coco/annotations/instances_val2017.json')

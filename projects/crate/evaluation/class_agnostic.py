@@ -1,0 +1,88 @@
+"""COCO's average precision of objects, whatever their category."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmdet.datasets.api_wrappers import COCO, COCOeval
+from mmdet.evaluation import CocoMetric
+from mmengine.fileio import load
+
+PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+
+
+class ClassAgnosticCocoMetric(CocoMetric):
+    """Box and mask AP with all categories taken as one: what pycocotools computes with ``useCats = 0``.
+
+    It is what arXiv 2308.16271 (Tables 1 and 2) and CutLER (arXiv 2301.11320) report for unsupervised detectors.
+    Labels of predictions and categories of annotations are not looked at, so it takes the predictions of any detector,
+    whatever its number of classes. The annotation file and the data set stay as they are.
+
+    Departures from mmdet's ``CocoMetric``, which ignores categories for proposals alone: nothing is rounded (it keeps
+    three decimals, of an AP of 0.8% a single digit), and without any prediction every AP is 0 and none is missing. The
+    names, 'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are its own. Predictions of equal score rank by the id
+    of their image, then in the order of the model.
+
+    Args:
+        metric: 'bbox', 'segm', or a list of both.
+        metric_items: Names of results; default the six of ``PRECISIONS``. Recalls are 'AR@{n}' for each of the three
+            ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
+        **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``use_mp_eval`` changes nothing: there is one category.
+
+    Raises:
+        ValueError: A metric of proposals, or ``classwise``, for which ``CocoMetric`` is there.
+        KeyError: A name in ``metric_items`` that there is not.
+    """
+
+    def __init__(
+        self, metric: str | Sequence[str] = 'bbox', metric_items: Sequence[str] | None = None, **kwargs
+    ) -> None:
+        super().__init__(metric=[metric] if isinstance(metric, str) else [*metric], **kwargs)
+        if not {*self.metrics} <= {'bbox', 'segm'} or self.classwise:
+            raise ValueError(
+                f"metric={metric!r}, classwise={self.classwise}: use CocoMetric; here is 'bbox' and 'segm'"
+            )
+        last = self.proposal_nums[-1]
+        recalls = [*(f'AR@{count}' for count in self.proposal_nums), *(f'AR_{size}@{last}' for size in 'sml')]
+        self.names = [*PRECISIONS, *recalls]  # of the 12 numbers in COCOeval.stats
+        self.metric_items = metric_items or PRECISIONS
+        if unknown := [name for name in self.metric_items if name not in self.names]:
+            raise KeyError(f'metric_items: {unknown} not among {self.names}')
+
+    def compute_metrics(self, results: Sequence[tuple[dict, dict]]) -> dict[str, float]:
+        """Evaluate what ``process`` collected: pairs of the image's ground truth and its prediction.
+
+        Returns:
+            '{metric}_{item}' to a number from 0 to 1, or -1 where there is nothing to be found; nothing if
+            ``format_only``.
+        """
+        truths, predictions = zip(*results)
+        with tempfile.TemporaryDirectory() as folder:
+            prefix = self.outfile_prefix or str(Path(folder, 'results'))
+            if self._coco_api is None:
+                self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
+            # of the ids, one is given to every prediction; pycocotools drops annotations whose id it is not told
+            self.cat_ids = self._coco_api.get_cat_ids()
+            unlabelled = [dict(one, labels=np.zeros_like(one['labels'])) for one in predictions]
+            files = self.results2json(unlabelled, prefix)
+            if self.format_only:
+                return {}
+            found = {metric: load(files[metric]) for metric in self.metrics}
+        stats = {metric: self._evaluate(metric, found[metric]) for metric in self.metrics}
+        return {f'{metric}_{item}': stats[metric][item] for metric in self.metrics for item in self.metric_items}
+
+    def _evaluate(self, metric: str, predictions: list[dict]) -> dict[str, float]:
+        """The 12 numbers of pycocotools for predictions in COCO's format."""
+        if metric == 'segm':  # else pycocotools takes the area of the box for that of the mask
+            for one in predictions:
+                del one['bbox']
+        detections = self._coco_api.loadRes(predictions) if predictions else COCO()
+        evaluation = COCOeval(self._coco_api, detections, metric)
+        evaluation.params.useCats = 0
+        evaluation.params.maxDets = self.proposal_nums
+        evaluation.params.iouThrs = np.asarray(self.iou_thrs)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        return dict(zip(self.names, evaluation.stats.tolist()))
