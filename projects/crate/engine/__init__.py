@@ -5,6 +5,7 @@ from .checkpoint import AtomicCheckpointHook
 from .distributed import CPUDistributedDataParallel, MainProcessLoggerHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
+from .maskcut_hook import MaskCutHook
 from .progress import ProgressBarHook
 from .schedulers import RampedCosineLR
 from .sharding import CPUFullyShardedDataParallel, ResumableFSDPStrategy, wrap_crate_layers
@@ -16,6 +17,7 @@ __all__ = [
     'CPUFullyShardedDataParallel',
     'LayerDecayOptimWrapperConstructor',
     'MainProcessLoggerHook',
+    'MaskCutHook',
     'ProgressBarHook',
     'RampedCosineLR',
     'ResumableEpochBasedTrainLoop',

@@ -1,0 +1,46 @@
+"""Images with what was found on them."""
+
+from collections.abc import Sequence
+
+import mmcv
+import numpy as np
+
+# RGB of the first mask, the second, ...; they are taken again after the last
+COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
+
+
+def mask_grid(
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    columns: int = 8,
+    cell: int = 160,
+    gap: int = 4,
+    opacity: float = 0.6,
+) -> np.ndarray:
+    """Images under their masks, row by row in square cells on white.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each; sizes may differ. At least one.
+        masks: (n, H, W) bool each, of the size of its image; n may be 0. Where masks overlap, the last one is seen.
+        columns: Most images in a row.
+        cell: Longer side of an image in the grid, in pixels.
+        gap: White pixels right of and below each cell.
+        opacity: Of a mask, from 0 to 1.
+
+    Returns:
+        (rows * (cell + gap), columns * (cell + gap), 3) uint8 RGB.
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    grid = np.full((rows, columns, cell + gap, cell + gap, 3), 255, dtype=np.uint8)
+    for number, (image, found) in enumerate(zip(images, masks)):
+        small = mmcv.imrescale(_painted(image, found, opacity), (cell, cell))
+        grid[number // columns, number % columns, : small.shape[0], : small.shape[1]] = small
+    return grid.swapaxes(1, 2).reshape(rows * (cell + gap), columns * (cell + gap), 3)
+
+
+def _painted(image: np.ndarray, masks: np.ndarray, opacity: float) -> np.ndarray:
+    painted = image.copy()
+    for number, mask in enumerate(masks):
+        painted[mask] = (1 - opacity) * image[mask] + opacity * COLOURS[number % len(COLOURS)]
+    return painted

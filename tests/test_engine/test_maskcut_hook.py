@@ -1,0 +1,491 @@
+"""MaskCutHook in real trainings of tiny models, on a generated COCO-format set."""
+
+import itertools
+import json
+import random
+import time
+
+import cv2
+import mmcv
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData, PixelData
+from tiny_models import BUILDERS, build
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from toy_runs import (
+    InterruptionError,
+    ToyCRATE,
+    config,
+    end_workers,
+    forget_runs,
+    last_checkpoint,
+    load_tool,
+    run_tool,
+    seen,
+)
+
+from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set
+from projects.crate.engine import launch, maskcut_hook
+from projects.crate.models import CRATE
+from projects.crate.visualization.curves import read_scalars
+
+IMAGES = 9  # of two processes with batches of two, one has to see an image twice
+EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=3)  # of the toy: 15 iterations
+ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=5)
+
+pytest.importorskip('mmdet')
+
+
+@pytest.fixture(autouse=True)
+def fast_runner(monkeypatch):
+    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
+    monkeypatch.setattr(Config, 'pretty_text', 'text')
+
+
+@pytest.fixture(scope='module')
+def samples(tmp_path_factory):
+    root = tmp_path_factory.mktemp('sample')
+    make_sample_set(root, 'imagenet', SampleSpec(train=16, val=8, size=(24, 24), seed=1))
+    make_sample_set(root, 'coco', SampleSpec(train=8, val=IMAGES, size=(24, 32), max_objects=2, seed=1))
+    return root
+
+
+@TRANSFORMS.register_module()
+class Jitter(BaseTransform):
+    """Brightness, drawn from every generator that there is in the process."""
+
+    def transform(self, results):
+        factor = np.float32(random.random() + np.random.rand() + torch.rand(1).item()) / 2
+        results['img'] = (results['img'] * factor).clip(0, 255).astype(np.uint8)
+        return results
+
+
+@MODELS.register_module()
+class NoisyCRATE(CRATE):
+    """A backbone with all that behaves differently in training, and a part that never trains."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.norm, self.frozen, self.noise = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.Dropout(0.2)
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.frozen.eval()
+        return self
+
+    def forward(self, x):
+        return super().forward(self.noise(self.frozen(self.norm(x))))
+
+
+@METRICS.register_module()
+class Constant(BaseMetric):
+    """A metric that needs no annotation."""
+
+    def process(self, data_batch, data_samples):
+        self.results += [0.0 for _ in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(images=float(len(results)))
+
+
+@HOOKS.register_module()
+class ModesHook(Hook):
+    """Notes the mode of every module in every iteration, as the training sees it."""
+
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append([module.training for module in runner.model.modules()])
+
+
+def coco(root, batch_size=2, transforms=(), **changes):
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(32, 32), keep_ratio=False),
+        *transforms,
+        dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+    ]
+    dataset = dict(
+        type='CocoDataset',
+        data_root=str(root / 'coco'),
+        ann_file='annotations/instances_val2017.json',
+        data_prefix=dict(img='val2017/'),
+        metainfo=METAINFO,
+        test_mode=True,
+        pipeline=pipeline,
+    )
+    return dict(batch_size=batch_size, num_workers=0, dataset=dataset, **changes)
+
+
+def lenient(root):
+    """A metric that gives untrained toys something: an overlap of a tenth counts."""
+    ann_file = str(root / 'coco' / 'annotations' / 'instances_val2017.json')
+    kinds = ['bbox', 'segm']
+    return dict(
+        type='ClassAgnosticCocoMetric', metric=kinds, metric_items=['mAP'], iou_thrs=[0.1, 0.3], ann_file=ann_file
+    )
+
+
+def hook(root, **options):
+    return {**dict(type='MaskCutHook', dataloader=coco(root), num_pictures=3), **options}
+
+
+def toy(folder, root, others=(), loop=EPOCHS, optim_wrapper=None, **options):
+    """A CRATE that is trained on numbers; its backbone is 'net.backbone'."""
+    hooks = [hook(root, **{'backbone': 'net.backbone', **options}), *others]
+    changes = dict(optim_wrapper=optim_wrapper) if optim_wrapper else {}
+    return config(folder, loop=loop, model=dict(type='ToyCRATE'), custom_hooks=hooks, **changes)
+
+
+def train(path, resume=None):
+    forget_runs()
+    cfg = launch.read_config(path)
+    launch.prepare_training(cfg, resume)
+    runner = launch.build_runner(cfg)
+    try:
+        runner.train()
+    finally:
+        end_workers()
+    return runner
+
+
+def classification(folder, root, loop, workers, hooks, **changes):
+    """A run of mmpretrain with random augmentation, dropout, drop path, batch normalisation, frozen parts and EMA."""
+    arch = dict(embed_dims=12, num_heads=2, num_layers=2)
+    backbone = dict(type='NoisyCRATE', arch=arch, img_size=16, patch_size=4, drop_path_rate=0.3, frozen_stages=1)
+    head = dict(type='LinearClsHead', num_classes=8, in_channels=12)
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=16),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='Jitter'),
+        dict(type='PackInputs'),
+    ]
+    dataset = dict(type='CustomDataset', data_root=str(root / 'imagenet'), data_prefix='train', pipeline=pipeline)
+    loader = dict(
+        batch_size=4,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=True),
+    )
+    return config(
+        folder,
+        loop=loop,
+        default_scope='mmpretrain',
+        model=dict(type='ImageClassifier', backbone=backbone, head=head),
+        data_preprocessor=dict(mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], to_rgb=True, num_classes=8),
+        train_dataloader=loader,
+        custom_hooks=[dict(type='EMAHook', momentum=0.1), dict(type='ModesHook'), *hooks],
+        **changes,
+    )
+
+
+def equal(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(itertools.starmap(equal, zip(a, b)))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+@pytest.mark.parametrize(
+    ('loop', 'workers', 'by_epoch', 'use_ema'),
+    [
+        (dict(EPOCHS, max_epochs=2), 0, False, False),
+        (dict(EPOCHS, max_epochs=2), 1, True, True),
+        (ITERATIONS, 0, False, True),
+    ],
+)
+def test_training_does_not_notice(tmp_path, samples, loop, workers, by_epoch, use_ema):
+    loader = coco(samples, transforms=[dict(type='Jitter')])
+    watcher = hook(samples, dataloader=loader | dict(num_workers=workers), by_epoch=by_epoch, use_ema=use_ema)
+    watcher['interval'] = 1 if by_epoch else 3
+    runners, checkpoints = [], []
+    for name, hooks in (('without', []), ('with', [dict(watcher, initial=True)])):
+        folder = tmp_path / name
+        runners.append(train(classification(folder, samples, loop, workers, hooks)))
+        checkpoints.append(last_checkpoint(folder))
+    assert (tmp_path / 'with' / 'run' / 'maskcut' / 'curve.json').is_file()
+    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        assert equal(checkpoints[0][key], checkpoints[1][key]), key
+    losses = [checkpoint['message_hub']['log_scalars']['train/loss']._log_history for checkpoint in checkpoints]
+    assert len(losses[0]) > 2 and np.array_equal(*losses)
+    modes = [hook.seen for runner in runners for hook in runner.hooks if isinstance(hook, ModesHook)]
+    assert modes[0] == modes[1]
+    parameters = [{n: p.requires_grad for n, p in runner.model.named_parameters()} for runner in runners]
+    assert parameters[0] == parameters[1]
+    assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
+
+
+def steps(folder, name='maskcut'):
+    return [record['step'] for record in curve(folder, name)]
+
+
+def curve(folder, name='maskcut'):
+    return json.loads((folder / 'run' / name / 'curve.json').read_text())
+
+
+def test_what_a_run_leaves(tmp_path, samples):
+    train(toy(tmp_path, samples, interval=2, initial=True))
+    work = tmp_path / 'run'
+    drawn = {'epoch_0.png', 'epoch_2.png', 'epoch_3.png'}
+    assert {path.name for path in (work / 'maskcut').iterdir()} == {*drawn, 'curve.png', 'curve.json'}
+    picture = cv2.imread(str(work / 'maskcut' / 'epoch_0.png'))
+    image = mmcv.imrescale(cv2.imread(str(samples / 'coco' / 'val2017' / '000000000002.jpg')), (160, 160))
+    assert image.shape == (120, 160, 3) and picture.shape == (164, 3 * 164, 3)
+    assert 0.1 < (picture[:120, 164:324] == image).all(-1).mean() < 1  # the rest is under masks
+    records = curve(tmp_path)
+    assert steps(tmp_path) == [0, 2, 3]  # the last epoch, though 2 does not divide it
+    for key in ('coco/bbox_mAP', 'coco/segm_mAP_50'):
+        logged = read_scalars(work, f'maskcut/{key}')
+        assert logged[0].tolist() == [0, 2, 3]
+        assert logged[1].tolist() == [record[key] for record in records]
+    assert last_checkpoint(tmp_path)['message_hub']['runtime_info']['maskcut_curve'] == records[:2]
+    for path in work.glob('*/vis_data/vis_image/maskcut_*.png'):
+        assert np.array_equal(cv2.imread(str(path)), cv2.imread(str(work / 'maskcut' / f'epoch_{path.stem[-1]}.png')))
+        drawn.remove(f'epoch_{path.stem[-1]}.png')
+    assert not drawn
+    text = next(work.glob('*/*.log')).read_text()
+    assert text.count(' - INFO - maskcut [epoch ') == 3
+    assert f'maskcut [epoch 3]  coco/bbox_mAP: {records[2]["coco/bbox_mAP"]:.4f}  ' in text
+    assert f'({IMAGES} images in ' in text
+
+
+def test_two_hooks_by_iterations_without_pictures(tmp_path, samples):
+    others = [hook(samples, backbone='net.backbone', by_epoch=False, interval=2, layer=0, name='first', num_pictures=0)]
+    evaluator = dict(type='Constant')
+    train(toy(tmp_path, samples, others, loop=ITERATIONS, by_epoch=False, interval=3, evaluator=evaluator))
+    assert curve(tmp_path) == [dict(step=step, images=IMAGES) for step in (3, 5)]
+    assert {path.name for path in (tmp_path / 'run' / 'maskcut').glob('*.png')} == {
+        'iter_3.png',
+        'iter_5.png',
+        'curve.png',
+    }
+    assert steps(tmp_path, 'first') == [2, 4, 5]
+    assert {path.name for path in (tmp_path / 'run' / 'first').iterdir()} == {'curve.png', 'curve.json'}
+
+
+@pytest.mark.parametrize('use_ema', [False, True])
+def test_equals_a_test_of_the_checkpoint(tmp_path, samples, monkeypatch, use_ema):
+    """AP of the last iteration, in training and by mmengine's test loop; and of which weights it is."""
+    weights = []
+    step = maskcut_hook.MaskCutDetector.test_step
+
+    def watched(detector, batch):
+        weights.append({name: value.clone() for name, value in detector.backbone.state_dict().items()})
+        return step(detector, batch)
+
+    monkeypatch.setattr(maskcut_hook.MaskCutDetector, 'test_step', watched)
+    watcher = hook(samples, by_epoch=False, use_ema=use_ema, tau=0.3, num_masks=2, layer=0)
+    watcher.update(interval=2, evaluator=lenient(samples))
+    checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=4)
+    path = classification(tmp_path, samples, dict(ITERATIONS, max_iters=4), 0, [watcher], checkpoint=checkpoint)
+    runner = train(path)
+    saved = last_checkpoint(tmp_path)['state_dict']  # mmengine puts the averaged weights here
+    live = runner.model.state_dict()
+    expected = {name.removeprefix('backbone.'): value for name, value in (saved if use_ema else live).items()}
+    assert equal(weights[-1], {name: expected[name] for name in weights[-1]})
+    assert not equal({name: saved[name] for name in live}, dict(live))
+
+    cfg = Config.fromfile(path)
+    tester = Runner(
+        dict(type='MaskCutDetector', backbone=cfg.model.backbone, tau=0.3, num_masks=2, layer=0),
+        str(tmp_path / 'test'),
+        data_preprocessor=dict(
+            type='mmdet.DetDataPreprocessor', mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], bgr_to_rgb=True
+        ),
+        test_dataloader=coco(samples) | dict(sampler=dict(type='DefaultSampler', shuffle=False)),
+        test_evaluator=lenient(samples),
+        test_cfg=dict(),
+        default_scope='mmdet',
+        experiment_name='test',
+    )
+    tester.model.backbone.load_state_dict(expected, strict=False)
+    metrics = tester.test()
+    assert metrics == {key: value for key, value in curve(tmp_path)[-1].items() if key != 'step'}
+    assert 0 < metrics['coco/segm_mAP'] < 1
+
+
+def test_curve_after_resume(tmp_path, samples):
+    """What was evaluated after the last checkpoint is evaluated again, and nothing is there twice."""
+
+    def run(folder, *stops):
+        hooks = [dict(type='StopHook', at=at) for at in stops]
+        loop = dict(ITERATIONS, max_iters=4)
+        return toy(
+            folder, samples, hooks, loop, by_epoch=False, initial=True, num_pictures=0, evaluator=lenient(samples)
+        )
+
+    whole, parted = tmp_path / 'whole', tmp_path / 'parted'
+    train(run(whole))
+    with pytest.raises(InterruptionError):
+        train(run(parted, 3), 'auto')
+    assert (parted / 'run' / 'last_checkpoint').read_text().endswith('iter_2.pth')
+    assert steps(parted) == [0, 1, 2, 3]
+    train(run(parted), 'auto')
+    assert curve(parted) == curve(whole)
+    with pytest.raises(InterruptionError):
+        train(run(parted, 1))  # a new run in the same folder
+    assert steps(parted) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'error', 'message'),
+    [
+        (dict(interval=0), ValueError, 'interval must be at least 1, not 0'),
+        (dict(backbone='net.bone'), ValueError, "backbone='net.bone': CRATENet has no 'bone', it has backbone, head"),
+        (dict(backbone='net.head'), TypeError, 'Linear has no layers'),
+        (dict(layer=2), IndexError, 'CRATE has no layer 2'),
+        (dict(use_ema=True), ValueError, 'use_ema=True needs an EMAHook'),
+        (dict(loop=ITERATIONS), ValueError, 'set by_epoch=False'),
+    ],
+)
+def test_mistakes_are_named_before_training(tmp_path, samples, changes, error, message):
+    with pytest.raises(error, match=message) as caught:
+        train(toy(tmp_path, samples, **changes))
+    assert '\n' not in str(caught.value)
+    assert not seen(tmp_path)
+
+
+def test_missing_annotations_are_named_by_the_tool(tmp_path, samples, capsys):
+    loader = coco(samples)
+    loader['dataset']['ann_file'] = 'annotations/no.json'
+    assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
+    assert f'train: MaskCutHook: not found: {samples}/coco/annotations/no.json' in capsys.readouterr().err
+    assert not seen(tmp_path)
+
+
+def test_without_mmdet(tmp_path, samples, monkeypatch):
+    monkeypatch.setattr(maskcut_hook, 'installed_libraries', lambda: ['mmpretrain'])
+    with pytest.raises(ImportError, match='pip install mmdet'):
+        train(toy(tmp_path, samples))
+    assert not seen(tmp_path)
+
+
+def detection_sample():
+    from mmdet.structures import DetDataSample
+
+    sample = DetDataSample(metainfo=dict(img_shape=(16, 24)))
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 2, 12, 10]]), labels=torch.tensor([1]))
+    return sample
+
+
+def segmentation_sample():
+    from mmseg.structures import SegDataSample
+
+    return SegDataSample(gt_sem_seg=PixelData(data=torch.ones(1, 16, 24, dtype=torch.long)))
+
+
+@pytest.mark.parametrize(
+    ('library', 'preprocessor', 'sample'),
+    [
+        ('mmdet', dict(type='DetDataPreprocessor'), detection_sample),
+        ('mmseg', dict(type='SegDataPreProcessor', size=(16, 24)), segmentation_sample),
+    ],
+)
+def test_detectors_and_segmentors(tmp_path, samples, library, preprocessor, sample):
+    pytest.importorskip(library)
+    backbone = dict(type='CRATE', arch=dict(embed_dims=8, num_layers=2, num_heads=2), img_size=(16, 24), patch_size=4)
+    model = BUILDERS[library](backbone, 8)
+    model.data_preprocessor = build(library, dict(preprocessor, mean=[0.0] * 3, std=[255.0] * 3))
+    inputs = [dict(inputs=torch.full((3, 16, 24), i, dtype=torch.uint8), data_samples=sample()) for i in range(4)]
+    runner = Runner(
+        model,
+        str(tmp_path / 'run'),
+        train_dataloader=dict(
+            dataset=inputs, batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
+        custom_hooks=[hook(samples)],
+        default_scope=library,
+        experiment_name=library,
+    )
+    runner.train()
+    assert steps(tmp_path) == [1, 2]
+    assert DefaultScope.get_current_instance().scope_name == library
+
+
+@pytest.mark.parametrize(
+    ('library', 'options'),
+    [
+        ('mmpretrain', dict(type='ClsDataPreprocessor', to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
+        ('mmpretrain', dict(type='ClsDataPreprocessor')),
+        (
+            'mmpretrain',
+            dict(type='SelfSupDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40]),
+        ),
+        ('mmdet', dict(type='DetDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
+        ('mmseg', dict(type='SegDataPreProcessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
+        ('mmseg', dict(type='SegDataPreProcessor', mean=[0.0] * 3, std=[255.0] * 3)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value['type'],
+)
+def test_images_are_normalised_as_in_the_training(library, options):
+    pytest.importorskip(library)
+    own = build(library, options)
+    cfg = maskcut_hook.normalisation_of(own)
+    images = torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8)
+    whole = dict(inputs=[*images], data_samples=None)
+    if options['type'] == 'SelfSupDataPreprocessor':  # one view
+        whole = dict(inputs=[images], data_samples=None)
+    expected = own(whole, training=False)['inputs']
+    expected = expected[0] if isinstance(expected, list) else expected
+    torch.testing.assert_close(MODELS.build(cfg)(dict(inputs=[*images]))['inputs'], expected)
+
+
+def test_backbone_is_found_through_wrappers():
+    model = ToyCRATE()
+    model.net.backbone = nn.DataParallel(model.net.backbone)
+    found = maskcut_hook.find_module(nn.DataParallel(model), 'net.backbone')
+    assert found is model.net.backbone.module
+
+
+def test_sharded_weights_are_refused(tmp_path):
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    try:
+        model = FullyShardedDataParallel(ToyCRATE(), device_id=torch.device('cpu'))
+        with pytest.raises(ValueError, match='FSDP'):
+            maskcut_hook.find_module(model, 'net.backbone')
+    finally:
+        dist.destroy_process_group()
+
+
+def test_its_time_is_not_counted_as_training(tmp_path, samples, monkeypatch):
+    clock = time.time
+    hours = []
+    evaluate = maskcut_hook.Evaluator.evaluate
+
+    def long(*args):
+        hours.append(3600)
+        return evaluate(*args)
+
+    monkeypatch.setattr(maskcut_hook.Evaluator, 'evaluate', long)
+    monkeypatch.setattr(time, 'time', lambda: clock() + sum(hours))
+    runner = train(toy(tmp_path, samples, loop=ITERATIONS, by_epoch=False, evaluator=dict(type='Constant')))
+    assert len(hours) == 5
+    for name in ('time', 'data_time'):
+        assert runner.message_hub.get_scalar(f'train/{name}').data[0].max() < 600
+
+
+def test_two_processes_see_what_one_sees(tmp_path, samples):
+    """The same weights, which a learning rate of zero keeps: every image counts once, also the odd one."""
+    still = dict(optimizer=dict(type='SGD', lr=0.0))
+    options = dict(loop=dict(ITERATIONS, max_iters=1), by_epoch=False, optim_wrapper=still, evaluator=lenient(samples))
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    train(toy(one, samples, **options))
+    run_tool('dist_train.sh', toy(two, samples, **options), 2)
+    assert curve(one) == curve(two)
+    assert 0 < curve(one)[0]['coco/segm_mAP'] < 1
+    assert (two / 'run' / 'maskcut' / 'iter_1.png').is_file()
