@@ -35,10 +35,7 @@ def init_cpu_processes(launcher: str) -> None:
     """
     if is_distributed():
         return
-    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _ENVIRONMENT[launcher]):
-        if source not in os.environ:
-            raise KeyError(f'{source} is not set: --launcher {launcher} is for processes that were started by it')
-        os.environ[name] = os.environ[source]
+    os.environ.update(read_position(launcher))
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         hosts = subprocess.run(
             ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']], capture_output=True, text=True, check=True
@@ -48,6 +45,23 @@ def init_cpu_processes(launcher: str) -> None:
     if 'MASTER_ADDR' not in os.environ:
         raise KeyError('MASTER_ADDR is not set: give the address of the first machine')
     dist.init_process_group('gloo')
+
+
+def read_position(launcher: str) -> dict[str, str]:
+    """RANK, WORLD_SIZE and LOCAL_RANK of this process, from the variables that the launcher has set.
+
+    Args:
+        launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
+
+    Raises:
+        KeyError: One of the variables is missing; the message names it.
+    """
+    position = {}
+    for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _ENVIRONMENT[launcher]):
+        if source not in os.environ:
+            raise KeyError(f'{source} is not set: --launcher {launcher} is for processes that were started by it')
+        position[name] = os.environ[source]
+    return position
 
 
 @MODEL_WRAPPERS.register_module()

@@ -65,7 +65,7 @@ def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = N
         parser.add_argument('--cfg-options', nargs='+', action=DictAction)
         cfg.merge_from_dict(parser.parse_args(['--cfg-options', *options]).cfg_options)
     cfg.launcher = launcher
-    if 'strategy' in cfg and _name(cfg.strategy.type) == 'FSDPStrategy':
+    if 'strategy' in cfg and type_name(cfg.strategy.type) == 'FSDPStrategy':
         cfg.strategy.type = 'ResumableFSDPStrategy'
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     if launcher != 'none' and get_device() == 'cpu':
@@ -165,6 +165,19 @@ def check_checkpoint(path: str) -> str:
     return path
 
 
+def read_checkpoint(path: str) -> dict:
+    """What a checkpoint file holds, on the CPU; it is never executed.
+
+    Raises:
+        LaunchError: No such file, it is damaged, or it asks for code to be run.
+    """
+    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
+    try:
+        return torch.load(check_checkpoint(path), map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise LaunchError(f'cannot read the checkpoint {path}: {explain(error)}') from error
+
+
 def explain(error: Exception) -> str:
     """One line for an error that tells of a missing or unreadable file, or of a mistake in the command."""
     if isinstance(error, FileNotFoundError) and error.filename:
@@ -181,7 +194,7 @@ def _use_cpu_wrappers(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
         **(cfg.get('model_wrapper_cfg') or {}),
     )
-    if _name(wrapper.get('type', 'MMDistributedDataParallel')) == 'MMDistributedDataParallel':
+    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) == 'MMDistributedDataParallel':
         cfg.model_wrapper_cfg = dict(wrapper, type='CPUDistributedDataParallel')
     strategy = cfg.get('strategy') or {}
     if strategy.get('type') == 'DDPStrategy':
@@ -190,7 +203,7 @@ def _use_cpu_wrappers(cfg: Config) -> None:
 
 def _choose_precision(cfg: Config, amp: bool) -> None:
     wrapper = cfg.optim_wrapper
-    kind = _name(wrapper.get('type', 'OptimWrapper'))
+    kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise LaunchError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
     if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
@@ -208,7 +221,7 @@ def _exchange_loop(cfg: Config) -> None:
     loop = cfg.train_cfg
     if 'type' not in loop:
         loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
-    loop.type = LOOPS.get(_name(loop.type), loop.type)
+    loop.type = LOOPS.get(type_name(loop.type), loop.type)
 
 
 def _exchange_hooks(cfg: Config) -> None:
@@ -218,7 +231,7 @@ def _exchange_hooks(cfg: Config) -> None:
     cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))
     for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
         if isinstance(hook, dict):
-            hook['type'] = HOOKS.get(_name(hook['type']), hook['type'])
+            hook['type'] = HOOKS.get(type_name(hook['type']), hook['type'])
 
 
 def _complete_dataloaders(cfg: Config) -> None:
@@ -263,11 +276,7 @@ def _latest(work_dir: str) -> str | None:
 def _saved_seed(path: str) -> int | None:
     if not Path(path).is_file():  # a sharded checkpoint or a URL: mmengine reads its seed
         return None
-    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
-    try:
-        checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise LaunchError(f'cannot read the checkpoint {path}: {explain(error)}') from error
+    checkpoint = read_checkpoint(path)
     if not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
         raise LaunchError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
     return checkpoint['meta'].get('seed')
@@ -286,7 +295,7 @@ def _use_tta(cfg: Config) -> None:
 
 def _draw_into(cfg: Config, folder: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    kind = _name(hook.get('type', 'no hook'))
+    kind = type_name(hook.get('type', 'no hook'))
     if kind not in VISUALISATION:
         raise LaunchError(
             f'--show-dir needs default_hooks.visualization of type {" or ".join(VISUALISATION)}, not {kind}'
@@ -296,6 +305,6 @@ def _draw_into(cfg: Config, folder: str) -> None:
         cfg.visualizer.save_dir = folder
 
 
-def _name(kind: str | type) -> str:
+def type_name(kind: str | type) -> str:
     """'OptimWrapper' for the type itself, its name, and its name with a scope."""
     return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__

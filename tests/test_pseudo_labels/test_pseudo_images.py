@@ -1,0 +1,96 @@
+import gc
+import hashlib
+import os
+import tracemalloc
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+from toy_maskcut import make_images
+
+from projects.crate.engine.launch import LaunchError
+from projects.crate.pseudo_labels.images import ImageBatches, ImageList, list_images
+
+
+def test_names_are_those_given(tmp_path):
+    names = ['b/1.jpg', 'a/ä.jpg', 'a/with space.png', os.fsdecode(b'not utf-8 \xff.png'), 'b/1.jpg']
+    images = ImageList(names, tmp_path, tmp_path)
+    assert list(images) == names
+    assert len(images) == 5
+    assert images.sha256 == hashlib.sha256(b''.join(os.fsencode(f'{name}\n') for name in names)).hexdigest()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_processes_share_the_names(tmp_path):
+    names = ['a.jpg', 'b.jpg', 'c.jpg']
+    loader = DataLoader(ImageList(names, tmp_path, tmp_path), None, num_workers=2, multiprocessing_context='fork')
+    assert list(loader) == names
+
+
+def test_memory_does_not_grow_with_the_number_of_names(tmp_path):
+    peaks = []
+    for number in (1_000, 20_000):
+        gc.collect()
+        tracemalloc.start()
+        images = ImageList((f'train/n{index:08d}/{index:08d}.JPEG' for index in range(number)), tmp_path, tmp_path)
+        assert images[number - 1] == f'train/n{number - 1:08d}/{number - 1:08d}.JPEG'
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 10_000  # bytes; the names are 600,000
+
+
+def test_a_folder_is_sorted_as_its_paths(tmp_path):
+    """Where folders and files share the beginnings of their names, and through links."""
+    names = ['a.jpg', 'a/1.PNG', 'a0.jpg', 'a-b/2.JPEG', 'a/b/3.webp', 'z/4.tif', 'note.txt', 'a/.jpg/5.bmp']
+    for name in names:
+        (tmp_path / 'set' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'set' / name).write_bytes(b'')
+    (tmp_path / 'set' / 'linked').symlink_to(tmp_path / 'set' / 'z')
+    found = list(list_images(tmp_path / 'set', tmp_path))
+    assert found == sorted([*(name for name in names if name != 'note.txt'), 'linked/4.tif'])
+
+
+def test_a_list_keeps_its_order(tmp_path):
+    (tmp_path / 'list.txt').write_bytes(b'b.jpg\r\n\n a.jpg\tunreadable\n\xff.jpg')
+    images = list_images(tmp_path / 'list.txt', tmp_path, root=tmp_path)
+    assert list(images) == ['b.jpg', ' a.jpg', os.fsdecode(b'\xff.jpg')]
+    assert images.root == tmp_path
+
+
+def test_nothing_to_do_is_an_error(tmp_path):
+    (tmp_path / 'list.txt').write_text('\n\n')
+    for source in (tmp_path, tmp_path / 'list.txt'):
+        with pytest.raises(LaunchError, match=f'no images in {source}'):
+            list_images(source, tmp_path)
+
+
+@pytest.mark.parametrize('size', [1, 4, 5, 10, 16])
+def test_batches_cover_the_list_once(tmp_path, size):
+    images = list_images(make_images(tmp_path / 'images'), tmp_path)
+    batches = ImageBatches(images, [dict(type='LoadImageFromFile')], size)
+    loaded = [batches[number] for number in range(len(batches))]
+    assert [batch.number for batch in loaded] == list(range(len(batches)))
+    assert [id for batch in loaded for id in batch.ids] == list(range(1, 11))
+    assert [name for batch in loaded for name in batch.names] == list(images)
+    assert [batches.count(np.array([number])) for number in range(len(batches))] == [len(batch.ids) for batch in loaded]
+    assert batches.count(np.arange(len(batches))) == 10
+    assert batches.count(np.arange(0)) == 0
+
+
+@pytest.mark.parametrize('loader', ['LoadImageFromFile', 'mmcv.LoadImageFromFile', 'LoadImageOrSkip'])
+def test_unreadable_images_are_told_apart(tmp_path, loader):
+    images = list_images(make_images(tmp_path / 'images'), tmp_path)
+    path = tmp_path / 'images' / images[2]
+    path.write_bytes(path.read_bytes()[:-60])
+    (tmp_path / 'images' / images[3]).unlink()
+    batch = ImageBatches(images, [dict(type=loader)], 4)[0]
+    assert batch.ids == [1, 2]
+    (cut, reason), (lost, error) = batch.unreadable
+    assert (cut, lost) == (images[2], images[3])
+    assert reason == 'truncated JPEG (no end-of-image marker)' and 'No such file' in error
+
+
+def test_errors_that_are_not_the_files_are_raised(tmp_path):
+    images = list_images(make_images(tmp_path / 'images'), tmp_path)
+    with pytest.raises(KeyError, match='instances'):
+        ImageBatches(images, [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')], 4)[0]

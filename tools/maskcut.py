@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Pseudo labels: the masks that MaskCut finds in a folder of images, a list or an ImageNet tree, as one COCO file.
+
+  python tools/maskcut.py IMAGES OUT.json --config configs/maskcut/NAME.py --checkpoint crate.pth
+  torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K           # GPUs of one machine
+  RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K  # one of 16 anywhere, one disk
+
+The same command goes on after a Ctrl-C, a kill or a power failure, with any number of processes: what is done lies in
+OUT.json.parts, one file per batch, and at most the batches in work at that moment are computed again. OUT.json is the
+same, byte for byte. Unreadable images are left out and listed in OUT.json.unreadable.txt. A process computes with one
+thread: on a CPU, start one per core.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ONE_THREAD = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('images', type=Path, help='folder (searched with all its folders), or text file with a path per line')
+    add(
+        'out',
+        type=Path,
+        metavar='OUT.json',
+        help='COCO file to write; file_name is the path below IMAGES, or as listed',
+    )
+    add('--config', required=True, help='config file, of configs/maskcut')
+    add('--checkpoint', required=True, help='weights of its backbone: a file')
+    add('--root', type=Path, help='folder that relative paths of a text file start at (default: the current folder)')
+    add('--batch-size', type=positive, help="images per batch (default: the config's)")
+    add('--num-workers', type=natural, help="processes that load images, for each GPU (default: the config's)")
+    add(
+        '--forget-unreadable',
+        action='store_true',
+        help='make no file, but let the next run try images again that could not be read before the interrupt',
+    )
+    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings, such as model.tau=0.2')
+    add(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='pytorch' if 'RANK' in os.environ else 'none',
+        help='who says which of how many processes this is (default: pytorch where RANK is set, as torchrun does)',
+    )
+    return parser.parse_args(argv)
+
+
+def natural(text):
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'at least 0; not {number}')
+    return number
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
+    return number
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.update(ONE_THREAD)  # before the libraries are imported; see make_pseudo_labels
+    sys.path.insert(0, str(ROOT))
+    try:
+        return run(args)
+    except KeyboardInterrupt:
+        print(f'maskcut: interrupted; the same command goes on from {args.out}.parts', file=sys.stderr)
+        return 130
+
+
+def loader_options(args):
+    values = dict(batch_size=args.batch_size, num_workers=args.num_workers)
+    return [f'test_dataloader.{key}={value}' for key, value in values.items() if value is not None]
+
+
+def run(args):
+    try:
+        from projects.crate import pseudo_labels
+        from projects.crate.engine import launch
+    except ImportError as error:
+        print(f'maskcut: {error}', file=sys.stderr)
+        return 1
+    try:
+        cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
+        rank, world_size = pseudo_labels.take_place(args.launcher)
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        images = pseudo_labels.list_images(args.images, args.out.parent, args.root)
+        if args.forget_unreadable:
+            number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
+            print(f'maskcut: {number} batches with unreadable images will be done again by the next run')
+        else:
+            pseudo_labels.make_pseudo_labels(cfg, args.checkpoint, images, args.out, rank, world_size)
+    except (launch.LaunchError, OSError) as error:
+        print(f'maskcut: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
