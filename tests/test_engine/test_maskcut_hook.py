@@ -445,6 +445,13 @@ def test_images_are_normalised_as_in_the_training(library, options):
     torch.testing.assert_close(MODELS.build(cfg)(dict(inputs=[*images]))['inputs'], expected)
 
 
+def test_the_preprocessor_within_a_student_teacher_model_counts():
+    own = dict(type='DetDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])
+    expected = maskcut_hook.normalisation_of(build('mmdet', own))
+    wrapped = build('mmdet', dict(type='MultiBranchDataPreprocessor', data_preprocessor=own))
+    assert maskcut_hook.normalisation_of(wrapped) == expected
+
+
 def test_backbone_is_found_through_wrappers():
     model = ToyCRATE()
     model.net.backbone = nn.DataParallel(model.net.backbone)

@@ -94,3 +94,10 @@ def test_errors_that_are_not_the_files_are_raised(tmp_path):
     images = list_images(make_images(tmp_path / 'images'), tmp_path)
     with pytest.raises(KeyError, match='instances'):
         ImageBatches(images, [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')], 4)[0]
+
+
+def test_an_image_is_no_list_of_images(tmp_path):
+    image = tmp_path / 'cat.JPG'
+    image.write_bytes(b'\xff\xd8\xff\xe0\x00\x10')
+    with pytest.raises(LaunchError, match='cat.JPG is an image: give its folder'):
+        list_images(image, tmp_path)

@@ -267,6 +267,7 @@ CHANGES = dict(
     pipeline=(['--cfg-options', 'test_dataloader.dataset.pipeline.2.scale=(24,32)'], 'pipeline.2.scale.0 (32, now 24)'),
     checkpoint=([], 'checkpoint.sha256 ('),
     images=([], 'images.number (10, now 9)'),
+    folder=([], 'images.root ('),
 )
 
 
@@ -280,6 +281,8 @@ def test_other_parameters_are_refused(run, tmp_path, monkeypatch, capsys, change
         save_checkpoint(run[4], seed=1)
     elif change == 'images':
         (run[0] / 'a' / '01.png').unlink()
+    elif change == 'folder':  # the same names elsewhere
+        run = [run[0].rename(tmp_path / 'elsewhere'), *run[1:]]
     options, message = CHANGES[change]
     assert maskcut(run, out, *options) == 1
     error = capsys.readouterr().err.splitlines()[-1]

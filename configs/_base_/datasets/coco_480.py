@@ -1,6 +1,7 @@
 # COCO val2017 for detectors that are not trained, class-agnostic: $CRATE_DATA/coco with val2017/ and
 # annotations/instances_val2017.json. Images become 480 x 480 whatever their shape, by PIL's Lanczos filter: the same
-# pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says. Every object is an 'object'.
+# pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says, but that an EXIF orientation
+# is applied. Every object is an 'object'.
 # The batch size is the leaf's.
 test_pipeline = [
     dict(type='LoadImageFromFile'),

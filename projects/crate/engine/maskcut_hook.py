@@ -244,6 +244,8 @@ def averaged_model(runner: Runner) -> nn.Module:
 
 def normalisation_of(preprocessor: nn.Module) -> dict:
     """Config of mmengine's ``ImgDataPreprocessor`` that normalises as a preprocessor of any of the libraries does."""
+    while hasattr(preprocessor, 'data_preprocessor'):  # mmdet's student-teacher models wrap it
+        preprocessor = preprocessor.data_preprocessor
     names = ('to_rgb', 'channel_conversion', '_channel_conversion')  # mmpretrain, mmseg, mmengine and mmdet
     cfg = dict(type='ImgDataPreprocessor', bgr_to_rgb=any(getattr(preprocessor, name, False) for name in names))
     if hasattr(preprocessor, 'mean'):

@@ -114,4 +114,7 @@ def _edges(features: Tensor, tau: float) -> Tensor:
 def _edge_type(device: torch.device) -> torch.dtype:
     """int8 on processors that multiply bytes fast (AVX-512, best with VNNI or AMX), float32 elsewhere."""
     capability = torch.backends.cpu.get_cpu_capability() if torch.backends.mkldnn.is_available() else ''
-    return torch.int8 if device.type == 'cpu' and capability.startswith('AVX512') else torch.float32
+    # torch < 2.4 multiplies bytes on GPUs only
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key('aten::_int_mm', 'CPU')
+    is_fast = device.type == 'cpu' and has_kernel and capability.startswith('AVX512')
+    return torch.int8 if is_fast else torch.float32

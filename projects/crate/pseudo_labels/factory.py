@@ -148,7 +148,7 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
         description='class-agnostic instances found by MaskCut (tools/maskcut.py)',
         config=Path(cfg.filename).name,
         checkpoint=dict(sha256=sha256(Path(check_checkpoint(checkpoint)))),
-        images=dict(number=len(images), sha256=images.sha256),
+        images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
         batch_size=cfg.test_dataloader.batch_size,
         model=_model_cfg(cfg),
         pipeline=pipeline,

@@ -64,10 +64,12 @@ def list_images(source: Path, scratch: Path, root: Path | None = None) -> ImageL
         root: Folder at which the relative paths of a text file start; the current folder if None.
 
     Raises:
-        LaunchError: ``source`` is neither, or holds no images; or there is a ``root`` for a folder.
+        LaunchError: ``source`` is neither, or an image itself, or holds no images; or there is a ``root`` for a folder.
     """
     if source.is_dir() and root is not None:
         raise LaunchError(f'--root is for a text file of paths, and {source} is a folder')
+    if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
+        raise LaunchError(f'{source} is an image: give its folder, or a text file with a path per line')
     if source.is_dir():
         images = ImageList(_walk(source), source, scratch)
     elif source.is_file():
