@@ -18,8 +18,9 @@ import projects.crate  # noqa: F401  (registers)
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = sorted(path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_')
-CLASSIFICATION, DETECTION, MASKCUT = (
-    [path for path in LEAVES if path.parent.name == folder] for folder in ('classification', 'detection', 'maskcut')
+CLASSIFICATION, DETECTION, MASKCUT, SEGMENTATION = (
+    [path for path in LEAVES if path.parent.name == folder]
+    for folder in ('classification', 'detection', 'maskcut', 'segmentation')
 )
 
 # {backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}-[{tag}-...]coslr-{length}{e|i}_{data set}[-{px}px]
@@ -34,6 +35,12 @@ MASKCUT_NAME = re.compile(
     r'maskcut_(?P<backbone>(crate|vit)-[a-z0-9-]+)-p(?P<patch>\d+)'
     r'_((?P<pretraining>dino)-pre-)?(?P<gpus>\d+)xb(?P<batch>\d+)'
     r'_(?P<data>[a-z0-9]+)(-(?P<height>\d+)x(?P<width>\d+)px)?(?P<crf>-crf)?'
+)
+# coarse-seg_{backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}_{data set}[-{height}x{width}px]
+SEGMENTATION_NAME = re.compile(
+    r'coarse-seg_(?P<backbone>(crate|vit)-[a-z0-9-]+)-p(?P<patch>\d+)'
+    r'_((?P<pretraining>dino)-pre-)?(?P<gpus>\d+)xb(?P<batch>\d+)'
+    r'_(?P<data>[a-z0-9]+)(-(?P<height>\d+)x(?P<width>\d+)px)?'
 )
 # {detector}_{backbone}_{gpus}xb{batch}-{schedule}-{epochs}e_{data set}[-pseudo]-{height}x{width}px
 DETECTION_NAME = re.compile(

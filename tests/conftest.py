@@ -1,6 +1,8 @@
 import hypothesis
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
 from toy_runs import forget_runs
 
 hypothesis.settings.register_profile('repeatable', derandomize=True, database=None, deadline=None)
@@ -13,3 +15,10 @@ def fresh_state():
     torch.manual_seed(0)
     yield
     forget_runs()
+
+
+@pytest.fixture
+def fast_runner(monkeypatch):
+    """Leave out what takes most of the time of a tiny run: the report on the machine, and the config as pretty text."""
+    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
+    monkeypatch.setattr(Config, 'pretty_text', 'text')

@@ -2,6 +2,7 @@
 
 import pytest
 from config_tree import CLASSIFICATION, LEAVES, ROOT, Name, bases, build_without_memory, header, load
+from published import TABLE_3
 
 # name in a file name -> (width, heads, layers)
 BACKBONES = {
@@ -35,14 +36,6 @@ DATA = {
     'sample': ('CustomDataset', 'sample/imagenet', 8),
 }
 ALPHA_IN21K = ('CustomDataset', 'imagenet21k-19167', 19167)
-# arXiv 2308.16271, Table 3
-TABLE_3 = {
-    'in1k': dict(tiny=62.7, small=74.2, base=79.5),
-    'cifar10': dict(tiny=94.1, small=97.2, base=98.1),
-    'cifar100': dict(tiny=76.7, small=84.1, base=87.9),
-    'flowers102': dict(tiny=82.2, small=92.2, base=96.7),
-    'pets': dict(tiny=77.0, small=86.4, base=90.7),
-}
 
 every_leaf = pytest.mark.parametrize('path', LEAVES, ids=lambda path: path.stem)
 every_classifier = pytest.mark.parametrize('path', CLASSIFICATION, ids=lambda path: path.stem)
@@ -51,7 +44,7 @@ every_classifier = pytest.mark.parametrize('path', CLASSIFICATION, ids=lambda pa
 @every_leaf
 def test_header_says_the_command_and_what_was_run(path):
     text = header(path)
-    tools = ['test.py'] if path.parent.name == 'maskcut' else ['train.py', 'dist_train.sh']
+    tools = ['test.py'] if path.parent.name in ('maskcut', 'segmentation') else ['train.py', 'dist_train.sh']
     assert any(f'{tool} {path.relative_to(ROOT)} ' in f'{text} ' for tool in tools)
     assert 'ot run here' in text or 'easured' in text
 

@@ -1,21 +1,15 @@
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 from toy_runs import config, forget_runs, last_checkpoint, load
 
 from projects.crate.engine import launch
 
+pytestmark = pytest.mark.usefixtures('fast_runner')
+
 KEEP_ONE = dict(type='CheckpointHook', interval=2, by_epoch=False, max_keep_ckpts=1)
-
-
-@pytest.fixture(autouse=True)
-def fast_runner(monkeypatch):
-    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
-    monkeypatch.setattr(Config, 'pretty_text', 'text')
 
 
 def build(path, resume=None):

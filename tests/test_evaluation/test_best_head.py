@@ -1,52 +1,63 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_coarse_seg import best, masks_of, pixel_iou, token_labels
 
-from projects.crate.evaluation import best_head_iou, binarise
+from projects.crate.evaluation import best_head_iou, binarise, head_iou
+from projects.crate.evaluation.best_head import label_tokens
 
-
-def slow_mass(attention, share):
-    """DINO's rule in its plainest form: add entries from the largest down until they hold the share."""
-    mask = np.zeros(attention.shape, bool)
-    for head in range(len(attention)):
-        total = 0.0
-        for flat in np.argsort(-attention[head], axis=None, kind='stable'):
-            if total >= share * attention[head].sum():
-                break
-            mask[head].flat[flat] = True
-            total += attention[head].flat[flat]
-    return mask
+rules = st.sampled_from(['mass', 'top'])
 
 
-def slow_best_iou(masks, target, ignore_index=255):
-    """Pixel by pixel."""
-    (heads, h, w), (height, width) = masks.shape, target.shape
-    scores = {}
-    for index in set(target.flat) - {0, ignore_index}:
-        best = 0.0
-        for head in range(heads):
-            both = either = 0
-            for y in range(height):
-                for x in range(width):
-                    if target[y, x] == ignore_index:
-                        continue
-                    on, wanted = masks[head, y * h // height, x * w // width], target[y, x] == index
-                    both += on and wanted
-                    either += on or wanted
-            best = max(best, both / either)
-        scores[int(index)] = best
-    return scores
-
-
-@given(seed=st.integers(0, 1000), h=st.integers(1, 5), w=st.integers(1, 6), scale=st.integers(1, 3))
-def test_equals_the_slow_version(seed, h, w, scale):
+def random_case(seed, h, w, height, width):
     rng = np.random.default_rng(seed)
-    attention = rng.random((3, h, w)) ** 4
-    target = rng.choice([0, 1, 2, 255], size=(h * scale, w * scale + 1))
-    expected = slow_best_iou(slow_mass(attention, 0.6), target)
-    assert best_head_iou(torch.from_numpy(attention), torch.from_numpy(target)) == pytest.approx(expected)
+    return rng.random((3, h, w)) ** 4, rng.choice([0, 1, 2, 255], size=(height, width))
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 6), st.integers(1, 16), st.integers(1, 17), rules)
+def test_equals_the_slow_version(seed, h, w, height, width, rule):
+    """Whether the target is finer than the tokens, coarser, or neither."""
+    attention, target = random_case(seed, h, w, height, width)
+    expected = best(pixel_iou(masks_of(attention, rule, 0.6), target))
+    found = best_head_iou(torch.from_numpy(attention), torch.from_numpy(target), rule)
+    assert found == pytest.approx(expected)
+
+
+@given(st.integers(0, 1000), st.tuples(*[st.integers(1, 16)] * 4), st.sampled_from([(3, 4), (14, 5), (1, 1)]))
+def test_a_grid_that_reaches_beyond_the_image(seed, sizes, patch):
+    """An input of any size, padded to whole patches: its last tokens count as far as they cover the image."""
+    *image, height, width = sizes
+    grid = [-(-side // step) for side, step in zip(image, patch)]
+    attention, target = random_case(seed, *grid, height, width)
+    masks = masks_of(attention, 'mass', 0.6)
+    pixels = masks.repeat(patch[0], 1).repeat(patch[1], 2)[:, : image[0], : image[1]]
+    extent = tuple(Fraction(*pair) for pair in zip(image, patch))
+    found = head_iou(torch.from_numpy(masks), torch.from_numpy(target), extent=extent)
+    expected = pixel_iou(pixels, target)
+    assert {index: pytest.approx(values.tolist()) for index, values in found.items()} == expected
+    labels = label_tokens(torch.from_numpy(target), tuple(grid), 255, extent)
+    assert (labels.numpy() == token_labels(target, grid, image, patch)).all()
+
+
+def test_heads_are_told_apart():
+    masks = torch.tensor([[[True, False, False, False]], [[True, True, False, False]], [[False, False, False, True]]])
+    scores = head_iou(masks, torch.tensor([[5, 5, 0, 255]]))
+    assert {index: values.tolist() for index, values in scores.items()} == {5: [0.5, 1, 0]}
+
+
+@pytest.mark.parametrize(('void', 'dtype'), [(255, torch.uint8), (-1, torch.int64), (0, torch.int64)])
+def test_void_has_any_label(void, dtype):
+    target = torch.tensor([[3, void, 3, void]]).to(dtype)
+    scores = head_iou(torch.tensor([[[True, True, False, False]]]), target, ignore_index=void)
+    assert {index: values.tolist() for index, values in scores.items()} == {3: [0.5]}
+
+
+def test_nothing_but_void():
+    assert best_head_iou(torch.ones(2, 2, 3), torch.full((4, 6), 255)) == {}
 
 
 def test_rules_differ_on_a_peaked_map():

@@ -182,6 +182,26 @@ def test_no_prediction_is_zero(tmp_path):
     assert results == {f'{kind}_{name}': 0 for kind in ('bbox', 'segm') for name in STATS[:6]}
 
 
+def test_only_images_that_were_evaluated_count(tmp_path):
+    """The AP of a part of a set is that of an annotation file without the rest."""
+    ann_file, samples = draw_set(tmp_path / 'truth.json', 1)
+    part = samples[:5]
+    kept = {one['img_id'] for one in part}
+    content = json.loads((tmp_path / 'truth.json').read_text())
+    annotations = [one for one in content['annotations'] if one['image_id'] in kept]
+    expected = evaluate(build(write(tmp_path / 'part.json', annotations, kept)), part)
+    assert evaluate(build(ann_file), part) == expected != evaluate(build(ann_file), samples)
+    for one in part[:3]:  # images without a prediction were evaluated nevertheless
+        one['pred_instances'] = sample(0, [], [], [])['pred_instances']
+    assert evaluate(build(ann_file), part)['segm_mAP'] < expected['segm_mAP']
+
+
+def test_no_image_is_an_error(tmp_path):
+    ann_file, _ = draw_set(tmp_path / 'truth.json', 1)
+    with pytest.raises(ValueError, match='^ClassAgnosticCocoMetric: no image was evaluated'):
+        build(ann_file).evaluate(0)
+
+
 def test_ground_truth_from_the_data_set(tmp_path):
     """Without an annotation file the samples bring it, as in any CocoMetric."""
     ann_file, samples = draw_set(tmp_path / 'truth.json', 2)
@@ -219,6 +239,10 @@ def test_predictions_are_kept_where_asked(tmp_path):
         (dict(metric='proposal'), ValueError, "metric='proposal'"),
         (dict(classwise=True), ValueError, 'classwise=True'),
         (dict(metric_items=['AP']), KeyError, r"\['AP'\] not among \['mAP'"),
+        (dict(proposal_nums=(1, 10, 300)), ValueError, r'proposal_nums=\[1, 10, 300\]: must be .* one of them 100'),
+        (dict(proposal_nums=(10, 100)), ValueError, 'must be three ascending numbers'),
+        (dict(proposal_nums=(1, 10, 50, 100)), ValueError, 'must be three ascending numbers'),
+        (dict(proposal_nums=(1000, 300, 100)), ValueError, 'must be three ascending numbers'),
     ],
 )
 def test_what_it_does_not_do(tmp_path, options, error, message):

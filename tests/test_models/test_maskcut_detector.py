@@ -1,4 +1,5 @@
 import copy
+import sys
 
 import numpy as np
 import pytest
@@ -227,9 +228,19 @@ def test_backbones_that_do_not_fit_are_refused_when_built():
         detector(layer=3)
 
 
-def test_a_layer_that_the_backbone_does_not_run():
-    with pytest.raises(LookupError, match='^layer -1 was not observed: .* out_indices'):
-        detector({**CRATE_CFG, 'out_indices': 0}).test_step(batch())
+@pytest.mark.parametrize('layer', [-1, 2])
+def test_a_layer_that_the_backbone_does_not_run(layer):
+    with pytest.raises(IndexError, match=rf'^CRATE does not run layer {layer}: it stops after out_indices \(0, 1\)'):
+        detector({**CRATE_CFG, 'out_indices': (0, 1)}, layer=layer)
+    detector({**CRATE_CFG, 'out_indices': (0, 1)}, layer=-2).test_step(batch())
+    detector({**VIT_CFG, 'out_indices': 0}).test_step(batch())  # runs all layers
+
+
+def test_a_missing_crf_is_found_when_built(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
+    with pytest.raises(ImportError, match='needs pydensecrf2: pip install'):
+        detector(crf=True)
+    detector()
 
 
 def state(module):

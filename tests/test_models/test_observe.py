@@ -3,7 +3,7 @@ import torch
 from operators import Record
 from tiny_models import ARCH, build, classifier, crate, images
 
-from projects.crate.models import observe
+from projects.crate.models import Observation, observe
 
 ATTENTIONS = ['MSSA', 'MHSA', 'TSSA']
 
@@ -84,7 +84,7 @@ def test_the_attention_is_the_one_of_the_forward_pass():
 def test_no_hook_stays_behind():
     model = backbone()
     with observe(model, [0, 1, 2]):
-        assert hooks_of(model) == 3
+        assert hooks_of(model) == 6  # of each layer, and of its projection
     assert hooks_of(model) == 0
     with pytest.raises(RuntimeError), observe(model, [0, 1]):
         model(torch.randn(2, 5, 8, 12))  # five channels
@@ -213,10 +213,35 @@ def test_other_backbones_are_refused():
         pass
 
 
-def test_an_attention_that_does_not_call_its_projection_has_not_run():
-    """BEiT uses the weight of its ``qkv`` with other biases."""
-    model = build('mmpretrain', dict(type='BEiTViT', arch='deit-tiny', img_size=16, patch_size=8))
+@pytest.mark.parametrize(
+    'cfg', [dict(type='ViTEVA02', arch='tiny'), dict(type='BEiTViT', arch='deit-tiny')], ids=lambda cfg: cfg['type']
+)
+def test_attentions_that_do_more_with_their_projections_are_refused(cfg):
+    """ViTEVA02 rotates its keys, and BEiT adds a bias to the attention: the maps would not be theirs."""
+    model = build('mmpretrain', dict(cfg, img_size=28, patch_size=14))
+    with pytest.raises(TypeError, match=rf'^{cfg["type"]} has no'), observe(model, [0]):
+        pass
+
+
+@torch.no_grad()
+def test_a_cls_token_that_attends_to_itself_alone():
+    """Its own column must not take all the precision from those of the patches."""
+    model = backbone()
     with observe(model, [0]) as seen:
-        model(images(16, 16))
+        model(images())
+    projected = seen[0].projected.clone()
+    projected[:, 0] *= 50
+    longer = Observation(seen[0].attn, projected)
+    w = projected.unflatten(-1, (3, 8)).transpose(1, 2).double()
+    expected = (w[:, :, :1] @ w[:, :, 1:].mT / 8**0.5).softmax(-1)[:, :, 0]
+    assert longer.attention(slice(0, 1))[..., 1:].sum() == 0  # the case is there
+    torch.testing.assert_close(longer.cls_attention().double(), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_an_attention_that_does_not_call_its_projection_has_not_run():
+    model = backbone()
+    model.layers[0].attn.forward = lambda x: x
+    with observe(model, [0]) as seen:
+        model(images())
     with pytest.raises(LookupError, match='^layer 0 was not observed'):
         seen[0]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -18,15 +17,11 @@ from toy_runs import ROOT, forget_runs, load_tool, run_tool
 from projects.crate.datasets import SampleSpec, make_sample_set
 from projects.crate.models import CRATE
 
+pytestmark = pytest.mark.usefixtures('fast_runner')
+
 CONFIG = ROOT / 'configs/maskcut/maskcut_crate-w128d5-p4_1xb8_sample-96x128px.py'
 ARCH = dict(embed_dims=16, num_heads=2, num_layers=2)
 SCENES = 9  # two processes cannot share them evenly
-
-
-@pytest.fixture(autouse=True)
-def fast_runner(monkeypatch):
-    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
-    monkeypatch.setattr(Config, 'pretty_text', 'text')
 
 
 @pytest.fixture

@@ -323,12 +323,16 @@ def bad_commands(folder, run):
         'another size': ({**base, 'config': wide}, 'does not fit the model: size mismatch for backbone.'),
         'root of a folder': (base, '--root is for a text file', '--root', folder),
         'no such layer': (base, 'layer', '--cfg-options', 'model.layer=7'),
+        'no such backbone': (base, 'Nothing is not in the', '--cfg-options', 'model.backbone.type=Nothing'),
+        'no such stem': (base, 'patch_embed must be', '--cfg-options', 'model.backbone.patch_embed=nothing'),
+        'no CRF': (base, 'needs pydensecrf2', '--cfg-options', 'model.crf=True'),
         'rank': (base, 'WORLD_SIZE is not set', '--launcher', 'pytorch'),
     }
 
 
 def test_bad_input_is_one_line(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('RANK', '0')
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
     for case, (files, message, *options) in bad_commands(tmp_path, run).items():
         command = [files['images'], '--config', files['config'], '--checkpoint', files['weights']]
         options = options if '--launcher' in options else ['--launcher', 'none', *options]

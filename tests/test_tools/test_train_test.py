@@ -9,17 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
 from toy_runs import config, forget_runs, last_checkpoint, load_tool, seen
 
+pytestmark = pytest.mark.usefixtures('fast_runner')
+
 SIZE = (32, 48)  # h, w
-
-
-@pytest.fixture(autouse=True)
-def fast_runner(monkeypatch):
-    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
-    monkeypatch.setattr(Config, 'pretty_text', 'text')
 
 
 def run(tool, *arguments):

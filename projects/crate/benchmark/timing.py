@@ -1,8 +1,11 @@
 """Timing alternatives against each other."""
 
+import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -17,13 +20,23 @@ def interleaved_medians(alternatives: Mapping[str, Callable[[], object]], repeat
     seconds: dict[str, list[float]] = {name: [] for name in alternatives}
     for _ in range(repeats):
         for name, function in alternatives.items():
-            start = _now()
+            start = now()
             function()
-            seconds[name].append(_now() - start)
+            seconds[name].append(now() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def _now() -> float:
+def machine() -> str:
+    """What the alternatives run on, in words: the GPU, or the processor (its model on Linux, elsewhere its kind)."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    info = Path('/proc/cpuinfo')
+    model = re.search(r'^model name\s*: (.+)$', info.read_text(), re.MULTILINE) if info.is_file() else None
+    return model[1] if model else platform.machine()
+
+
+def now() -> float:
+    """Seconds on the clock, after all that the GPU was told to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -9,7 +9,7 @@ import argparse
 import pickle
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
+from torch import Tensor, nn
 
 from .. import compat
 from .distributed import init_cpu_processes
@@ -176,6 +177,37 @@ def read_checkpoint(path: str) -> dict:
         return torch.load(check_checkpoint(path), map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise LaunchError(f'cannot read the checkpoint {path}: {explain(error)}') from error
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
+    """Load all weights of a module; torch and mmengine would go on with random ones.
+
+    Args:
+        module: What is filled.
+        weights: By the names that the module has for them.
+        source: Where they come from, for messages.
+
+    Returns:
+        Names of weights that the module has no place for.
+
+    Raises:
+        LaunchError: Weights are missing, or of other shapes.
+    """
+    try:
+        keys = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise LaunchError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
+    if keys.missing_keys:
+        raise LaunchError(
+            f'{source} does not fit the model: {count_weights(keys.missing_keys)} missing '
+            '(tools/model_converters converts released files)'
+        )
+    return keys.unexpected_keys
+
+
+def count_weights(names: Sequence[str]) -> str:
+    """'3 weights (the.first, ...)'."""
+    return f'{len(names)} weights ({names[0]}{", ..." * (len(names) > 1)})'
 
 
 def explain(error: Exception) -> str:

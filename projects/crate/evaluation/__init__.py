@@ -2,9 +2,10 @@
 
 from mmengine.registry import METRICS
 
-from .best_head import best_head_iou, binarise
+from .best_head import best_head_iou, binarise, head_iou
+from .coarse_segmentation import BestHeadIoU
 
-__all__ = ['best_head_iou', 'binarise']
+__all__ = ['BestHeadIoU', 'best_head_iou', 'binarise', 'head_iou']
 
 
 @METRICS.register_module(name='ClassAgnosticCocoMetric')

@@ -20,18 +20,21 @@ class ClassAgnosticCocoMetric(CocoMetric):
     whatever its number of classes. The annotation file and the data set stay as they are.
 
     Departures from mmdet's ``CocoMetric``, which ignores categories for proposals alone: nothing is rounded (it keeps
-    three decimals, of an AP of 0.8% a single digit), and without any prediction every AP is 0 and none is missing. The
-    names, 'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are its own. Predictions of equal score rank by the id
-    of their image, then in the order of the model.
+    three decimals, of an AP of 0.8% a single digit); without any prediction every AP is 0 and none is missing; and only
+    the images that were evaluated count, so that the first 100 of a data set (``indices=100``) have an AP of their own.
+    The names, 'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are its own. Predictions of equal score rank by the
+    id of their image, then in the order of the model.
 
     Args:
         metric: 'bbox', 'segm', or a list of both.
         metric_items: Names of results; default the six of ``PRECISIONS``. Recalls are 'AR@{n}' for each of the three
             ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
-        **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``use_mp_eval`` changes nothing: there is one category.
+        **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one of them
+            100, where pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
 
     Raises:
-        ValueError: A metric of proposals, or ``classwise``, for which ``CocoMetric`` is there.
+        ValueError: A metric of proposals, or ``classwise``, for which ``CocoMetric`` is there; other
+            ``proposal_nums``; when evaluated: there was no image.
         KeyError: A name in ``metric_items`` that there is not.
     """
 
@@ -43,8 +46,10 @@ class ClassAgnosticCocoMetric(CocoMetric):
             raise ValueError(
                 f"metric={metric!r}, classwise={self.classwise}: use CocoMetric; here is 'bbox' and 'segm'"
             )
-        last = self.proposal_nums[-1]
-        recalls = [*(f'AR@{count}' for count in self.proposal_nums), *(f'AR_{size}@{last}' for size in 'sml')]
+        counts = self.proposal_nums
+        if len(counts) != 3 or 100 not in counts or counts != sorted(counts):
+            raise ValueError(f'proposal_nums={counts}: must be three ascending numbers, one of them 100')
+        recalls = [*(f'AR@{count}' for count in counts), *(f'AR_{size}@{counts[-1]}' for size in 'sml')]
         self.names = [*PRECISIONS, *recalls]  # of the 12 numbers in COCOeval.stats
         self.metric_items = metric_items or PRECISIONS
         if unknown := [name for name in self.metric_items if name not in self.names]:
@@ -57,6 +62,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
             '{metric}_{item}' to a number from 0 to 1, or -1 where there is nothing to be found; nothing if
             ``format_only``.
         """
+        if not results:
+            raise ValueError('ClassAgnosticCocoMetric: no image was evaluated; is the data set empty?')
         truths, predictions = zip(*results)
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or str(Path(folder, 'results'))
@@ -69,17 +76,19 @@ class ClassAgnosticCocoMetric(CocoMetric):
             if self.format_only:
                 return {}
             found = {metric: load(files[metric]) for metric in self.metrics}
-        stats = {metric: self._evaluate(metric, found[metric]) for metric in self.metrics}
+        images = [one['img_id'] for one in predictions]
+        stats = {metric: self._evaluate(metric, found[metric], images) for metric in self.metrics}
         return {f'{metric}_{item}': stats[metric][item] for metric in self.metrics for item in self.metric_items}
 
-    def _evaluate(self, metric: str, predictions: list[dict]) -> dict[str, float]:
-        """The 12 numbers of pycocotools for predictions in COCO's format."""
+    def _evaluate(self, metric: str, predictions: list[dict], images: list[int]) -> dict[str, float]:
+        """The 12 numbers of pycocotools for predictions in COCO's format on the images with these ids."""
         if metric == 'segm':  # else pycocotools takes the area of the box for that of the mask
             for one in predictions:
                 del one['bbox']
         detections = self._coco_api.loadRes(predictions) if predictions else COCO()
         evaluation = COCOeval(self._coco_api, detections, metric)
         evaluation.params.useCats = 0
+        evaluation.params.imgIds = images
         evaluation.params.maxDets = self.proposal_nums
         evaluation.params.iouThrs = np.asarray(self.iou_thrs)
         evaluation.evaluate()

@@ -1,16 +1,14 @@
 """How well attention covers objects, layer by layer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from ..models.observe import observe
+from ..models.attention_segmentor import AttentionSegmentor
 from .best_head import best_head_iou
 
 
-@torch.no_grad()
-def cls_attention_maps(model: nn.Module, batch: dict, layers: Iterable[int]) -> dict[int, Tensor]:
+def cls_attention_maps(model: nn.Module, batch: dict, layers: Sequence[int]) -> dict[int, Tensor]:
     """Attention of [CLS] to the patches as maps, for several layers, from one forward pass.
 
     Args:
@@ -22,10 +20,7 @@ def cls_attention_maps(model: nn.Module, batch: dict, layers: Iterable[int]) -> 
         {layer: (B, K, h, w)}, each map with sum 1.
     """
     images = model.data_preprocessor(batch, training=False)['inputs']
-    grid = tuple(-(-side // patch) for side, patch in zip(images.shape[-2:], model.backbone.patch_size))
-    with observe(model.backbone, layers) as seen:
-        model.backbone(images)
-    return {layer: seen[layer].cls_attention().unflatten(-1, grid) for layer in layers}
+    return AttentionSegmentor(model.backbone, layers=layers)(images)
 
 
 def best_head_iou_by_layer(model: nn.Module, loader: Iterable[dict], target_of: Callable[[str], Tensor]) -> list[float]:

@@ -60,10 +60,10 @@ class MSSA(nn.Module):
         """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected
 
-    def attention(self, projected: Tensor, rows: slice) -> Tensor:
-        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N), from the output of ``qkv``."""
+    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
         w = split_heads(projected, self.num_heads)
-        return softmax_rows(w[:, :, rows], w)
+        return softmax_rows(w[:, :, rows], w[:, :, columns])
 
 
 class MHSA(nn.Module):
@@ -95,10 +95,10 @@ class MHSA(nn.Module):
         """The keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected.chunk(3, dim=-1)[1]
 
-    def attention(self, projected: Tensor, rows: slice) -> Tensor:
-        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N), from the output of ``qkv``."""
+    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
         query, key, _ = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
-        return softmax_rows(query[:, :, rows], key)
+        return softmax_rows(query[:, :, rows], key[:, :, columns])
 
 
 class TSSA(nn.Module):
@@ -139,9 +139,9 @@ class TSSA(nn.Module):
         """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected
 
-    def attention(self, projected: Tensor, rows: slice) -> Tensor:
-        """Pi as (B, K, rows, N): the same row for each of ``rows``, since no token attends to another one here."""
-        pi = self.membership(split_heads(projected, self.num_heads)).unsqueeze(-2)
+    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """Pi of ``columns``, (B, K, rows, columns): the same for each of ``rows``; no token attends to another here."""
+        pi = self.membership(split_heads(projected, self.num_heads))[:, :, None, columns]
         num_rows = len(range(*rows.indices(projected.shape[1])))
         return pi.expand(-1, -1, num_rows, -1)
 

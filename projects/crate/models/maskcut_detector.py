@@ -1,7 +1,6 @@
 """MaskCut as a detector: instances without training."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,9 +10,9 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from ..maskcut import maskcut
-from ..maskcut.postprocess import image_masks, tight_box
+from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
-from .observe import observe
+from .observe import check_layers, evaluating, observe, patch_size, token_grid
 
 
 @register_model
@@ -44,7 +43,8 @@ class MaskCutDetector(BaseModel):
 
     Raises:
         TypeError: The backbone has no attention that can be read.
-        IndexError: It has no such layer.
+        IndexError: It has no such layer, or does not run it.
+        ImportError: ``crf`` without pydensecrf2.
     """
 
     def __init__(
@@ -61,8 +61,9 @@ class MaskCutDetector(BaseModel):
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
         self.data_preprocessor.to(next(self.backbone.parameters()).device)
-        with observe(self.backbone, [layer]):
-            pass  # a backbone that does not fit is refused now
+        check_layers(self.backbone, [layer])
+        if crf:  # a missing extra fails now
+            dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
 
     @torch.no_grad()
     def forward(
@@ -89,7 +90,7 @@ class MaskCutDetector(BaseModel):
         if mode not in ('predict', 'tensor'):
             raise NotImplementedError(f"MaskCutDetector: mode must be 'predict' or 'tensor', not {mode!r}: no training")
         features = self._features(inputs)
-        grid = self._grid(inputs.shape[-2:])
+        grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
         masks, _ = maskcut(features, grid, self.tau, self.num_masks)
@@ -101,16 +102,6 @@ class MaskCutDetector(BaseModel):
             self.backbone(inputs)
         return seen[self.layer].patch_features.mT
 
-    @property
-    def _patch_size(self) -> tuple[int, int]:
-        """(height, width); VisionTransformer does not keep it."""
-        return getattr(self.backbone, 'patch_size', None) or self.backbone.patch_embed.projection.stride
-
-    def _grid(self, size: Sequence[int]) -> tuple[int, int]:
-        """(H, W) in pixels -> (h, w) in tokens, a part of a patch counted as one."""
-        height, width = (-(-side // patch) for side, patch in zip(size, self._patch_size))
-        return height, width
-
     def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:
         """Nothing but the image may be cut; the message is about the first image that is wrong."""
         finite = features.isfinite().flatten(1).all(1).tolist()
@@ -118,7 +109,7 @@ class MaskCutDetector(BaseModel):
             name = sample.get('img_path', f'image {number} of the batch')
             if not is_finite:
                 raise ValueError(f'{name}: the features of layer {self.layer} hold NaN or inf; check the checkpoint')
-            if self._grid(sample.img_shape) != grid:
+            if token_grid(self.backbone, sample.img_shape) != grid:
                 raise ValueError(
                     f'{name}: {sample.img_shape} was padded to a grid of {grid} tokens, and the padding would be cut, '
                     'too; resize all images to one size, or load one at a time'
@@ -130,7 +121,7 @@ class MaskCutDetector(BaseModel):
         """``data_samples`` with the instances of the masks (B, num_masks, h, w)."""
         images = self._pixels(inputs) if self.crf else [None] * len(inputs)
         for sample, grid_masks, image in zip(data_samples, masks, images):
-            found = image_masks(grid_masks, self._patch_size, sample.img_shape, sample.ori_shape, image)
+            found = image_masks(grid_masks, patch_size(self.backbone), sample.img_shape, sample.ori_shape, image)
             sample.pred_instances = InstanceData(
                 masks=torch.from_numpy(found),
                 bboxes=torch.tensor([tight_box(mask) for mask in found], dtype=torch.float32).reshape(-1, 4),
@@ -144,15 +135,3 @@ class MaskCutDetector(BaseModel):
         mean, std = getattr(self.data_preprocessor, 'mean', 0), getattr(self.data_preprocessor, 'std', 1)
         pixels = (inputs.float() * std + mean).round().clamp(0, 255)
         return pixels.byte().permute(0, 2, 3, 1).cpu().numpy()
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every part is in its own mode again, also where parts differ."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from .crate import ATTENTIONS
+from .crate import ATTENTIONS, CRATE
 from .layers import MHSA
 
 
@@ -18,11 +18,13 @@ class Observation:
         attn: The attention module.
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
         num_extra_tokens: Tokens before those of the patches; the first of them is [CLS].
+        output: What the layer returned, (B, N, d): of a layer with ISTA, the sparse code.
     """
 
     attn: nn.Module
     projected: Tensor
     num_extra_tokens: int = 1
+    output: Tensor | None = None
 
     @property
     def features(self) -> Tensor:
@@ -46,8 +48,9 @@ class Observation:
         """
         if not self.num_extra_tokens:
             raise ValueError('cls_attention: the backbone was built with with_cls_token=False')
-        row = self.attention(slice(0, 1))[:, :, 0, self.num_extra_tokens :]
-        return row / row.sum(-1, keepdim=True)
+        # without the column of [CLS]: a long token attends to itself alone, and what is left of the others underflows
+        row = _formulas(self.attn).attention(self.attn, self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
+        return (row / row.sum(-1, keepdim=True))[:, :, 0]
 
 
 class Observations(dict):
@@ -83,15 +86,58 @@ def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[Observations
     seen = Observations()
     attentions = {index: _attention(backbone, index) for index in layers}
 
-    def record(index: int, attn: nn.Module):
-        return attn.qkv.register_forward_hook(
-            lambda _, __, projected: seen.update({index: Observation(attn, projected, backbone.num_extra_tokens)})
-        )
+    def begin(index: int, attn: nn.Module):
+        return lambda _, __, projected: seen.update({index: Observation(attn, projected, backbone.num_extra_tokens)})
+
+    def complete(index: int):
+        def keep(_, __, output: Tensor) -> None:
+            if index in seen:  # not where an attention goes around its projection
+                seen[index] = replace(seen[index], output=output)
+
+        return keep
 
     with ExitStack() as hooks:
         for index, attn in attentions.items():
-            hooks.callback(record(index, attn).remove)
+            hooks.callback(attn.qkv.register_forward_hook(begin(index, attn)).remove)
+            hooks.callback(backbone.layers[index].register_forward_hook(complete(index)).remove)
         yield seen
+
+
+def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
+    """Refuse what :func:`observe` would refuse, and layers that would not run, before any image is seen.
+
+    Raises:
+        TypeError: The backbone has no attention that can be read.
+        IndexError: It has no such layer, or does not run it.
+    """
+    with observe(backbone, layers):
+        pass
+    last = backbone.out_indices[-1] if isinstance(backbone, CRATE) else len(backbone.layers) - 1
+    if unused := [layer for layer in layers if layer % len(backbone.layers) > last]:
+        raise IndexError(f'CRATE does not run layer {unused[0]}: it stops after out_indices {backbone.out_indices}')
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every part is in its own mode again, also where parts differ."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def patch_size(backbone: nn.Module) -> tuple[int, int]:
+    """(height, width) of a patch of CRATE or mmpretrain's VisionTransformer, which does not keep it."""
+    return getattr(backbone, 'patch_size', None) or backbone.patch_embed.projection.stride
+
+
+def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
+    """(H, W) in pixels -> (h, w) in tokens; a part of a patch is padded to one by the backbone."""
+    height, width = (-(-side // patch) for side, patch in zip(size, patch_size(backbone)))
+    return height, width
 
 
 def _attention(backbone: nn.Module, index: int) -> nn.Module:
@@ -108,7 +154,11 @@ def _attention(backbone: nn.Module, index: int) -> nn.Module:
 def _is_readable(attn: nn.Module | None) -> bool:
     """Whether one Linear gives all that the attention is made of."""
     qkv = getattr(attn, 'qkv', None)
-    return isinstance(qkv, nn.Linear) and (_formulas(attn) is type(attn) or qkv.out_features == 3 * qkv.in_features)
+    if not isinstance(qkv, nn.Linear):
+        return False
+    # mmpretrain's own by name: others (ViTEVA02's, BEiT's) do more with the projections than the formulas say
+    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv.out_features == 3 * qkv.in_features
+    return _formulas(attn) is type(attn) or is_vit
 
 
 def _formulas(attn: nn.Module) -> type[nn.Module]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import LaunchError, check_checkpoint, read_checkpoint, type_name
+from ..engine.launch import LaunchError, check_checkpoint, count_weights, explain, fill, read_checkpoint, type_name
 from ..models.convert import sha256
 from .images import Batch, ImageBatches, ImageList
 from .parts import Parts
@@ -115,20 +115,11 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
     """
     try:
         model = MODELS.build(_model_cfg(cfg))
-    except (TypeError, IndexError) as error:  # a backbone or a layer that does not fit
-        raise LaunchError(str(error)) from error
+    except (TypeError, ValueError, LookupError, ImportError) as error:  # of the registry, a backbone, a missing extra
+        raise LaunchError(explain(error)) from error
     weights = read_checkpoint(checkpoint)
-    try:
-        keys = model.load_state_dict(weights.get('state_dict', weights), strict=False)
-    except RuntimeError as error:
-        raise LaunchError(f'{checkpoint} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
-    if keys.missing_keys:
-        raise LaunchError(
-            f'{checkpoint} does not fit the model, {_count(keys.missing_keys)} missing '
-            '(tools/model_converters converts released files)'
-        )
-    if keys.unexpected_keys:
-        report.say(f'not used from {checkpoint}: {_count(keys.unexpected_keys)}')
+    if unused := fill(model, weights.get('state_dict', weights), checkpoint):
+        report.say(f'not used from {checkpoint}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 
 
@@ -228,8 +219,3 @@ def _records(model: BaseModel, batch: Batch) -> dict[str, list]:
 
 def _leave_interrupts_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _count(keys: Sequence[str]) -> str:
-    """'3 weights (the.first, ...)'."""
-    return f'{len(keys)} weights ({keys[0]}{", ..." * (len(keys) > 1)})'

@@ -1,0 +1,26 @@
+# VOC 2012 segmentation val for models that are not trained, in mmseg's own layout: $CRATE_DATA/VOCdevkit/VOC2012 with
+# JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt (1,449 images). Images become 480 x 480 whatever
+# their shape, by PIL's Lanczos filter; annotations are loaded after that and keep their own size.
+# The batch size is the leaf's.
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+test_dataloader = dict(
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=False,
+    dataset=dict(
+        type='PascalVOCDataset',
+        data_root='{{$CRATE_DATA:data}}/VOCdevkit/VOC2012',
+        ann_file='ImageSets/Segmentation/val.txt',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_evaluator = dict(type='BestHeadIoU', rule='mass', share=0.6, resolution='image')
+test_cfg = dict()

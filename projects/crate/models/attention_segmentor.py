@@ -1,0 +1,98 @@
+"""Attention of [CLS] as segmentation: maps without training."""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from ..registration import register_model
+from .observe import check_layers, evaluating, observe, patch_size, token_grid
+
+
+@register_model
+class AttentionSegmentor(BaseModel):
+    """How much [CLS] attends to each patch, per head (arXiv 2308.16271, Appendix B.1), for coarse segmentation (B.3).
+
+    a_k = softmax over the patches i of <U_k^T z_cls, U_k^T z_i> / sqrt(p); in a ViT, query of [CLS] with keys. All
+    layers asked for come from one forward pass, and only their rows of [CLS] are computed: memory is linear in the
+    number of patches. The metric is :class:`projects.crate.evaluation.BestHeadIoU`.
+
+    There is nothing to train, and the only weights are the backbone's, under ``backbone.``: checkpoints of classifiers
+    fit.
+
+    Args:
+        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        data_preprocessor: As in every OpenMMLab model.
+        layers: 0-based index, several of them, or 'all'; negative ones count from the end.
+        init_cfg: As everywhere in mmengine.
+
+    Raises:
+        TypeError: The backbone has no attention that can be read.
+        IndexError: It has no such layer, or does not run it.
+        ValueError: It has no [CLS] token, or ``layers`` is none of the above.
+    """
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        data_preprocessor: dict | nn.Module | None = None,
+        layers: int | Sequence[int] | str = -1,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        self.layers = self._resolve(layers)
+        self.data_preprocessor.to(next(self.backbone.parameters()).device)
+
+    def _resolve(self, layers: int | Sequence[int] | str) -> list[int]:
+        """Non-negative indices; what does not fit is refused here."""
+        if isinstance(layers, int):
+            layers = [layers]
+        elif layers == 'all':
+            layers = range(len(self.backbone.layers))
+        elif isinstance(layers, str) or not layers:
+            raise ValueError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
+        check_layers(self.backbone, layers)
+        if not self.backbone.num_extra_tokens:
+            raise ValueError('AttentionSegmentor: the backbone was built with with_cls_token=False')
+        return [layer % len(self.backbone.layers) for layer in layers]
+
+    @torch.no_grad()
+    def forward(
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = 'tensor'
+    ) -> dict[int, Tensor] | list[BaseDataElement]:
+        """Attention maps of a batch of images.
+
+        Args:
+            inputs: (B, 3, H, W), normalised.
+            data_samples: One per image; 'predict' needs their ``img_shape``, (height, width).
+            mode: 'predict' or 'tensor'.
+
+        Returns:
+            'tensor': {layer: (B, K, h, w)}, each map with sum 1.
+            'predict': ``data_samples``, each with ``cls_attention``, {layer: (K, h, w)} on the tokens of the image
+            itself, and ``patch_size`` in its meta information.
+
+        Raises:
+            NotImplementedError: Another mode; there is no loss.
+            ValueError: A map holds NaN or infinity; the message names image and layer.
+        """
+        if mode not in ('predict', 'tensor'):
+            raise NotImplementedError(f"AttentionSegmentor: mode must be 'predict' or 'tensor', not {mode!r}")
+        with evaluating(self.backbone), observe(self.backbone, self.layers) as seen:
+            self.backbone(inputs)
+        grid = token_grid(self.backbone, inputs.shape[-2:])
+        maps = {layer: seen[layer].cls_attention().unflatten(-1, grid) for layer in self.layers}
+        if mode == 'tensor':
+            return maps
+        for index, sample in enumerate(data_samples):
+            if bad := [layer for layer, batch in maps.items() if not batch[index].isfinite().all()]:
+                name = sample.get('img_path', f'image {index} of the batch')
+                raise ValueError(f'{name}: the attention of layer {bad[0]} holds NaN or inf; check the checkpoint')
+            height, width = token_grid(self.backbone, sample.img_shape)  # less than the batch's, if it was padded
+            sample.cls_attention = {layer: batch[index, :, :height, :width] for layer, batch in maps.items()}
+            sample.set_metainfo(dict(patch_size=patch_size(self.backbone)))
+        return data_samples
