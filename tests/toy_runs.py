@@ -1,6 +1,7 @@
 """Parts of tiny training runs, by name in configs and so also in the processes that a test starts and kills."""
 
 import gc
+import itertools
 import json
 import os
 import runpy
@@ -21,6 +22,7 @@ from torch.utils.data import Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from projects.crate import compat
+from projects.crate.engine import launch
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = 20
@@ -49,6 +51,24 @@ class ToyDataset(Dataset):
             file.write(f'{index}\n')
         generator = torch.Generator().manual_seed(index)
         return dict(inputs=torch.randn(4, generator=generator), targets=torch.randn(2, generator=generator))
+
+
+@DATASETS.register_module()
+class ToyImages(Dataset):
+    """Image i is a function of i, of ``sizes[i % len(sizes)]``, (height, width); what is loaded may be logged."""
+
+    def __init__(self, number, sizes=((8, 12),), log=os.devnull):
+        self.number, self.sizes, self.log = number, sizes, log
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, index):
+        with Path(self.log).open('a') as file:
+            file.write(f'{index}\n')
+        generator = torch.Generator().manual_seed(index)
+        size = (3, *self.sizes[index % len(self.sizes)])
+        return dict(inputs=torch.randint(256, size, dtype=torch.uint8, generator=generator), data_samples=None)
 
 
 @MODELS.register_module()
@@ -176,6 +196,28 @@ def config(folder, loop=None, checkpoint=None, sampler='DefaultSampler', **chang
     Path(folder).mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**cfg, **changes}))
     return path
+
+
+def train(path, resume=None, *options):
+    """What ``tools/train.py`` does, in this process; returns the runner."""
+    forget_runs()
+    cfg = launch.read_config(path, options)
+    launch.prepare_training(cfg, resume)
+    runner = launch.build_runner(cfg)
+    try:
+        runner.train()
+    finally:
+        end_workers()
+    return runner
+
+
+def same(a, b):
+    """Whether two nested structures are equal, tensors bit for bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(itertools.starmap(same, zip(a, b)))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def forget_runs(kind=ManagerMixin):

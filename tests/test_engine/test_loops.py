@@ -2,10 +2,9 @@ import itertools
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, IterableDataset
-from toy_runs import SAMPLES, InterruptionError, ToyDataset, config, end_workers, forget_runs, last_checkpoint, seen
+from toy_runs import SAMPLES, InterruptionError, ToyDataset, config, last_checkpoint, same, seen, train
 
 from projects.crate.engine import launch
 from projects.crate.engine.loops import BatchStream, skip_batches
@@ -13,24 +12,7 @@ from projects.crate.engine.loops import BatchStream, skip_batches
 EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=3)  # 15 iterations of 4 samples
 ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=13)
 
-
-@pytest.fixture(autouse=True)
-def fast_runner(monkeypatch):
-    """Leave out what takes most of the time of a tiny run: the report on the machine, and the config as pretty text."""
-    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
-    monkeypatch.setattr(Config, 'pretty_text', 'text')
-
-
-def train(path, resume=None, *options):
-    forget_runs()
-    cfg = launch.read_config(path, options)
-    launch.prepare_training(cfg, resume)
-    runner = launch.build_runner(cfg)
-    try:
-        runner.train()
-    finally:
-        end_workers()
-    return runner
+pytestmark = pytest.mark.usefixtures('fast_runner')
 
 
 def interrupted(folder, stops, **changes):
@@ -48,14 +30,6 @@ def interrupted(folder, stops, **changes):
             assert at is not None
         parts.append(seen(folder)[before:])
     return runner, parts
-
-
-def same(a, b):
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(itertools.starmap(same, zip(a, b)))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def assert_same_run(folder, other):

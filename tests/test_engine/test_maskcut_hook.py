@@ -1,54 +1,27 @@
 """MaskCutHook in real trainings of tiny models, on a generated COCO-format set."""
 
-import itertools
 import json
-import random
 import time
 
 import cv2
 import mmcv
 import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
-from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, METRICS, MODELS, TRANSFORMS, DefaultScope
+from mmengine.registry import METRICS, DefaultScope
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData, PixelData
-from tiny_models import BUILDERS, build
-from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
-from toy_runs import (
-    InterruptionError,
-    ToyCRATE,
-    config,
-    end_workers,
-    forget_runs,
-    last_checkpoint,
-    load_tool,
-    run_tool,
-    seen,
-)
+from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
+from toy_runs import InterruptionError, config, last_checkpoint, load_tool, run_tool, same, seen, train
 
 from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set
-from projects.crate.engine import launch, maskcut_hook
-from projects.crate.models import CRATE
+from projects.crate.engine import maskcut_hook
 from projects.crate.visualization.curves import read_scalars
 
 IMAGES = 9  # of two processes with batches of two, one has to see an image twice
-EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=3)  # of the toy: 15 iterations
-ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=5)
 
+pytestmark = pytest.mark.usefixtures('fast_runner')
 pytest.importorskip('mmdet')
-
-
-@pytest.fixture(autouse=True)
-def fast_runner(monkeypatch):
-    monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
-    monkeypatch.setattr(Config, 'pretty_text', 'text')
 
 
 @pytest.fixture(scope='module')
@@ -57,33 +30,6 @@ def samples(tmp_path_factory):
     make_sample_set(root, 'imagenet', SampleSpec(train=16, val=8, size=(24, 24), seed=1))
     make_sample_set(root, 'coco', SampleSpec(train=8, val=IMAGES, size=(24, 32), max_objects=2, seed=1))
     return root
-
-
-@TRANSFORMS.register_module()
-class Jitter(BaseTransform):
-    """Brightness, drawn from every generator that there is in the process."""
-
-    def transform(self, results):
-        factor = np.float32(random.random() + np.random.rand() + torch.rand(1).item()) / 2
-        results['img'] = (results['img'] * factor).clip(0, 255).astype(np.uint8)
-        return results
-
-
-@MODELS.register_module()
-class NoisyCRATE(CRATE):
-    """A backbone with all that behaves differently in training, and a part that never trains."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.norm, self.frozen, self.noise = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.Dropout(0.2)
-
-    def train(self, mode=True):
-        super().train(mode)
-        self.frozen.eval()
-        return self
-
-    def forward(self, x):
-        return super().forward(self.noise(self.frozen(self.norm(x))))
 
 
 @METRICS.register_module()
@@ -95,17 +41,6 @@ class Constant(BaseMetric):
 
     def compute_metrics(self, results):
         return dict(images=float(len(results)))
-
-
-@HOOKS.register_module()
-class ModesHook(Hook):
-    """Notes the mode of every module in every iteration, as the training sees it."""
-
-    def __init__(self):
-        self.seen = []
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.seen.append([module.training for module in runner.model.modules()])
 
 
 def coco(root, batch_size=2, transforms=(), **changes):
@@ -147,85 +82,12 @@ def toy(folder, root, others=(), loop=EPOCHS, optim_wrapper=None, **options):
     return config(folder, loop=loop, model=dict(type='ToyCRATE'), custom_hooks=hooks, **changes)
 
 
-def train(path, resume=None):
-    forget_runs()
-    cfg = launch.read_config(path)
-    launch.prepare_training(cfg, resume)
-    runner = launch.build_runner(cfg)
-    try:
-        runner.train()
-    finally:
-        end_workers()
-    return runner
-
-
-def classification(folder, root, loop, workers, hooks, **changes):
-    """A run of mmpretrain with random augmentation, dropout, drop path, batch normalisation, frozen parts and EMA."""
-    arch = dict(embed_dims=12, num_heads=2, num_layers=2)
-    backbone = dict(type='NoisyCRATE', arch=arch, img_size=16, patch_size=4, drop_path_rate=0.3, frozen_stages=1)
-    head = dict(type='LinearClsHead', num_classes=8, in_channels=12)
-    pipeline = [
-        dict(type='LoadImageFromFile'),
-        dict(type='RandomResizedCrop', scale=16),
-        dict(type='RandomFlip', prob=0.5),
-        dict(type='Jitter'),
-        dict(type='PackInputs'),
-    ]
-    dataset = dict(type='CustomDataset', data_root=str(root / 'imagenet'), data_prefix='train', pipeline=pipeline)
-    loader = dict(
-        batch_size=4,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        dataset=dataset,
-        sampler=dict(type='DefaultSampler', shuffle=True),
-    )
-    return config(
-        folder,
-        loop=loop,
-        default_scope='mmpretrain',
-        model=dict(type='ImageClassifier', backbone=backbone, head=head),
-        data_preprocessor=dict(mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], to_rgb=True, num_classes=8),
-        train_dataloader=loader,
-        custom_hooks=[dict(type='EMAHook', momentum=0.1), dict(type='ModesHook'), *hooks],
-        **changes,
-    )
-
-
-def equal(a, b):
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(itertools.starmap(equal, zip(a, b)))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-@pytest.mark.parametrize(
-    ('loop', 'workers', 'by_epoch', 'use_ema'),
-    [
-        (dict(EPOCHS, max_epochs=2), 0, False, False),
-        (dict(EPOCHS, max_epochs=2), 1, True, True),
-        (ITERATIONS, 0, False, True),
-    ],
-)
+@pytest.mark.parametrize(('loop', 'workers', 'by_epoch', 'use_ema'), TRAININGS)
 def test_training_does_not_notice(tmp_path, samples, loop, workers, by_epoch, use_ema):
-    loader = coco(samples, transforms=[dict(type='Jitter')])
-    watcher = hook(samples, dataloader=loader | dict(num_workers=workers), by_epoch=by_epoch, use_ema=use_ema)
-    watcher['interval'] = 1 if by_epoch else 3
-    runners, checkpoints = [], []
-    for name, hooks in (('without', []), ('with', [dict(watcher, initial=True)])):
-        folder = tmp_path / name
-        runners.append(train(classification(folder, samples, loop, workers, hooks)))
-        checkpoints.append(last_checkpoint(folder))
+    loader = coco(samples, transforms=[dict(type='Jitter')]) | dict(num_workers=workers)
+    watcher = hook(samples, dataloader=loader, by_epoch=by_epoch, use_ema=use_ema, initial=True)
+    assert_unnoticed(tmp_path, samples, loop, workers, dict(watcher, interval=1 if by_epoch else 3))
     assert (tmp_path / 'with' / 'run' / 'maskcut' / 'curve.json').is_file()
-    for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
-        assert equal(checkpoints[0][key], checkpoints[1][key]), key
-    losses = [checkpoint['message_hub']['log_scalars']['train/loss']._log_history for checkpoint in checkpoints]
-    assert len(losses[0]) > 2 and np.array_equal(*losses)
-    modes = [hook.seen for runner in runners for hook in runner.hooks if isinstance(hook, ModesHook)]
-    assert modes[0] == modes[1]
-    parameters = [{n: p.requires_grad for n, p in runner.model.named_parameters()} for runner in runners]
-    assert parameters[0] == parameters[1]
-    assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
 
 
 def steps(folder, name='maskcut'):
@@ -295,8 +157,8 @@ def test_equals_a_test_of_the_checkpoint(tmp_path, samples, monkeypatch, use_ema
     saved = last_checkpoint(tmp_path)['state_dict']  # mmengine puts the averaged weights here
     live = runner.model.state_dict()
     expected = {name.removeprefix('backbone.'): value for name, value in (saved if use_ema else live).items()}
-    assert equal(weights[-1], {name: expected[name] for name in weights[-1]})
-    assert not equal({name: saved[name] for name in live}, dict(live))
+    assert same(weights[-1], {name: expected[name] for name in weights[-1]})
+    assert not same({name: saved[name] for name in live}, dict(live))
 
     cfg = Config.fromfile(path)
     tester = Runner(
@@ -373,100 +235,11 @@ def test_without_mmdet(tmp_path, samples, monkeypatch):
     assert not seen(tmp_path)
 
 
-def detection_sample():
-    from mmdet.structures import DetDataSample
-
-    sample = DetDataSample(metainfo=dict(img_shape=(16, 24)))
-    sample.gt_instances = InstanceData(bboxes=torch.tensor([[2.0, 2, 12, 10]]), labels=torch.tensor([1]))
-    return sample
-
-
-def segmentation_sample():
-    from mmseg.structures import SegDataSample
-
-    return SegDataSample(gt_sem_seg=PixelData(data=torch.ones(1, 16, 24, dtype=torch.long)))
-
-
-@pytest.mark.parametrize(
-    ('library', 'preprocessor', 'sample'),
-    [
-        ('mmdet', dict(type='DetDataPreprocessor'), detection_sample),
-        ('mmseg', dict(type='SegDataPreProcessor', size=(16, 24)), segmentation_sample),
-    ],
-)
-def test_detectors_and_segmentors(tmp_path, samples, library, preprocessor, sample):
-    pytest.importorskip(library)
-    backbone = dict(type='CRATE', arch=dict(embed_dims=8, num_layers=2, num_heads=2), img_size=(16, 24), patch_size=4)
-    model = BUILDERS[library](backbone, 8)
-    model.data_preprocessor = build(library, dict(preprocessor, mean=[0.0] * 3, std=[255.0] * 3))
-    inputs = [dict(inputs=torch.full((3, 16, 24), i, dtype=torch.uint8), data_samples=sample()) for i in range(4)]
-    runner = Runner(
-        model,
-        str(tmp_path / 'run'),
-        train_dataloader=dict(
-            dataset=inputs, batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False)
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=2),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
-        custom_hooks=[hook(samples)],
-        default_scope=library,
-        experiment_name=library,
-    )
-    runner.train()
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_detectors_and_segmentors(tmp_path, samples, library):
+    train_dense(tmp_path, library, hook(samples))
     assert steps(tmp_path) == [1, 2]
     assert DefaultScope.get_current_instance().scope_name == library
-
-
-@pytest.mark.parametrize(
-    ('library', 'options'),
-    [
-        ('mmpretrain', dict(type='ClsDataPreprocessor', to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
-        ('mmpretrain', dict(type='ClsDataPreprocessor')),
-        (
-            'mmpretrain',
-            dict(type='SelfSupDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40]),
-        ),
-        ('mmdet', dict(type='DetDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
-        ('mmseg', dict(type='SegDataPreProcessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])),
-        ('mmseg', dict(type='SegDataPreProcessor', mean=[0.0] * 3, std=[255.0] * 3)),
-    ],
-    ids=lambda value: value if isinstance(value, str) else value['type'],
-)
-def test_images_are_normalised_as_in_the_training(library, options):
-    pytest.importorskip(library)
-    own = build(library, options)
-    cfg = maskcut_hook.normalisation_of(own)
-    images = torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8)
-    whole = dict(inputs=[*images], data_samples=None)
-    if options['type'] == 'SelfSupDataPreprocessor':  # one view
-        whole = dict(inputs=[images], data_samples=None)
-    expected = own(whole, training=False)['inputs']
-    expected = expected[0] if isinstance(expected, list) else expected
-    torch.testing.assert_close(MODELS.build(cfg)(dict(inputs=[*images]))['inputs'], expected)
-
-
-def test_the_preprocessor_within_a_student_teacher_model_counts():
-    own = dict(type='DetDataPreprocessor', bgr_to_rgb=True, mean=[120.0, 110, 100], std=[60.0, 50, 40])
-    expected = maskcut_hook.normalisation_of(build('mmdet', own))
-    wrapped = build('mmdet', dict(type='MultiBranchDataPreprocessor', data_preprocessor=own))
-    assert maskcut_hook.normalisation_of(wrapped) == expected
-
-
-def test_backbone_is_found_through_wrappers():
-    model = ToyCRATE()
-    model.net.backbone = nn.DataParallel(model.net.backbone)
-    found = maskcut_hook.find_module(nn.DataParallel(model), 'net.backbone')
-    assert found is model.net.backbone.module
-
-
-def test_sharded_weights_are_refused(tmp_path):
-    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
-    try:
-        model = FullyShardedDataParallel(ToyCRATE(), device_id=torch.device('cpu'))
-        with pytest.raises(ValueError, match='FSDP'):
-            maskcut_hook.find_module(model, 'net.backbone')
-    finally:
-        dist.destroy_process_group()
 
 
 def test_its_time_is_not_counted_as_training(tmp_path, samples, monkeypatch):

@@ -9,6 +9,7 @@ from .maskcut_hook import MaskCutHook
 from .progress import ProgressBarHook
 from .schedulers import RampedCosineLR
 from .sharding import CPUFullyShardedDataParallel, ResumableFSDPStrategy, wrap_crate_layers
+from .sparse_rate_hook import SparseRateHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -23,5 +24,6 @@ __all__ = [
     'ResumableEpochBasedTrainLoop',
     'ResumableFSDPStrategy',
     'ResumableIterBasedTrainLoop',
+    'SparseRateHook',
     'wrap_crate_layers',
 ]

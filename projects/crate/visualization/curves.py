@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -32,25 +33,48 @@ def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve_figure(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
+    curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> Figure:
     """Named curves in one plot.
 
     Args:
-        curves: Name -> (x, y).
+        curves: Name -> (x, y), or (x, y, half the length of the error bars).
         xlabel: Label of x, with its unit.
         ylabel: Label of y, with its unit.
         dashed: Names drawn with a dashed line, in the colour of the curve before it.
     """
     figure = Figure(figsize=(5, 3), layout='constrained')
-    axis = figure.subplots()
+    _draw(figure.subplots(), curves, xlabel, ylabel, dashed)
+    return figure
+
+
+def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Compression and sparsity against the layer, side by side, with standard deviations as error bars.
+
+    Args:
+        measurements: Name -> what :func:`projects.crate.evaluation.sparse_rate.mean_and_std` returned.
+    """
+    figure = Figure(figsize=(10, 3.5), layout='constrained')
+    labels = dict(compression='coding rate $R^c$ (nats)', nonzero='share of non-zeros')
+    for axis, (key, label) in zip(figure.subplots(1, 2), labels.items()):
+        curves = {
+            name: (range(len(values[key])), values[key], values[f'{key}_std']) for name, values in measurements.items()
+        }
+        _draw(axis, curves, 'layer (0-based)', label)
+    return figure
+
+
+def _draw(
+    axis: Axes, curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
+) -> None:
     colour = None
-    for name, (x, y) in curves.items():
+    for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}
-        colour = axis.plot(x, y, marker='o' if len(x) < 20 else '', label=name, **style)[0].get_color()
+        marker = 'o' if len(x) < 20 else ''
+        line, *_ = axis.errorbar(x, y, *error, marker=marker, capsize=2, elinewidth=0.8, label=name, **style)
+        colour = line.get_color()
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    return figure

@@ -1,0 +1,72 @@
+"""How compressed and how sparse the tokens are: the two parts of what every layer of CRATE optimises."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.table import Table
+from torch import Tensor
+
+from ..models.layers import split_heads
+from ..models.observe import Observation
+
+
+def coding_rate(features: Tensor, num_heads: int, eps_squared: float = 0.01) -> Tensor:
+    """Coding rate of the tokens of an image in the subspaces of the heads, in nats: low where they are compressed.
+
+    R^c = sum over heads k of 1/2 log det(I + p / (m eps^2) W_k W_k^T)      (CRATE, arXiv 2306.01129)
+
+    as its released code measures it: W_k (m x p) has a row U_k^T z for every token, [CLS] included, scaled to unit
+    length (a zero row stays zero). By Sylvester's identity the determinant is that of I + p / (m eps^2) W_k^T W_k, a p
+    x p matrix. 0 <= R^c <= K p / 2 log(1 + 1 / eps^2).
+
+    Args:
+        features: U^T z of all heads side by side (keys for a ViT), (B, m, K p): ``Observation.features``.
+        num_heads: K.
+        eps_squared: Allowed distortion eps^2; the released code has 0.01 in this place.
+
+    Returns:
+        (B,) float64.
+    """
+    w = F.normalize(split_heads(features.double(), num_heads), dim=-1)  # (B, K, m, p)
+    m, p = w.shape[-2:]
+    return (torch.eye(p).to(w) + p / (m * eps_squared) * w.mT @ w).logdet().sum(-1) / 2
+
+
+def nonzero_share(output: Tensor) -> Tensor:
+    """Share of the entries of a layer's output that are not zero, (B, m, d) -> (B,) float64, from 0 to 1.
+
+    Low where the tokens are sparse. For a layer with ISTA the output is the sparse code; any other output is dense. The
+    released code of CRATE returns the complement, the share of zeros; its figures show this share.
+    """
+    return (output != 0).flatten(1).double().mean(1)
+
+
+def sparse_rate(layers: Iterable[Observation]) -> dict[str, Tensor]:
+    """Compression and sparsity of every layer for every image.
+
+    Args:
+        layers: What was observed in one forward pass of B images, layer by layer.
+
+    Returns:
+        'compression': :func:`coding_rate`, and 'nonzero': :func:`nonzero_share`; (L, B) float64 each.
+    """
+    rates = [(coding_rate(layer.features, layer.attn.num_heads), nonzero_share(layer.output)) for layer in layers]
+    return dict(zip(('compression', 'nonzero'), map(torch.stack, zip(*rates))))
+
+
+def mean_and_std(rates: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Over the images: {key: (L, n)} -> {key: mean per layer, key_std: standard deviation (divisor n) per layer}."""
+    means = {key: values.mean(1).tolist() for key, values in rates.items()}
+    return {**means, **{f'{key}_std': values.std(1).tolist() for key, values in rates.items()}}
+
+
+def rate_table(summary: Mapping[str, Sequence[float]]) -> Table:
+    """What :func:`mean_and_std` returned for the text terminal, a row per layer."""
+    table = Table('layer', 'coding rate (nats)', 'share of non-zeros')
+    for layer, (rate, rate_std, share, share_std) in enumerate(
+        zip(*(summary[key] for key in ('compression', 'compression_std', 'nonzero', 'nonzero_std')))
+    ):
+        table.add_row(str(layer), f'{rate:.2f} ± {rate_std:.2f}', f'{share:.3f} ± {share_std:.3f}')
+    return table
