@@ -1,9 +1,7 @@
 import json
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from projects.crate.visualization.attention import attention_figure
 from projects.crate.visualization.curves import curve_figure, read_scalars
 from projects.crate.visualization.page import listing, paragraph, picture, table, write_page
 
@@ -37,18 +35,6 @@ def test_scalars_of_a_resumed_run_are_joined(tmp_path):
     steps, losses = read_scalars(tmp_path, 'loss')
     assert steps.tolist() == [1, 2, 3] and losses.tolist() == [3.0, 1.5, 1.0]
     assert read_scalars(tmp_path, 'absent')[0].size == 0
-
-
-def test_attention_figure_has_a_cell_for_every_head():
-    images = [np.zeros((8, 16, 3), np.uint8)] * 2
-    maps = {'before': [np.ones((3, 2, 4))] * 2, 'after': [np.eye(2, 4)[None].repeat(3, 0)] * 2}
-    outline = np.zeros((8, 16), bool)
-    outline[2:5, 3:9] = True
-    figure = attention_figure(images, maps, [outline] * 2)
-    assert len(figure.axes) == 2 * (1 + 3 + 3)
-    after = figure.axes[4].images[0]
-    assert after.get_array().shape == (2, 4) and after.get_extent() == [-0.5, 15.5, 7.5, -0.5]
-    assert 'after' in figure.axes[4].get_title()
 
 
 def test_curve_figure_draws_every_curve():

@@ -7,6 +7,7 @@ import numpy as np
 
 # RGB of the first mask, the second, ...; they are taken again after the last
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
+OPACITY = 0.6
 
 
 def mask_grid(
@@ -15,7 +16,7 @@ def mask_grid(
     columns: int = 8,
     cell: int = 160,
     gap: int = 4,
-    opacity: float = 0.6,
+    opacity: float = OPACITY,
 ) -> np.ndarray:
     """Images under their masks, row by row in square cells on white.
 
@@ -34,13 +35,14 @@ def mask_grid(
     rows = -(-len(images) // columns)
     grid = np.full((rows, columns, cell + gap, cell + gap, 3), 255, dtype=np.uint8)
     for number, (image, found) in enumerate(zip(images, masks)):
-        small = mmcv.imrescale(_painted(image, found, opacity), (cell, cell))
+        small = mmcv.imrescale(painted(image, found, opacity), (cell, cell))
         grid[number // columns, number % columns, : small.shape[0], : small.shape[1]] = small
     return grid.swapaxes(1, 2).reshape(rows * (cell + gap), columns * (cell + gap), 3)
 
 
-def _painted(image: np.ndarray, masks: np.ndarray, opacity: float) -> np.ndarray:
-    painted = image.copy()
+def painted(image: np.ndarray, masks: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
+    """An image (H, W, 3) uint8 RGB under its masks (n, H, W) bool; see :func:`mask_grid`."""
+    result = image.copy()
     for number, mask in enumerate(masks):
-        painted[mask] = (1 - opacity) * image[mask] + opacity * COLOURS[number % len(COLOURS)]
-    return painted
+        result[mask] = (1 - opacity) * image[mask] + opacity * COLOURS[number % len(COLOURS)]
+    return result

@@ -13,11 +13,14 @@ from ..files import atomic
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .3rem .8rem; text-align: right; }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
+th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; vertical-align: top; }
+.text :is(th, td) { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
 th { border-bottom: 2px solid #999; } td { border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; }
 figure { margin: 1rem 0; } figure img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto; font-size: .85rem; }
+pre { background: #f4f4f4; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
+@media (max-width: 40rem) { th, td { padding: .3rem .4rem; font-size: .85rem; } }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; } .row > * { flex: 1 1 20rem; }
 """
 
@@ -38,13 +41,14 @@ def listing(lines: Iterable[str]) -> str:
     return f'<pre>{escape(text)}</pre>'
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; cells become text."""
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], is_text: bool = False) -> str:
+    """A table of numbers, on a narrow screen to be scrolled, or of text, whose lines are broken; cells become text."""
 
     def line(tag: str, cells: Sequence[object]) -> str:
         return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
 
-    return '<table>' + line('th', header) + ''.join(line('td', row) for row in rows) + '</table>'
+    opening = '<table class="text">' if is_text else '<table>'
+    return opening + line('th', header) + ''.join(line('td', row) for row in rows) + '</table>'
 
 
 def picture(figure: Figure, caption: str) -> str:

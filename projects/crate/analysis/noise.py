@@ -1,0 +1,64 @@
+"""Attention under noise (arXiv 2308.16271, Figures 11 and 12)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .observer import Observer
+
+STDS = (10.0, 25.0, 50.0, 75.0)
+SHARES = (0.1, 0.25, 0.5, 0.75)
+
+
+def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.ndarray:
+    """Gaussian noise on a random part of the pixels.
+
+    With one seed, more noise is more of the same: a larger share holds the pixels of a smaller one, and a larger
+    ``std`` scales the same numbers.
+
+    Args:
+        image: (H, W, 3) uint8.
+        std: Standard deviation in grey levels (0 to 255), of each channel by itself.
+        share: Of the pixels that get noise, from 0 to 1.
+        seed: Of the noise and of the choice of pixels.
+
+    Returns:
+        (H, W, 3) uint8, clipped to 0..255.
+
+    Raises:
+        ValueError: ``std`` is negative, or ``share`` outside 0 to 1.
+    """
+    if std < 0 or not 0 <= share <= 1:
+        raise ValueError(f'noise needs std >= 0 and a share from 0 to 1; not std {std:g} and share {share:g}')
+    rng = np.random.default_rng(seed)
+    height, width = image.shape[:2]
+    chosen = rng.permutation(height * width).reshape(height, width) < round(share * height * width)
+    noise = std * rng.standard_normal(image.shape) * chosen[..., None]
+    return (image + noise).round().clip(0, 255).astype(np.uint8)
+
+
+def noise_grid(
+    observer: Observer,
+    image: np.ndarray,
+    layer: int = -1,
+    stds: Sequence[float] = STDS,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attention of all heads for every strength of the noise and every share of noisy pixels.
+
+    Args:
+        observer: The backbone.
+        image: (H, W, 3) uint8 RGB.
+        layer: 0-based; negative ones count from the end.
+        stds: S standard deviations.
+        shares: P shares.
+        seed: See :func:`add_noise`.
+
+    Returns:
+        The noisy images (S, P, H, W, 3) uint8 and the maps (S, P, K, h, w), each with sum 1.
+    """
+    images = [add_noise(image, std, share, seed) for std in stds for share in shares]
+    maps = [observer.attention(noisy, [layer])[layer] for noisy in images]
+    images, maps = np.stack(images), np.stack(maps)
+    return tuple(array.reshape(len(stds), len(shares), *array.shape[1:]) for array in (images, maps))

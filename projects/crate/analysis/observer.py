@@ -1,0 +1,265 @@
+"""A backbone that is looked at, and the images to show it."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger, print_log
+from mmengine.model import ImgDataPreprocessor
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ..datasets.loading import LoadImageOrSkip
+from ..engine.launch import LaunchError, count_weights, fill, read_checkpoint
+from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
+from ..pseudo_labels.images import list_images
+from ..pseudo_labels.report import Report
+
+PREFIX = 'backbone.'
+
+
+class Observer:
+    """Features and attention of a backbone on images as they come from a file.
+
+    The backbone is used as it is and left as it was: on its device, every part in its mode, without gradients or
+    hooks. Only the rows of [CLS] are ever computed of an attention map, so that the memory grows with the number of
+    tokens and not with its square, as long as the backbone's own attention keeps to that (torch's fused one does).
+
+    >>> observer = Observer.from_config(Config.fromfile('configs/...'), 'epoch_90.pth')
+    >>> observer.attention(image, layers=[10])[10].shape
+    (6, 28, 28)
+
+    Args:
+        backbone: CRATE or mmpretrain's VisionTransformer.
+        data_preprocessor: Config of a data preprocessor of any of the libraries; its normalisation and channel order
+            are used, and nothing else of it. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, which is what
+            OpenMMLab's transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
+
+    Attributes:
+        backbone: As given.
+
+    Raises:
+        TypeError: The backbone has no attention that can be read.
+    """
+
+    def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
+        check_layers(backbone, [0])
+        self.backbone = backbone
+        self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
+
+    @classmethod
+    def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
+        """The backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
+
+        Args:
+            cfg: Of a classifier, detector, segmentor or measurement.
+            checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
+                a training would start from.
+            device: Default: the best one there is.
+
+        Raises:
+            LaunchError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
+                or does not fill it.
+        """
+        model = cfg.get('model') or {}
+        if 'backbone' not in model:
+            raise LaunchError(f'{cfg.filename}: the config has no model.backbone')
+        scope = cfg.get('default_scope') or 'mmengine'
+        try:
+            with DefaultScope.overwrite_default_scope(scope), _only_warnings():
+                backbone = MODELS.build(model.backbone)
+                if checkpoint is None:
+                    backbone.init_weights()
+            observer = cls(backbone, model.get('data_preprocessor') or cfg.get('data_preprocessor'))
+        except (TypeError, ValueError, LookupError, ImportError, AssertionError) as error:  # mmpretrain asserts
+            raise LaunchError(f'{cfg.filename}: {error}') from error
+        if checkpoint is not None:
+            _load(backbone, checkpoint)
+        backbone.to(device or get_device())
+        return observer
+
+    @property
+    def num_layers(self) -> int:
+        """Of the backbone."""
+        return len(self.backbone.layers)
+
+    @property
+    def num_heads(self) -> int:
+        """Of each layer."""
+        return self.backbone.layers[0].attn.num_heads
+
+    def number(self, layer: int) -> int:
+        """The 0-based index of a layer that may be counted from the end.
+
+        Raises:
+            IndexError: No such layer.
+        """
+        with observe(self.backbone, [layer]):
+            return layer % self.num_layers
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return patch_size(self.backbone)
+
+    def grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """(H, W) of an image -> (h, w) of its tokens; a part of a patch is a token too, padded below or right."""
+        return token_grid(self.backbone, size)
+
+    @torch.no_grad()
+    def observe(self, images: Sequence[np.ndarray], layers: Iterable[int]) -> dict[int, Observation]:
+        """One forward pass.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, all of one size.
+            layers: 0-based indices; negative ones count from the end.
+
+        Returns:
+            {layer as asked for: what its attention saw}.
+
+        Raises:
+            ValueError: Images of several sizes.
+            IndexError: No such layer.
+            LookupError: When a layer is looked up that does not run, since it comes after ``out_indices``.
+        """
+        if len({image.shape for image in images}) != 1:
+            raise ValueError(f'images of several sizes: {", ".join(str(image.shape[:2]) for image in images)}')
+        with evaluating(self.backbone), observe(self.backbone, list(layers)) as seen:
+            self.backbone(self._normalised(images))
+        return seen
+
+    def attention(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
+        """Attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) as maps.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            layers: As for :meth:`observe`.
+
+        Returns:
+            {layer: (K, h, w) float32}, each map with sum 1.
+
+        Raises:
+            ValueError: The backbone has no [CLS].
+        """
+        layers = list(layers)
+        seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
+        return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
+
+    def features(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
+        """U^T z of every patch, all heads side by side (keys of a ViT).
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            layers: As for :meth:`observe`.
+
+        Returns:
+            {layer: (h, w, d) float32}.
+        """
+        layers = list(layers)
+        seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
+        return {layer: _array(seen[layer].patch_features[0].unflatten(0, grid)) for layer in layers}
+
+    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        """(B, 3, H, W), as the backbone takes it."""
+        bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
+        preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
+        return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']
+
+
+def read_images(
+    source: Path, size: Sequence[int] | None = None, report: Report | None = None
+) -> list[tuple[Path, np.ndarray]]:
+    """All images at once; see :func:`iterate_images`."""
+    return list(iterate_images(source, size, report))
+
+
+def iterate_images(
+    source: Path, size: Sequence[int] | None = None, report: Report | None = None
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """Images from disk, one after the other; unreadable ones are named, counted and left out.
+
+    Args:
+        source: An image, a folder (searched with all its folders, sorted by path) or a text file with a path per line.
+        size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: their
+            own.
+        report: Shows progress, also that of the work done between two images, and says what is left out; default: only
+            says it.
+
+    Yields:
+        Path, and the image (H, W, 3) uint8 RGB, with its EXIF orientation applied.
+
+    Raises:
+        LaunchError: There is no image, or none that can be read.
+    """
+    source, report = Path(source), report or Report('images', shows_progress=False)
+    paths, unreadable = _list_paths(source), 0
+    with report:
+        report.begin(total=len(paths), done=0)
+        for path in paths:
+            try:
+                image = _read_image(path, size)
+            except OSError as error:
+                report.say(f'unreadable, left out: {path} ({error.__cause__ or error})')
+                unreadable += 1
+            else:
+                yield path, image
+            report.advance(1)
+    if unreadable == len(paths):
+        raise LaunchError(f'no readable image in {source}')
+    if unreadable:
+        report.say(f'unreadable, left out: {unreadable} of {len(paths)} images')
+
+
+def _list_paths(source: Path) -> list[Path]:
+    if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
+        return [source]
+    images = list_images(source, Path(tempfile.gettempdir()))
+    return [images.root / name for name in images]
+
+
+def _read_image(path: Path, size: Sequence[int] | None) -> np.ndarray:
+    image = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
+    if size is None:
+        return np.ascontiguousarray(image)
+    height, width = size
+    return mmcv.imresize(image, (width, height), interpolation='lanczos', backend='pillow')
+
+
+def normalisation(cfg: dict) -> dict:
+    """Arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does."""
+    while 'data_preprocessor' in cfg:  # mmdet's student-teacher models wrap it
+        cfg = cfg['data_preprocessor']
+    swaps = any(cfg.get(key) for key in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
+    return dict(mean=cfg.get('mean'), std=cfg.get('std'), bgr_to_rgb=swaps)
+
+
+def _load(backbone: nn.Module, checkpoint: str) -> None:
+    """Fill a backbone with the weights that a checkpoint has for it."""
+    weights = read_checkpoint(checkpoint)
+    weights = weights.get('state_dict', weights)
+    weights = {key.removeprefix(PREFIX): value for key, value in weights.items() if key.startswith(PREFIX)}
+    if unused := fill(backbone, weights, checkpoint):
+        print_log(f'not used from {checkpoint}: {count_weights(unused)}', logger='current')
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """``init_weights`` logs every parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()

@@ -1,0 +1,250 @@
+"""One evaluation after the other: metrics against the layer (arXiv 2308.16271, Figure 6) or the epoch (Figure 10)."""
+
+import contextlib
+import copy
+import hashlib
+import io
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+
+from ..engine.launch import LaunchError, build_runner, check_checkpoint, fill, prepare_testing, type_name
+from ..files import atomic
+from ..models.convert import sha256
+
+Metrics = dict[str, float]
+HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
+# What no metric depends on: what read_config sets, and how images are loaded
+LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg')
+LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
+
+
+def layer_sweep(
+    cfg: Config, checkpoint: str | Path, out: Path, layers: Iterable[int] | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Metrics of every layer's features or attention.
+
+    A ``MaskCutDetector`` is evaluated once per layer; an ``AttentionSegmentor`` once, with all layers in one pass.
+
+    Args:
+        cfg: What :func:`read_config` returned for a config of ``configs/maskcut`` or ``configs/segmentation``.
+        checkpoint: Path of the weights.
+        out: Folder. ``layers.json`` there keeps what was measured (:class:`Measurements`).
+        layers: 0-based; negative ones count from the end. Default: all.
+
+    Returns:
+        (layers (n,), {metric: values (n,)}); in the order of ``layers``, 'coarse_seg/layer_3/mIoU' as
+        'coarse_seg/mIoU'.
+
+    Raises:
+        LaunchError: The model has no layer to choose, or not this one, or there is no such checkpoint.
+    """
+    layers = _resolved(layers, _count_layers(cfg))
+    measurements = Measurements(out, 'layers')
+    if type_name(cfg.model.type) == 'AttentionSegmentor':
+        found = measurements.measure('all layers', _changed(cfg, layers=layers), checkpoint)
+        results = [_of_layer(found, layer) for layer in layers]
+    else:
+        results = [measurements.measure(f'layer {layer}', _changed(cfg, layer=layer), checkpoint) for layer in layers]
+    return np.array(layers), _table(results)
+
+
+def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Metrics of every checkpoint of a training.
+
+    Args:
+        cfg: What :func:`read_config` returned for any config that can be tested with these weights.
+        work_dir: Folder of the training, see :func:`find_checkpoints`.
+        out: Folder. ``epochs.json`` there keeps what was measured (:class:`Measurements`).
+
+    Returns:
+        (epochs or iterations (n,), ascending, {metric: values (n,)}).
+
+    Raises:
+        LaunchError: There is no checkpoint, or the config cannot be tested.
+    """
+    unit, checkpoints = find_checkpoints(work_dir)
+    measurements = Measurements(out, 'epochs')
+    results = [measurements.measure(f'{unit} {step}', cfg, path) for step, path in checkpoints.items()]
+    return np.array([*checkpoints]), _table(results)
+
+
+def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
+    """The checkpoints that a training left.
+
+    Returns:
+        ('epoch', {epoch: path}) of its ``epoch_*.pth``; if there are none, ('iteration', {iteration: path}) of its
+        ``iter_*.pth``; in ascending order.
+
+    Raises:
+        LaunchError: There is neither.
+    """
+    for prefix, unit in (('epoch', 'epoch'), ('iter', 'iteration')):
+        paths = {path: re.fullmatch(rf'{prefix}_(\d+)\.pth', path.name) for path in Path(work_dir).glob('*.pth')}
+        steps = {int(match[1]): path for path, match in paths.items() if match}
+        if steps:
+            return unit, dict(sorted(steps.items()))
+    raise LaunchError(
+        f'no epoch_*.pth or iter_*.pth in {work_dir} (to keep all checkpoints of a training: '
+        'default_hooks.checkpoint.max_keep_ckpts=-1)'
+    )
+
+
+def headline(names: Iterable[str]) -> tuple[list[str], str]:
+    """The metrics that a figure shows, and what they are: the APs, or the mIoUs, or all where there is neither."""
+    names = [*names]
+    for ending, label in HEADLINES.items():
+        if chosen := [name for name in names if name.endswith(ending)]:
+            return chosen, label
+    return names, 'metric'
+
+
+class Measurements:
+    """Evaluations that are done only once: an interrupted sweep goes on where it stopped.
+
+    An evaluation is the same if the contents of the config, of the checkpoint and of the data set's annotation file (or
+    list of images) are; the images themselves, their masks and the code are not looked at. In a distributed run the
+    main process knows what is done and tells the others.
+
+    Args:
+        folder: For ``{name}.json``, which is written after each evaluation, and for the logs, in ``runs``.
+        name: Of the file, and at the start of the lines that report on the progress.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.name = name
+        self.runs = folder / 'runs'
+        self.path = folder / f'{name}.json'
+        known = [json.loads(self.path.read_text()) if self.path.is_file() else {}]
+        broadcast_object_list(known)
+        self.known = known[0]
+
+    def measure(self, label: str, cfg: Config, checkpoint: str | Path) -> Metrics:
+        """The metrics of a checkpoint, evaluated or known.
+
+        Args:
+            label: What is measured, for the reader of the file and of the report.
+            cfg: As in :func:`evaluate`.
+            checkpoint: As in :func:`evaluate`.
+        """
+        key, remark = _digest(cfg, checkpoint), 'known'
+        if key not in self.known:
+            start = time.perf_counter()
+            metrics = evaluate(cfg, checkpoint, self.runs)
+            self.known[key] = dict(label=label, checkpoint=str(checkpoint), metrics=metrics)
+            self._write()
+            remark = f'{time.perf_counter() - start:.1f} s'
+        metrics = self.known[key]['metrics']
+        if is_main_process():
+            text = '  '.join(f'{name} {metrics[name]:.4g}' for name in headline(metrics)[0])
+            print(f'{self.name}: {label}: {text}  ({remark})', file=sys.stderr, flush=True)
+        return metrics
+
+    @master_only
+    def _write(self) -> None:
+        with atomic(self.path) as part:
+            part.write_text(json.dumps(self.known, indent=1))
+
+
+def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
+    """The metrics that ``tools/test.py`` prints, as often as needed in one process, and without its log.
+
+    Args:
+        cfg: What :func:`read_config` returned; it stays as it is.
+        checkpoint: Path or URL of the weights.
+        work_dir: Folder for the run's files.
+
+    Returns:
+        {metric: value}, of those that are numbers.
+
+    Raises:
+        LaunchError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
+    cfg.visualizer = None  # a config's own might begin a run of W&B
+    cfg.experiment_name = f'evaluation-{time.time_ns()}'  # mmengine would share loggers of runs within one second
+    prepare_testing(cfg, str(checkpoint))
+    cfg.default_hooks.pop('visualization', None)
+    cfg.test_dataloader.persistent_workers = False  # there is one pass, and then nobody ends them
+    runner = build_runner(cfg)
+    if isinstance(runner, Runner):  # others may load shards
+        runner.register_hook(_WholeWeightsHook(checkpoint))
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+        metrics = runner.test()
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, Real)}
+
+
+class _WholeWeightsHook(Hook):
+    """Refuses a checkpoint that does not fill the model; mmengine warns, and goes on with random weights."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Load it once more: torch says what is missing, after the model has adapted its position table."""
+        weights = checkpoint.get('state_dict', checkpoint)
+        weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        fill(model, weights, str(self.name))
+
+
+def _digest(cfg: Config, checkpoint: str | Path) -> str:
+    """What an evaluation is told from others by."""
+    contents = {key: value for key, value in cfg.to_dict().items() if key not in LAUNCH_KEYS}
+    loader = contents.get('test_dataloader') or {}
+    for key in LOADER_KEYS:
+        loader.pop(key, None)
+    dataset = loader.get('dataset') or {}
+    annotations = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    path = Path(check_checkpoint(str(checkpoint)))
+    weights = sha256(path) if path.is_file() else str(checkpoint)  # a URL, or a folder of shards
+    known = [contents, weights, sha256(annotations) if annotations.is_file() else None]
+    return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
+
+
+def _count_layers(cfg: Config) -> int:
+    kind = type_name(cfg.model.type) if cfg.get('model') else 'none'
+    if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
+        raise LaunchError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return len(MODELS.build(cfg.model.backbone).layers)
+
+
+def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
+    """Indices that count from the start; all, if none are given."""
+    layers = [*range(number)] if layers is None else [*layers]
+    if wrong := [layer for layer in layers if not -number <= layer < number]:
+        raise LaunchError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')
+    return [layer % number for layer in layers]
+
+
+def _changed(cfg: Config, **options) -> Config:
+    """A copy with other arguments of the model."""
+    cfg = copy.deepcopy(cfg)
+    cfg.model.update(options)
+    return cfg
+
+
+def _of_layer(metrics: Metrics, layer: int) -> Metrics:
+    """What is told of one layer, without its number."""
+    part = f'/layer_{layer}/'
+    return {name.replace(part, '/'): value for name, value in metrics.items() if part in name}
+
+
+def _table(results: Sequence[Metrics]) -> dict[str, np.ndarray]:
+    """{metric: values}, of the metrics that all results have."""
+    names = [name for name in results[0] if all(name in result for result in results)]
+    return {name: np.array([result[name] for result in results]) for name in names}

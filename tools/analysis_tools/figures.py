@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""The figures of arXiv 2308.16271, of any checkpoint: each as PNG and PDF, and its numbers as npz.
+
+  python tools/analysis_tools/figures.py attention CONFIG CHECKPOINT IMAGES     # Figures 1, 7, 13, 14
+  python tools/analysis_tools/figures.py pca --help                             # what a figure takes
+
+CONFIG is any config with a backbone: of the training, of configs/maskcut or of configs/segmentation. IMAGES is an
+image, a folder or a text file with a path per line. Layers count from 0; -1 is the last.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(metavar='FIGURE', required=True)
+    config, model, images, layer = shared_arguments()
+    # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
+    # figure.set_defaults(run=function), where function(args) imports what it needs, and returns the paths it wrote
+    add_pictures(commands, config, model, images, layer)
+    add_sweeps(commands, config, model)
+    return parser.parse_args(argv)
+
+
+def shared_arguments():
+    """Arguments that several figures take, as parsers to be given as ``parents``."""
+    config, model, images, layer = (argparse.ArgumentParser(add_help=False) for _ in range(4))
+    config.add_argument('config', help='config file')
+    config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
+    config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
+    model.add_argument('checkpoint', help='weights: a file')
+    images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
+    images.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='resize images (default: as they are)')
+    layer.add_argument('--layer', type=int, default=-1, help='0-based; negative ones count from the end (default: -1)')
+    return config, model, images, layer
+
+
+def add_pictures(commands, config, model, images, layer):
+    """The figures that show images."""
+    figure = commands.add_parser(
+        'attention',
+        parents=[config, model, images, layer],
+        help='attention of all heads (Figures 1, 7, 13, 14)',
+        description='A row per image: the image, and what [CLS] attends to in every head, without [CLS] itself.',
+    )
+    figure.add_argument('--per-image', action='store_true', help='a file per image, in place of pages')
+    figure.add_argument('--rows', type=positive, default=10, help='images on a page (default: %(default)s)')
+    figure.add_argument('--outline', action='store_true', help='outline of each map made a mask, as mIoU takes it')
+    figure.add_argument('--rule', choices=['mass', 'top'], default='mass', help='of the mask (default: %(default)s)')
+    figure.add_argument('--share', type=float, default=0.6, help='of mass or patches in it (default: %(default)s)')
+    figure.add_argument('--width', type=float, default=1.1, help='of a picture in inches (default: %(default)s)')
+    figure.set_defaults(run=attention)
+
+    figure = commands.add_parser(
+        'pca',
+        parents=[config, model, images, layer],
+        help='principal components of the foreground of several images (Figure 3)',
+        description='IMAGES are of one class. What projects on the leading eigenvector by less than the threshold is '
+        'background, black; the first three components of the rest are red, green and blue.',
+    )
+    figure.add_argument('--threshold', type=float, default=12.0, help='of the projection (default: %(default)s)')
+    figure.add_argument('--flip', action='store_true', help='take the other side of the eigenvector as foreground')
+    figure.set_defaults(run=pca)
+
+    figure = commands.add_parser(
+        'pca-layers',
+        parents=[config, model, images],
+        help='principal components of all patches, layer by layer (Figures 6, 9)',
+        description='Component 1 as grey, and 2 to 4 as red, green and blue, over all IMAGES together.',
+    )
+    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='0-based (default: all)')
+    figure.set_defaults(run=pca_layers)
+
+    figure = commands.add_parser(
+        'noise',
+        parents=[config, model, images, layer],
+        help='attention of all heads under noise (Figures 11, 12)',
+        description='A file per image: a row without noise, and one for each strength and share of noisy pixels.',
+    )
+    numbers = dict(type=float, nargs='+', metavar='X')
+    figure.add_argument('--std', default=[10, 25, 50, 75], help='grey levels, of 255 (default: 10 25 50 75)', **numbers)
+    figure.add_argument(
+        '--share', default=[0.1, 0.25, 0.5, 0.75], help='of the pixels (default: 0.1 0.25 0.5 0.75)', **numbers
+    )
+    figure.add_argument('--seed', type=int, default=0, help='of the noise (default: %(default)s)')
+    figure.set_defaults(run=noise)
+
+    figure = commands.add_parser(
+        'sparse-rate',
+        parents=[config, model, images],
+        help='compression and sparsity, layer by layer',
+        description='Coding rate and share of non-zeros of the tokens of each layer: a table and curves, mean and '
+        'standard deviation over IMAGES.',
+    )
+    figure.set_defaults(run=sparse_rate)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
+    return number
+
+
+def open_model(args):
+    """The observer, and the images one after the other, with a progress bar."""
+    from projects.crate.analysis import Observer, iterate_images
+    from projects.crate.engine.launch import read_config
+    from projects.crate.pseudo_labels.report import Report
+
+    observer = Observer.from_config(read_config(args.config, args.cfg_options), args.checkpoint)
+    return observer, iterate_images(args.images, args.size, Report('figures'))
+
+
+def named(layer, observer):
+    return f'layer {layer} (of 0 to {observer.num_layers - 1})'
+
+
+def attention(args):
+    from projects.crate.analysis.attention import attention_of_heads, pages
+    from projects.crate.visualization.attention import attention_figure
+    from projects.crate.visualization.output import save_figure
+
+    observer, images = open_model(args)
+    layer = observer.number(args.layer)
+    title = f'attention of [CLS] to the patches, {named(layer, observer)}'
+    found = attention_of_heads(observer, images, layer, args.rule, args.share)
+    for number, page in enumerate(pages(found, 1 if args.per_image else args.rows), 1):
+        figure = attention_figure(
+            [item.image for item in page],
+            {'': [item.maps for item in page]},
+            masks={'': [item.masks for item in page]} if args.outline else None,
+            names=[item.path.name for item in page],
+            title=title,
+            patch_size=observer.patch_size,
+            cell=args.width,
+        )
+        name = f'{number:04d}_{page[0].path.stem}' if args.per_image else f'page{number:02d}'
+        arrays = {f'{key}_{i}': getattr(item, key) for i, item in enumerate(page) for key in ('maps', 'masks')}
+        names = [str(item.path) for item in page]
+        yield from save_figure(figure, args.out / f'attention_layer{layer}_{name}', names=names, **arrays)
+
+
+def pca(args):
+    from projects.crate.analysis.pca import remove_background
+    from projects.crate.visualization.output import save_figure
+    from projects.crate.visualization.pca import pca_figure
+
+    observer, images = open_model(args)
+    layer = observer.number(args.layer)
+    paths, images, features = zip(*((path, image, observer.features(image, [layer])[layer]) for path, image in images))
+    found = remove_background(features, args.threshold, args.flip)
+    title = f'components 1-3 of the foreground, {named(layer, observer)}'
+    figure = pca_figure(images, found.colours, title, observer.patch_size)
+    arrays = {f'{key}_{i}': grid for key, grids in vars(found).items() for i, grid in enumerate(grids)}
+    return save_figure(figure, args.out / f'pca_layer{layer}', names=[*map(str, paths)], **arrays)
+
+
+def pca_layers(args):
+    from projects.crate.analysis.pca import first_components
+    from projects.crate.visualization.output import save_figure
+    from projects.crate.visualization.pca import layers_figure
+
+    observer, images = open_model(args)
+    layers = [observer.number(layer) for layer in args.layers or range(observer.num_layers)]
+    paths, images, features = zip(*((path, image, observer.features(image, layers)) for path, image in images))
+    first, colours = zip(*(first_components([grids[layer] for grids in features]) for layer in layers))
+    figure = layers_figure(images, first, colours, layers, 'components of all patches, by layer', observer.patch_size)
+    arrays = {
+        f'{name}_layer{layer}_{i}': grid
+        for name, by_layer in (('component1', first), ('components2to4', colours))
+        for layer, grids in zip(layers, by_layer)
+        for i, grid in enumerate(grids)
+    }
+    return save_figure(figure, args.out / 'pca_layers', names=[*map(str, paths)], **arrays)
+
+
+def noise(args):
+    from projects.crate.analysis.noise import noise_grid
+    from projects.crate.visualization.attention import attention_figure
+    from projects.crate.visualization.output import save_figure
+
+    observer, images = open_model(args)
+    layer = observer.number(args.layer)
+    for number, (path, image) in enumerate(images, 1):
+        clean = observer.attention(image, [layer])[layer]
+        noisy, maps = noise_grid(observer, image, layer, args.std, args.share, args.seed)
+        names = [f'std {std:g}, {100 * share:g}%' for std in args.std for share in args.share]
+        figure = attention_figure(
+            [image, *noisy.reshape(-1, *image.shape)],
+            {'': [clean, *maps.reshape(-1, *clean.shape)]},
+            names=['no noise', *names],
+            title=f'attention under noise, {named(layer, observer)}',
+            patch_size=observer.patch_size,
+        )
+        arrays = dict(image=image, clean=clean, noisy=noisy, maps=maps, std=args.std, share=args.share)
+        yield from save_figure(figure, args.out / f'noise_layer{layer}_{number:04d}_{path.stem}', **arrays)
+
+
+def sparse_rate(args):
+    from rich.console import Console
+
+    from projects.crate.analysis.sparse_rate import layer_rates
+    from projects.crate.evaluation.sparse_rate import mean_and_std, rate_table
+    from projects.crate.visualization.curves import sparse_rate_figure
+    from projects.crate.visualization.output import save_figure
+
+    paths, rates = layer_rates(*open_model(args))
+    summary = mean_and_std(rates)
+    Console().print(rate_table(summary))
+    figure = sparse_rate_figure({f'{len(paths)} images': summary})
+    return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
+
+
+def add_sweeps(commands, config, model):
+    """The figures that take an evaluation per point."""
+    launcher = argparse.ArgumentParser(add_help=False)
+    launchers = ['none', 'pytorch', 'slurm', 'mpi']
+    launcher.add_argument('--launcher', choices=launchers, default='none', help='job launcher, as in tools/test.py')
+    again = (
+        'What was measured is kept in OUT, so that the same command goes on after an interrupt; '
+        'empty OUT after a change of images, masks or code.'
+    )
+
+    figure = commands.add_parser(
+        'layers',
+        parents=[config, model, launcher],
+        help='AP or mIoU against the layer (Figure 6)',
+        description=f'CONFIG is one of configs/maskcut or configs/segmentation. {again}',
+    )
+    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='0-based (default: all)')
+    figure.set_defaults(run=layers)
+
+    figure = commands.add_parser(
+        'epochs',
+        parents=[config, launcher],
+        help='AP, mIoU or accuracy against the epoch (Figure 10)',
+        description=f'CONFIG is any config that tools/test.py takes with checkpoints of WORK_DIR. {again}',
+    )
+    figure.add_argument('work_dir', type=Path, help='folder of a training, with epoch_*.pth or iter_*.pth')
+    figure.set_defaults(run=epochs)
+
+
+def layers(args):
+    from projects.crate.analysis.sweeps import layer_sweep
+
+    numbers, metrics = layer_sweep(sweep_config(args), args.checkpoint, args.out, args.layers)
+    return save_sweep(args.out / 'layers', 'layer', numbers, metrics)
+
+
+def epochs(args):
+    from projects.crate.analysis.sweeps import epoch_sweep, find_checkpoints
+
+    unit, _ = find_checkpoints(args.work_dir)
+    numbers, metrics = epoch_sweep(sweep_config(args), args.work_dir, args.out)
+    return save_sweep(args.out / 'epochs', unit, numbers, metrics)
+
+
+def sweep_config(args):
+    from mmengine.dist import init_dist, is_distributed
+
+    from projects.crate.engine.launch import read_config
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    cfg = read_config(args.config, args.cfg_options, launcher=args.launcher)
+    if args.launcher != 'none' and not is_distributed():  # on GPUs mmengine would join the others later
+        init_dist(args.launcher, **cfg.env_cfg.dist_cfg)
+    return cfg
+
+
+def save_sweep(stem, unit, numbers, metrics):
+    from mmengine.dist import is_main_process
+
+    from projects.crate.analysis.sweeps import headline
+    from projects.crate.visualization.curves import curve_figure
+    from projects.crate.visualization.output import save_figure
+
+    if not is_main_process():
+        return []
+    names, label = headline(metrics)
+    xlabel = 'layer (0-based)' if unit == 'layer' else unit
+    figure = curve_figure({name: (numbers, metrics[name]) for name in names}, xlabel, label)
+    return save_figure(figure, stem, **{unit: numbers}, **metrics)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    sys.path.insert(0, str(ROOT))
+    try:
+        from projects.crate.engine.launch import LaunchError, explain
+    except ImportError as error:
+        print(f'figures: {error}', file=sys.stderr)
+        return 1
+    try:
+        for path in args.run(args):
+            print(path)
+    except (LaunchError, ImportError, OSError, ValueError, LookupError) as error:
+        print(f'figures: {explain(error)}', file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""One HTML page about one or more checkpoints: tables, curves and pictures, side by side, in a single file.
+
+  python tools/report.py work_dirs/demo/{crate,vit}-seed0/iter_400.pth --data-root data/sample --out report
+  python tools/report.py A.pth B.pth --data-root data data/coco128 --max-images 100 --size 224 224 --out report
+
+Measured are coarse segmentation by attention on a data set in VOC layout, MaskCut on one in COCO layout (the first of
+each that is found below the data roots), and the compression and sparsity of every layer. Measurements are kept beside
+the page: the same command again only does what is missing. A checkpoint of a training holds its config; it is read
+without being executed. For others, such as converted ones, name a config with --configs.
+"""
+
+import argparse
+import os
+import pickle
+import shlex
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='weights: files')
+    add('--data-root', nargs='+', type=Path, required=True, metavar='D', help='folders with VOC or COCO layout')
+    add('--out', type=Path, required=True, metavar='DIR', help='folder for index.html and the measurements')
+    add(
+        '--configs',
+        nargs='+',
+        metavar='C',
+        help="config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: all their own)",
+    )
+    add('--names', nargs='+', metavar='N', help='of the models, one per checkpoint (default: of their folders)')
+    add(
+        '--size',
+        type=positive,
+        nargs=2,
+        default=(480, 480),
+        metavar=('H', 'W'),
+        help='resize images to this height and width (default: 480 480, the protocol of MaskCut)',
+    )
+    add('--layer', type=int, default=-1, help='of MaskCut and the pictures, 0-based; -1 is the last (default: -1)')
+    add('--all-layers', action='store_true', help='MaskCut with every layer: takes as many times as long')
+    add('--max-images', type=positive, metavar='N', help='of each data set, evenly spaced (default: all)')
+    add(
+        '--rule',
+        nargs='+',
+        choices=('mass', 'top'),
+        default=('mass', 'top'),
+        help='how attention becomes a mask: 60%% of its mass, or the top 60%% of the patches (default: both)',
+    )
+    add('--num-workers', type=int, default=2, help='processes that load images (default: %(default)s)')
+    args = parser.parse_args(argv)
+    for name in ('configs', 'names'):
+        given = getattr(args, name)
+        if given is not None and len(given) != len(args.checkpoints):
+            parser.error(f'--{name}: {len(given)} for {len(args.checkpoints)} checkpoints; give one for each')
+    if args.names and len({*args.names}) < len(args.names):
+        parser.error('--names must differ')
+    args.command = shlex.join(['python', 'tools/report.py', *argv])
+    return args
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
+    return number
+
+
+def main(argv=None):
+    args = parse_args(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    sys.path.insert(0, str(ROOT))
+    try:
+        from projects.crate.engine.launch import LaunchError, explain
+    except ImportError as error:
+        print(f'report: {error}', file=sys.stderr)
+        return 1
+    try:
+        page = write_report(args)
+    except (LaunchError, ImportError, OSError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        print(f'report: {explain(error)}', file=sys.stderr)
+        return 1
+    print(f'report: open {page.resolve()} in a browser')
+    return 0
+
+
+def write_report(args):
+    """Measure every model and write the page; returns its path."""
+    from projects.crate.analysis import material, report, trained
+    from projects.crate.visualization.report import report_page
+
+    configs = [None if config == '-' else config for config in args.configs or ['-'] * len(args.checkpoints)]
+    names = args.names or trained.default_names(args.checkpoints)
+    models = [trained.read_trained(*each) for each in zip(args.checkpoints, names, configs)]
+    images = material.gather(args.data_root, args.size, args.max_images)
+    options = dict(rules=args.rule, layer=args.layer, all_layers=args.all_layers, num_workers=args.num_workers)
+    reports = []
+    for model in models:
+        print(f'report: measuring {model.name}', file=sys.stderr, flush=True)
+        reports.append(report.measure_model(model, images, args.out, **options))
+    shares = [] if images.voc is None else material.object_shares(images.voc)
+    page = args.out / 'index.html'
+    report_page(page, reports, images, shares, args.command, report.versions())
+    return page
+
+
+if __name__ == '__main__':
+    sys.exit(main())
