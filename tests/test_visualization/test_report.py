@@ -4,12 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from published import FIGURE_4B, TABLE_1
 
 from projects.crate.analysis.material import COCO_CONFIG, VOC_CONFIG, DataSet, Material
 from projects.crate.analysis.report import CoarseSegmentation, ModelReport, bootstrap_interval
 from projects.crate.analysis.trained import TrainedModel
 from projects.crate.visualization import page
-from projects.crate.visualization.report import PRECISIONS, figure_groups, report_page, whole_image
+from projects.crate.visualization.report import PRECISIONS, PUBLISHED, figure_groups, report_page, whole_image
 
 SIZE = (24, 32)
 SHARES = [dict(cat=0.2, dog=0.7), {}, dict(cat=0.1), dict(cat=0.5)]
@@ -105,6 +106,16 @@ def test_numbers_are_those_of_the_measurement(tmp_path, undrawn):
     assert published['CRATE-B/8'] == ['supervised', '23.6', '1.0']
     assert text.index('published numbers') < text.index('23.6')
     assert 'on 3 images with an object' in text and f'has {whole_image(SHARES):.1f};' in text
+
+
+def test_published_numbers_are_those_of_the_paper():
+    rows = {(name, how): (miou, ap) for name, how, miou, ap in PUBLISHED}
+    names = {'crate': 'CRATE', 'vit': 'ViT', 'small': 'S', 'base': 'B'}
+    for key, miou in FIGURE_4B.items():
+        kind, size = key.replace('emergence-', '').split('-')[:2]
+        row = f'{names[kind]}-{names[size]}/8', 'DINO' if 'dino' in key else 'supervised'
+        assert rows.pop(row) == (str(miou), str(TABLE_1[key][-1]))
+    assert not rows
 
 
 def test_whole_image_is_a_mean_over_classes_then_images():
