@@ -9,6 +9,12 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from projects.crate import compat
 
 
+@pytest.fixture(autouse=True)
+def applied():
+    """As after the import of the project: onedl-mmengine takes its types off torch's list after a load of its own."""
+    compat.apply()
+
+
 class Call:
     """Pickles as a call of ``function``, which is how a file runs code."""
 

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import mmdet.datasets  # noqa: F401  (onedl's prints a line when it is first imported)
+import mmseg.datasets  # noqa: F401
 import numpy as np
 import pytest
 import torch
