@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 
 import mmengine
@@ -98,8 +97,7 @@ def test_wheel_from_source_distribution_has_the_configs(tmp_path):
     for file in ('setup.py', 'README.md'):
         shutil.copy(ROOT / file, source)
     run('setup.py', '--quiet', 'sdist', '--dist-dir', tmp_path, cwd=source)
-    with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
-        archive.extractall(tmp_path / 'unpacked', filter='data')
+    shutil.unpack_archive(next(tmp_path.glob('*.tar.gz')), tmp_path / 'unpacked')
     unpacked = next((tmp_path / 'unpacked').iterdir())
     pip = ('-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--no-index')
     run(*pip, '--wheel-dir', tmp_path, '.', cwd=unpacked)
