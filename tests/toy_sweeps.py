@@ -1,5 +1,7 @@
 """A tiny CRATE with weights, and the generated scenes of configs/maskcut and configs/segmentation to measure it on."""
 
+import json
+
 import torch
 from mmengine.config import Config
 from toy_runs import ROOT
@@ -13,14 +15,27 @@ CONFIGS = dict(
     segmentation=ROOT / 'configs/segmentation/coarse-seg_crate-w128d5-p4_1xb8_sample-96x128px.py',
 )
 LAYOUTS = dict(maskcut='coco', segmentation='voc')
-OPTIONS = [f'model.backbone.arch.{key}={value}' for key, value in ARCH.items()]
-OPTIONS += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
-OPTIONS += ['test_dataloader.dataset.pipeline.1.scale=(64,48)']  # a grid of 12 x 16
+AS_MADE = [f'model.backbone.arch.{key}={value}' for key, value in ARCH.items()]
+AS_MADE += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+OPTIONS = [*AS_MADE, 'test_dataloader.dataset.pipeline.1.scale=(64,48)']  # a grid of 12 x 16
 
 
-def make_scenes(root, kind):
-    """Eight scenes in ``root``, which CRATE_DATA has to name, in the layout of that kind of config."""
-    make_sample_set(root / 'sample', LAYOUTS[kind], SampleSpec(8, 8, (96, 128), 4), workers=1)
+def make_scenes(root, kind, number=8):
+    """Scenes in ``root``, which CRATE_DATA has to name, in the layout of that kind of config."""
+    make_sample_set(root / 'sample', LAYOUTS[kind], SampleSpec(8, number, (96, 128), 4), workers=1)
+
+
+def command_for(root, kind, number, *options):
+    """A function that gives the arguments of tools/test.py, with more of them, on so many scenes as they were made."""
+    make_scenes(root, kind, number)
+    weights = save_weights(root / 'weights.pth')
+    return lambda *more: [str(CONFIGS[kind]), weights, *map(str, more), '--cfg-options', *AS_MADE, *options]
+
+
+def metrics_of(folder, prefix=''):
+    """What tools/test.py wrote into its work folder."""
+    (path,) = folder.glob('*/*.json')
+    return {key: value for key, value in json.loads(path.read_text()).items() if key.startswith(prefix)}
 
 
 def save_weights(path, seed=0, **changes):

@@ -10,7 +10,7 @@ from PIL import Image
 from toy_observer import BACKBONE, PREPROCESSOR, config
 from toy_report import RUN, TEXT, make_data, save_training
 
-from projects.crate.analysis.material import DataSet, find_coco, find_voc, gather, object_shares, spread_evenly
+from projects.crate.analysis.material import DataSet, find_coco, find_voc, gather, object_shares
 from projects.crate.analysis.observer import Observer
 from projects.crate.analysis.report import bootstrap_interval, measure_model
 from projects.crate.analysis.trained import default_names, literal_config, read_trained
@@ -123,14 +123,6 @@ def test_coco_is_found_validation_first(tmp_path, folder):
 def test_no_data_is_one_line(tmp_path):
     with pytest.raises(LaunchError, match='no data below --data-root'):
         gather([tmp_path], SIZE)
-
-
-def test_images_are_spread_evenly():
-    assert spread_evenly(4, None) == spread_evenly(4, 9) == [0, 1, 2, 3]
-    assert spread_evenly(10, 5) == [0, 2, 4, 6, 8]
-    for count in range(1, 30):
-        found = spread_evenly(29, count)
-        assert len({*found}) == count and max(np.diff([*found, 29])) - min(np.diff([*found, 29])) <= 1
 
 
 def test_shares_are_of_what_is_not_void(tmp_path):

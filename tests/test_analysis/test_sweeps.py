@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from toy_runs import SAMPLES, ToyModel, config, forget_runs, load_tool
-from toy_sweeps import ARCH, CONFIGS, OPTIONS, make_scenes, save_weights
+from toy_sweeps import ARCH, CONFIGS, OPTIONS, make_scenes, metrics_of, save_weights
 
 from projects.crate.analysis import sweeps
 from projects.crate.analysis.sweeps import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
@@ -54,8 +54,7 @@ def by_tool(folder, kind, checkpoint, *options):
     forget_runs()
     arguments = [CONFIGS[kind], checkpoint, '--work-dir', folder, '--cfg-options', *OPTIONS, *options]
     assert load_tool('test')([*map(str, arguments)]) == 0
-    (path,) = folder.glob('*/*.json')
-    return json.loads(path.read_text())
+    return metrics_of(folder)
 
 
 def test_layers_of_maskcut_are_those_of_the_test_tool(tmp_path, read, evaluated, capsys):

@@ -1,26 +1,19 @@
 """tools/test.py with a config of configs/maskcut: from images on disk to AP, and to pictures."""
 
 import copy
-import json
 import pickle
 
 import numpy as np
 import pytest
-import torch
-from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from pycocotools.mask import decode, toBbox
-from toy_runs import ROOT, forget_runs, load_tool, run_tool
-
-from projects.crate.datasets import SampleSpec, make_sample_set
-from projects.crate.models import CRATE
+from toy_runs import forget_runs, load_tool, run_tool
+from toy_sweeps import command_for, metrics_of
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
-CONFIG = ROOT / 'configs/maskcut/maskcut_crate-w128d5-p4_1xb8_sample-96x128px.py'
-ARCH = dict(embed_dims=16, num_heads=2, num_layers=2)
 SCENES = 9  # two processes cannot share them evenly
 
 
@@ -28,20 +21,7 @@ SCENES = 9  # two processes cannot share them evenly
 def command(tmp_path, monkeypatch):
     """Arguments of tools/test.py: a small model with weights of a classifier, on a few scenes of the sample set."""
     monkeypatch.setenv('CRATE_DATA', str(tmp_path))
-    make_sample_set(tmp_path / 'sample', 'coco', SampleSpec(8, SCENES, (96, 128), 4), workers=1)
-    settings = dict(Config.fromfile(CONFIG).model.backbone, arch=ARCH)
-    del settings['type']
-    backbone = CRATE(**settings)
-    weights = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
-    torch.save(dict(state_dict={**weights, 'head.fc.weight': torch.zeros(8, 16)}), tmp_path / 'weights.pth')
-    options = [f'model.backbone.arch.{key}={value}' for key, value in ARCH.items()]
-    options += ['model.layer=1', 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
-    return lambda *more: [str(CONFIG), str(tmp_path / 'weights.pth'), *map(str, more), '--cfg-options', *options]
-
-
-def metrics(folder):
-    (path,) = folder.glob('*/*.json')
-    return {key: value for key, value in json.loads(path.read_text()).items() if key.startswith('coco/')}
+    return command_for(tmp_path, 'maskcut', SCENES, 'model.layer=1')
 
 
 def by_hand(ann_file, predictions, kind):
@@ -67,7 +47,7 @@ def test_evaluates_as_pycocotools_does_and_draws(tmp_path, command):
     assert load_tool('test')(command('--work-dir', tmp_path / 'run', '--out', out, '--show-dir', pictures)) == 0
     predictions = pickle.loads(out.read_bytes())
     assert [image['img_id'] for image in predictions] == list(range(1, SCENES + 1))
-    results = metrics(tmp_path / 'run')
+    results = metrics_of(tmp_path / 'run', 'coco/')
     for kind in ('bbox', 'segm'):
         expected = by_hand(tmp_path / 'sample/coco/annotations/instances_val2017.json', predictions, kind)
         assert [results[f'coco/{kind}_mAP{item}'] for item in ('', '_50', '_75')] == pytest.approx(expected, abs=1e-12)
@@ -87,4 +67,4 @@ def test_two_processes_find_what_one_finds(tmp_path, command):
     assert load_tool('test')(command('--work-dir', tmp_path / 'one')) == 0
     config, weights, *rest = command('--work-dir', tmp_path / 'two')
     run_tool('dist_test.sh', config, weights, 2, *rest)
-    assert metrics(tmp_path / 'two') == metrics(tmp_path / 'one')
+    assert metrics_of(tmp_path / 'two', 'coco/') == metrics_of(tmp_path / 'one', 'coco/')

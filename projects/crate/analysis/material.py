@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
+from ..datasets.choice import spread_evenly
 from ..datasets.coats import SEGMENTATION_METAINFO
 from ..datasets.sample import MARKER
 from ..engine.launch import LaunchError, read_config
@@ -150,11 +151,6 @@ def find_coco(roots: Iterable[Path], max_images: int | None = None) -> DataSet |
                 images = [root / split / name for name in names]
                 return DataSet(COCO_CONFIG, changes, images, [], spread_evenly(len(names), max_images))
     return None
-
-
-def spread_evenly(total: int, count: int | None) -> list[int]:
-    """``count`` positions from 0 to ``total`` - 1, or all: data sets are often sorted, and their start is no sample."""
-    return list(range(total)) if count is None or count >= total else [i * total // count for i in range(count)]
 
 
 def object_shares(voc: DataSet) -> list[dict[str, float]]:

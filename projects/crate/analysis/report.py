@@ -11,13 +11,13 @@ import torch
 from mmengine.config import Config
 from scipy import stats
 
+from ..datasets.choice import spread_evenly
 from ..engine.launch import LaunchError
 from ..evaluation.best_head import RULES
 from ..maskcut import maskcut
 from ..maskcut.postprocess import image_masks
-from ..models.observe import patch_size
 from ..registration import installed_libraries
-from .material import Material, spread_evenly
+from .material import Material
 from .noise import noise_grid
 from .observer import Observer
 from .pca import first_components
@@ -114,18 +114,19 @@ def measure_model(
         cfg = material.coco.measurement(model, material.size, num_workers)
         cut = layer_sweep(cfg, str(model.checkpoint), out, None if all_layers else [layer])
     pictures = material.pictures
+    features = [observer.features(image, [layer])[layer] for image in pictures]
     return ModelReport(
         model=model,
         architecture=_architecture(observer),
         num_parameters=sum(parameter.numel() for parameter in observer.backbone.parameters()),
-        patch_size=patch_size(observer.backbone),
+        patch_size=observer.patch_size,
         coarse=coarse,
         maskcut=cut,
         rates=_rates(observer, material),
         layer=layer,
         attention=[observer.attention(image, [layer])[layer] for image in pictures],
-        colours=first_components([observer.features(image, [layer])[layer] for image in pictures])[1],
-        masks=[_masks(observer, image, layer) for image in pictures],
+        colours=first_components(features)[1],
+        masks=[_masks(grid, observer.patch_size, material.size) for grid in features],
         noise=noise_grid(observer, pictures[0], layer, **NOISE),
     )
 
@@ -175,9 +176,8 @@ def _architecture(observer: Observer) -> str:
     return f'{observer.num_layers} layers of {kinds}, {observer.num_heads} heads, width {backbone.embed_dims}'
 
 
-def _masks(observer: Observer, image: np.ndarray, layer: int) -> np.ndarray:
-    """What MaskCut finds, (m, H, W) bool."""
-    features = torch.from_numpy(observer.features(image, [layer])[layer])
-    masks, _ = maskcut(features.flatten(0, 1).T, features.shape[:2])
-    size = image.shape[:2]
-    return image_masks(masks.numpy(), patch_size(observer.backbone), size, size)
+def _masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """What MaskCut finds in the features (h, w, d) of an image of ``size`` (H, W): (m, H, W) bool."""
+    h, w, _ = features.shape
+    masks, _ = maskcut(torch.from_numpy(features).flatten(0, 1).T, (h, w))
+    return image_masks(masks.numpy(), patch_size, size, size)

@@ -13,6 +13,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..datasets.choice import spread_evenly
 from ..evaluation.sparse_rate import mean_and_std, sparse_rate
 from ..models.observe import check_layers, evaluating, observe
 from .aside import AsideHook, aside, restart_clock
@@ -124,8 +125,7 @@ class SparseRateHook(AsideHook):
                 f"SparseRateHook: samples of {type(dataset).__name__} have no image (3, H, W) under 'inputs': set "
                 'dataloader to one whose samples have'
             )
-        count = min(self.num_images or len(dataset), len(dataset))
-        return Subset(dataset, [index * len(dataset) // count for index in range(count)])
+        return Subset(dataset, spread_evenly(len(dataset), self.num_images))
 
     @torch.no_grad()
     def measure(self) -> tuple[dict[str, list[float]], None]:
