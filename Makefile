@@ -7,10 +7,10 @@ VENV_default = .venv
 VENV_onedl = .venv-onedl
 RUN = $(VENV_$(STACK))/bin/python
 
-.PHONY: help install demo test lint
+.PHONY: help install demo test test-slow lint
 
 help:
-	@sed -n 's/^#   /  /p; s/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^#   /  /p; s/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 install:  ## create the environment, build mmcv, install everything (a second call does nothing)
 	@$(PYTHON) tools/install.py --stack $(STACK)
@@ -21,6 +21,10 @@ demo: install  ## train a small CRATE and a ViT, and write a page that shows wha
 # one thread per test process: more of them would wait for each other
 test: install lint  ## the style check and the test suite
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8
+
+# they train; a thread each, in turn
+test-slow: install  ## small detectors and segmentors, trained until they are far above chance
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m slow --timeout=5400
 
 lint: install
 	@$(RUN) -m ruff check .

@@ -8,7 +8,6 @@ bash tools/dist_test.sh CONFIG CHECKPOINT 8
 
 import argparse
 import os
-import pickle
 import sys
 from pathlib import Path
 
@@ -50,7 +49,7 @@ def main(argv=None):
         cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
         launch.build_runner(cfg).test()
-    except (launch.LaunchError, FileNotFoundError, pickle.UnpicklingError) as error:
+    except launch.MISTAKES as error:
         print(f'test: {launch.explain(error)}', file=sys.stderr)
         return 1
     return 0

@@ -14,7 +14,6 @@ default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
 
 import argparse
 import os
-import pickle
 import sys
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def main(argv=None):
         cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
         launch.build_runner(cfg).train()
-    except (launch.LaunchError, FileNotFoundError, pickle.UnpicklingError) as error:
+    except launch.MISTAKES as error:
         print(f'train: {launch.explain(error)}', file=sys.stderr)
         return 1
     return 0

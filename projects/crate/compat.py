@@ -4,6 +4,11 @@ Imported first by ``projects.crate``; nothing installed is edited. Each remedy n
 makes it unnecessary.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
@@ -44,6 +49,17 @@ def allow_mmengine_checkpoints() -> None:
             *((multiarray.scalar, f'{name}.scalar') for name in names),
         ]
     )
+
+
+@contextmanager
+def refuse_code() -> Iterator[None]:
+    """Within, ``torch.load`` runs no code from a file, whatever its caller says.
+
+    Reason: onedl-mmengine <= 0.10.12 loads again with ``weights_only=False`` what asks for code; torch < 2.6 does so at
+    once. ``tools/train.py`` and ``tools/test.py`` set the same variable for the whole process.
+    """
+    with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
+        yield
 
 
 def _history_buffer_method(owner: type, name: str):

@@ -288,7 +288,7 @@ def test_ablations_share_keys_and_shapes():
         (dict(with_cls_token=False), "out_type='cls_token' needs with_cls_token=True"),
         (dict(out_indices=3), 'out_indices must lie in -3 to 2, not 3'),
         (dict(out_indices=[0, -4]), 'out_indices must lie in -3 to 2'),
-        (dict(out_indices=[]), 'out_indices must lie in -3 to 2'),
+        (dict(out_indices=[]), 'out_indices is empty'),
         (dict(frozen_stages=4), 'frozen_stages must be -1 to 3, not 4'),
         (dict(drop_path_rate=1.0), 'drop_path_rate must lie in'),
         (dict(frozen_stages=-2), 'frozen_stages must be -1 to 3, not -2'),

@@ -10,12 +10,14 @@ from .progress import ProgressBarHook
 from .schedulers import RampedCosineLR
 from .sharding import CPUFullyShardedDataParallel, ResumableFSDPStrategy, wrap_crate_layers
 from .sparse_rate_hook import SparseRateHook
+from .strides_hook import CheckStridesHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'AutocastOptimWrapper',
     'CPUDistributedDataParallel',
     'CPUFullyShardedDataParallel',
+    'CheckStridesHook',
     'LayerDecayOptimWrapperConstructor',
     'MainProcessLoggerHook',
     'MaskCutHook',

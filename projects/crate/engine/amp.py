@@ -1,12 +1,15 @@
 """Mixed precision where there is no loss scaler."""
 
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import autocast
-from torch import nn
+from torch import Tensor, nn
+
+from .aside import find_module
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -19,13 +22,45 @@ class AutocastOptimWrapper(OptimWrapper):
     unscaled: accumulation and clipping are those of ``OptimWrapper``. mmengine's ``AmpOptimWrapper`` refuses to run on
     a CPU. ``tools/train.py --amp`` chooses.
 
-    Args: as :class:`mmengine.optim.OptimWrapper`.
+    Args:
+        parts: Names of the parts of the model that run in bfloat16 and hand over float32; None: the whole model does.
+            Detectors need ``parts=['backbone', 'neck']``: their heads call compiled operators of mmcv (NMS, RoIAlign,
+            deformable attention), which take no bfloat16.
+        **kwargs: As :class:`mmengine.optim.OptimWrapper`.
 
     >>> optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
+
+    Raises:
+        ValueError: The model has no part of such a name.
     """
 
+    def __init__(self, *args, parts: Sequence[str] | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.parts = parts
+
     @contextmanager
-    def optim_context(self, model: nn.Module):
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Autocast, and mmengine's context that puts off gradient synchronisation while accumulating."""
-        with super().optim_context(model), autocast(dtype=torch.bfloat16):
+        with super().optim_context(model), ExitStack() as stack:
+            if self.parts is None:
+                stack.enter_context(autocast(dtype=torch.bfloat16))
+            for name in self.parts or ():
+                stack.enter_context(_in_bfloat16(find_module(model, name)))
             yield
+
+
+@contextmanager
+def _in_bfloat16(part: nn.Module) -> Iterator[None]:
+    """Within the context, ``part`` computes under autocast and returns float32 maps."""
+    forward = part.forward
+
+    def autocast_forward(*args, **kwargs) -> tuple[Tensor, ...]:
+        with autocast(dtype=torch.bfloat16):
+            maps = forward(*args, **kwargs)
+        return tuple(each.float() for each in maps)
+
+    part.forward = autocast_forward
+    try:
+        yield
+    finally:
+        del part.forward

@@ -21,6 +21,8 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from .. import compat
+from ..models.pretrained import PretrainedError
+from ..models.simple_fpn import StridesError
 from .distributed import init_cpu_processes
 
 # stock type -> ours
@@ -42,6 +44,10 @@ VISUALISATION = {
 
 class LaunchError(Exception):
     """Something in the command or the config that the user has to change; the message is one line that says what."""
+
+
+# What a tool tells in one line, by ``explain``, and not with a traceback.
+MISTAKES = (LaunchError, PretrainedError, StridesError, FileNotFoundError, pickle.UnpicklingError)
 
 
 def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = None, launcher: str = 'none') -> Config:
@@ -145,10 +151,11 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    On a terminal it shows progress bars.
+    It checks that a pyramid and its heads agree, and shows progress bars on a terminal.
     """
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
     if sys.stderr.isatty():
-        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='ProgressBarHook')]
+        cfg.custom_hooks.append(dict(type='ProgressBarHook'))
     if 'runner_type' not in cfg:
         return Runner.from_cfg(cfg)
     cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
@@ -243,6 +250,8 @@ def _choose_precision(cfg: Config, amp: bool) -> None:
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
         wrapper.type = 'AutocastOptimWrapper'
+        if cfg.get('default_scope') == 'mmdet':
+            wrapper.setdefault('parts', [part for part in ('backbone', 'neck') if part in cfg.model])
     elif amp and kind == 'OptimWrapper':
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')

@@ -1,8 +1,10 @@
 """What has weights."""
 
 from .attention_segmentor import AttentionSegmentor
+from .batch_norm_neck import BatchNormNeck
 from .crate import CRATE
 from .maskcut_detector import MaskCutDetector
 from .observe import Observation, observe
+from .simple_fpn import SimpleFPN
 
-__all__ = ['CRATE', 'AttentionSegmentor', 'MaskCutDetector', 'Observation', 'observe']
+__all__ = ['CRATE', 'AttentionSegmentor', 'BatchNormNeck', 'MaskCutDetector', 'Observation', 'SimpleFPN', 'observe']

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..registration import register_model
 from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
+from .pretrained import load_pretrained
+from .windows import Windows
 
 ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
 FEEDFORWARDS = dict(ISTA=ISTA, ODL=ODL, MLP=MLP)
@@ -71,10 +73,11 @@ class CRATELayer(nn.Module):
         self.ffn = ffn
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+    def forward(self, z: Tensor, windows: Windows | None = None) -> Tensor:
+        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
         x = self.ln1(z)
-        z = (x if self.normalised_skip else z) + self.drop_path(self.attn(x))
+        attended = self.attn(x, windows) if windows else self.attn(x)
+        z = (x if self.normalised_skip else z) + self.drop_path(attended)
         x = self.ln2(z)
         return z + self.drop_path(self.ffn(x)) if self.ffn.residual else self.ffn(x)
 
@@ -115,8 +118,12 @@ class CRATE(BaseModule):
         frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers; all
             layers: also the final norm.
         with_cp: Recompute each layer in the backward pass to save memory.
-        init_cfg: As everywhere in mmengine; ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')`` loads a
-            checkpoint.
+        window_size: Side, or (height, width), of the windows in tokens that attention keeps to, for images much larger
+            than those of the pre-training (see ``windows.py``); None: all attention is global. Weights are the same.
+        global_attn_indexes: Layers whose attention stays global; negative ones count from the end. None: four, each the
+            last of a quarter of the layers (ViTDet, arXiv 2203.16527), which are all of them where there are four.
+        init_cfg: As everywhere in mmengine, but that ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
+            loads all weights or fails (see ``pretrained.py``).
 
     Raises:
         ValueError: An argument is not one of those above; the message names it.
@@ -141,6 +148,8 @@ class CRATE(BaseModule):
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         with_cp: bool = False,
+        window_size: int | tuple[int, int] | None = None,
+        global_attn_indexes: Sequence[int] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -156,7 +165,9 @@ class CRATE(BaseModule):
         if not -1 <= frozen_stages <= self.num_layers:
             raise ValueError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
         self.out_type, self.final_norm = out_type, final_norm
-        self.out_indices = resolve_indices(out_indices, self.num_layers)
+        self.out_indices = resolve_layers('out_indices', out_indices, self.num_layers)
+        if not self.out_indices:
+            raise ValueError('CRATE: out_indices is empty; name at least one layer')
         self.frozen_stages, self.with_cp = frozen_stages, with_cp
         self.num_extra_tokens = int(with_cls_token)
         norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
@@ -172,6 +183,8 @@ class CRATE(BaseModule):
         self.pos_embed = nn.Parameter(torch.empty(1, num_positions, self.embed_dims))
 
         attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
+        self.window_size = None if window_size is None else resolve_window(window_size, attn_cfg)
+        self.windowed_layers = resolve_windowed(self.window_size, global_attn_indexes, self.num_layers)
         ffn_cfg = {**(ffn_cfg or family['ffn_cfg']), 'dim': self.embed_dims}
         drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()  # on meta, too
         self.layers = nn.ModuleList(
@@ -224,6 +237,22 @@ class CRATE(BaseModule):
                 if table is not None:
                     table.requires_grad_(False)
 
+    def init_weights(self) -> None:
+        """As everywhere in mmengine, but that ``Pretrained`` leaves no weight to chance.
+
+        Raises:
+            PretrainedError: The checkpoint does not fit this backbone.
+        """
+        given, first = self.init_cfg, not self.is_init
+        cfgs = [given] if isinstance(given, dict) else given or []
+        pretrained = [cfg for cfg in cfgs if cfg['type'] in ('Pretrained', PretrainedInit)]
+        self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+        super().init_weights()
+        self.init_cfg = given
+        if first and pretrained:
+            arguments = {key: value for key, value in pretrained[-1].items() if key != 'type'}
+            load_pretrained(self, absent=('cls_token', 'ln1'), **arguments)
+
     def train(self, mode: bool = True) -> 'CRATE':
         """As ``nn.Module.train``, but frozen parts stay in evaluation mode."""
         super().train(mode)
@@ -246,11 +275,21 @@ class CRATE(BaseModule):
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            z = checkpoint(layer, z, use_reentrant=False) if self.with_cp and self.training else layer(z)
+            windows = self._windows(grid, index)
+            if self.with_cp and self.training:
+                z = checkpoint(layer, z, windows, use_reentrant=False)
+            else:
+                z = layer(z, windows)
             if index in self.out_indices:
                 norm = self.ln1 if index == self.num_layers - 1 else None
                 outputs.append(self._format(z, grid, norm or nn.Identity()))
         return tuple(outputs)
+
+    def _windows(self, grid: tuple[int, int], layer: int) -> Windows | None:
+        """The windows a layer attends within; None where it attends to all tokens."""
+        if layer not in self.windowed_layers or all(side <= window for side, window in zip(grid, self.window_size)):
+            return None
+        return Windows(grid, self.window_size, self.num_extra_tokens)
 
     def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
         """Tokens (B, N, d) in the shape of ``out_type``, normalising only what is returned."""
@@ -261,7 +300,8 @@ class CRATE(BaseModule):
         patches = z[:, self.num_extra_tokens :]
         if self.out_type == 'avg_featmap':
             return norm(patches.mean(dim=1))
-        return norm(patches).transpose(1, 2).unflatten(2, grid)  # (B, d, h, w)
+        # (B, d, h, w); contiguous, because mmcv's RoIAlign takes no heed of strides, and convolutions pass them on
+        return norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Depth of a parameter for layer-wise learning-rate decay.
@@ -315,11 +355,40 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
 
 
-def resolve_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Sorted, non-negative layer indices."""
-    given = [out_indices] if isinstance(out_indices, int) else out_indices
-    if not given or any(not -num_layers <= index < num_layers for index in given):
-        raise ValueError(f'CRATE: out_indices must lie in {-num_layers} to {num_layers - 1}, not {out_indices}')
+def resolve_window(window_size: int | Sequence[int], attn_cfg: dict) -> tuple[int, int]:
+    """(height, width) of a window in tokens.
+
+    Raises:
+        ValueError: A side below 1, or an attention that costs the same without windows.
+    """
+    window = to_pair(window_size)
+    if min(window) < 1:
+        raise ValueError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
+    if attn_cfg.get('type') == 'TSSA':
+        raise ValueError("CRATE: attn_cfg=dict(type='TSSA') is linear in the tokens and has no windows: no window_size")
+    return window
+
+
+def resolve_windowed(window: tuple[int, int] | None, global_layers: Sequence[int] | None, num_layers: int) -> frozenset:
+    """Layers that attend within windows."""
+    if window is None:
+        if global_layers is not None:
+            raise ValueError('CRATE: global_attn_indexes are exceptions from window_size, which is not set')
+        return frozenset()
+    if global_layers is None:
+        global_layers = [quarter * num_layers // 4 - 1 for quarter in range(1, 5)]
+    return frozenset(range(num_layers)).difference(resolve_layers('global_attn_indexes', global_layers, num_layers))
+
+
+def resolve_layers(name: str, indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Sorted, non-negative layer indices.
+
+    Raises:
+        ValueError: There is no such layer; the message names the argument.
+    """
+    given = [indices] if isinstance(indices, int) else indices
+    if any(not -num_layers <= index < num_layers for index in given):
+        raise ValueError(f'CRATE: {name} must lie in {-num_layers} to {num_layers - 1}, not {indices}')
     return tuple(sorted({index % num_layers for index in given}))
 
 

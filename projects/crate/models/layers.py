@@ -6,8 +6,11 @@ subspaces of dimension p = d / K.
 
 Every attention takes normalised tokens and projects them with one Linear named ``qkv``; what that Linear returns is
 enough to give the subspace features and any row of the attention map afterwards (``features`` and ``attention``), so
-that reading them needs no second forward pass and no N x N matrix: see ``projects.crate.models.observe``.
+that reading them needs no second forward pass and no N x N matrix: see ``projects.crate.models.observe``. It is also
+all that ``attend`` needs, so that attention can be kept to windows (``windows.py``) whatever its formula.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -51,10 +54,15 @@ class MSSA(nn.Module):
         self.qkv = nn.Linear(dim, dim, bias=False)
         self.proj = nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
-        w = split_heads(self.qkv(x), self.num_heads)
-        return self.proj(merge_heads(F.scaled_dot_product_attention(w, w, w)))
+    def forward(self, x: Tensor, windows: Callable | None = None) -> Tensor:
+        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
+        projected = self.qkv(x)
+        return self.proj(windows(self.attend, projected) if windows else self.attend(projected))
+
+    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
+        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        w = split_heads(projected, self.num_heads)
+        return merge_heads(F.scaled_dot_product_attention(w[:, :, rows], w, w))
 
     def features(self, projected: Tensor) -> Tensor:
         """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
@@ -86,10 +94,15 @@ class MHSA(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
-        query, key, value = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.proj(merge_heads(F.scaled_dot_product_attention(query, key, value)))
+    def forward(self, x: Tensor, windows: Callable | None = None) -> Tensor:
+        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
+        projected = self.qkv(x)
+        return self.proj(windows(self.attend, projected) if windows else self.attend(projected))
+
+    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
+        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        query, key, value = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
+        return merge_heads(F.scaled_dot_product_attention(query[:, :, rows], key, value))
 
     def features(self, projected: Tensor) -> Tensor:
         """The keys of all heads side by side, (B, N, d), from the output of ``qkv``."""

@@ -19,12 +19,14 @@ class Observation:
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
         num_extra_tokens: Tokens before those of the patches; the first of them is [CLS].
         output: What the layer returned, (B, N, d): of a layer with ISTA, the sparse code.
+        windowed: Whether patches attended within windows; [CLS] attends to all tokens in any case.
     """
 
     attn: nn.Module
     projected: Tensor
     num_extra_tokens: int = 1
     output: Tensor | None = None
+    windowed: bool = False
 
     @property
     def features(self) -> Tensor:
@@ -37,7 +39,15 @@ class Observation:
         return self.features[:, self.num_extra_tokens :]
 
     def attention(self, rows: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N); all rows are an N x N matrix per head."""
+        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N); all rows are an N x N matrix per head.
+
+        Raises:
+            ValueError: Rows of patches, which did not attend to all tokens.
+        """
+        if self.windowed and rows.indices(self.projected.shape[1])[1] > self.num_extra_tokens:
+            raise ValueError(
+                'attention: the patches of this layer attend within windows; build the backbone without window_size'
+            )
         return _formulas(self.attn).attention(self.attn, self.projected, rows)
 
     def cls_attention(self) -> Tensor:
@@ -90,9 +100,10 @@ def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[Observations
         return lambda _, __, projected: seen.update({index: Observation(attn, projected, backbone.num_extra_tokens)})
 
     def complete(index: int):
-        def keep(_, __, output: Tensor) -> None:
+        def keep(_, inputs: tuple, output: Tensor) -> None:
             if index in seen:  # not where an attention goes around its projection
-                seen[index] = replace(seen[index], output=output)
+                windowed = len(inputs) > 1 and inputs[1] is not None  # a CRATE gives its layers tokens and windows
+                seen[index] = replace(seen[index], output=output, windowed=windowed)
 
         return keep
 

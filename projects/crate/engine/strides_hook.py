@@ -1,0 +1,25 @@
+"""A pyramid and heads that agree, before the first iteration."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..models.simple_fpn import check_strides
+
+
+@HOOKS.register_module()
+class CheckStridesHook(Hook):
+    """Ends a run in which the heads were told other strides than the ``SimpleFPN`` in front of them gives.
+
+    ``tools/train.py`` and ``tools/test.py`` add it. Other tools: ``custom_hooks=[dict(type='CheckStridesHook')]``.
+
+    Raises:
+        StridesError: Before the run begins.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        """Look once."""
+        check_strides(runner.model.module if is_model_wrapper(runner.model) else runner.model)

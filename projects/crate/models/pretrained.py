@@ -1,0 +1,82 @@
+"""``init_cfg=dict(type='Pretrained', ...)`` that loads all weights of a module, or fails."""
+
+import pickle
+from collections.abc import Mapping, Sequence
+
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from .. import compat
+
+
+class PretrainedError(ValueError):
+    """A checkpoint does not fit the module it should fill; the message names it and says what to do."""
+
+
+def load_pretrained(
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    map_location: str = 'cpu',
+    absent: Sequence[str] = (),
+) -> None:
+    """Fill ``module`` from a checkpoint, whole; log how many weights were used and how many of the file were not.
+
+    mmengine's own ``Pretrained`` goes on with random weights where names or shapes differ.
+
+    Args:
+        module: What is filled.
+        checkpoint: A path, or what else mmengine's loader knows (``https://``, ``torchvision://``). It is not executed.
+        prefix: Where the module's weights are in the checkpoint: 'backbone.' in one that mmpretrain saved.
+        map_location: As for ``torch.load``.
+        absent: Names of parts that the module may be built without; the checkpoint may have them all the same.
+
+    Raises:
+        PretrainedError: It cannot be read, or weights are missing, left over under ``prefix`` or of other shapes.
+        FileNotFoundError: There is no such file.
+    """
+    compat.allow_mmengine_checkpoints()  # onedl-mmengine takes its types off the list after a load of its own
+    try:
+        with compat.refuse_code():
+            content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location, logger='current')
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:  # OSError: cut off, or no network
+        reason = str(error).partition('\n')[0] or 'it is cut off'
+        raise PretrainedError(f'cannot read the checkpoint {checkpoint}: {reason}') from error
+    weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
+    if not isinstance(weights, Mapping):
+        raise PretrainedError(f'{checkpoint} holds no weights by name')
+    prefix = f'{prefix.removesuffix(".")}.' if prefix else ''
+    own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    try:
+        keys = module.load_state_dict(own, strict=False)
+    except (RuntimeError, ValueError) as error:  # shapes; positions of an unknown grid
+        raise PretrainedError(f'{checkpoint} does not fit: {str(error).splitlines()[-1].strip()}') from error
+    surplus = [name for name in keys.unexpected_keys if name.split('.')[0] not in absent]
+    if keys.missing_keys or surplus:
+        raise PretrainedError(_complaint(module, checkpoint, prefix, weights, keys.missing_keys, surplus))
+    total = len(module.state_dict())
+    print_log(
+        f'{type(module).__name__}: all {total} weights loaded from {checkpoint}'
+        f'{f", prefix {prefix!r}" if prefix else ""}; {len(weights) - total} others of the file are not used',
+        logger='current',
+    )
+
+
+def _complaint(
+    module: nn.Module, checkpoint: str, prefix: str, weights: Mapping[str, Tensor], missing: list, surplus: list
+) -> str:
+    """One line: what does not fit, and the likely remedy."""
+    parts = [
+        f'{len(names)} weights {what} ({names[0]}{", ..." * (len(names) > 1)})'
+        for names, what in ((missing, 'missing'), (surplus, 'left over'))
+        if names
+    ]
+    wanted = next(iter(module.state_dict()))
+    places = sorted({name.removesuffix(wanted) for name in weights if f'.{name}'.endswith(f'.{wanted}')} - {prefix})
+    remedy = 'is it of the same arch? tools/model_converters converts released files'
+    if places:
+        remedy = f'prefix={places[0]!r} would be another place to look'
+    return f'{checkpoint} does not fit {type(module).__name__} under prefix {prefix!r}: {", ".join(parts)}; {remedy}'

@@ -1,0 +1,146 @@
+"""From the one map of a plain backbone to the pyramid that detectors want."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from ..registration import register_model
+
+# Maps with a coarser stride are a coarser one's, subsampled, as in the feature pyramid of ResNets.
+COARSEST_CONVOLVED = 32
+# Parts of mmdet's models that are told the stride of a map which is not the neck's: HTC's, DetectoRS' and SCNet's
+# semantic branch, and the masks of CondInst and BoxInst.
+OWN_MAP = ('semantic_roi_extractor', 'mask_head')
+
+
+class StridesError(ValueError):
+    """A head was told other strides than the neck gives; the message says which and both."""
+
+
+@MODELS.register_module(name='LN2d', force=True)
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a map, (B, C, H, W); ``norm_cfg=dict(type='LN2d')`` for heads of mmdet."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        y = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()  # as operators of torch do
+
+
+@register_model
+class SimpleFPN(BaseModule):
+    """Simple feature pyramid (ViTDet, arXiv 2203.16527, section 3): each level from the backbone's last map alone.
+
+    Up by 2: transposed convolution 2 x 2, which halves the channels; LayerNorm and GELU between two of them. Down by
+    2^k: max pooling. Then a 1 x 1 and a 3 x 3 convolution to ``out_channels``, each with a LayerNorm. Levels of stride
+    64 and more are every second value of the level before.
+
+    A head that is told other strides than these trains all the same, on boxes in the wrong places: see
+    :func:`check_strides`.
+
+    Args:
+        in_channels: Channels of the backbone's map: its ``embed_dims``.
+        out_channels: Channels of each level.
+        in_stride: Stride of the backbone's map: its ``patch_size``.
+        out_strides: Strides of the levels. Mask R-CNN: (4, 8, 16, 32, 64); RetinaNet, FCOS: (8, 16, 32, 64, 128);
+            DINO-DETR with four scales: (8, 16, 32, 64).
+        init_cfg: As everywhere in mmengine.
+
+    Raises:
+        ValueError: Strides do not ascend, are no power of two times ``in_stride``, or have none of 32 or less.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int = 256,
+        in_stride: int = 16,
+        out_strides: Sequence[int] = (4, 8, 16, 32, 64),
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.in_stride, self.out_strides = in_stride, tuple(out_strides)
+        octaves = [math.log2(in_stride / stride) for stride in self.out_strides]
+        if not all(octave.is_integer() for octave in octaves) or list(octaves) != sorted(set(octaves), reverse=True):
+            raise ValueError(
+                f'SimpleFPN: out_strides={self.out_strides} must ascend, each in_stride={in_stride} times a power of 2'
+            )
+        if not octaves or self.out_strides[0] > COARSEST_CONVOLVED:
+            raise ValueError(f'SimpleFPN: out_strides={self.out_strides} must begin at {COARSEST_CONVOLVED} or less')
+        self.levels = nn.ModuleList(
+            nn.Sequential(*resampling(in_channels, octave), *projection(in_channels >> max(octave, 0), out_channels))
+            for octave, stride in zip(map(int, octaves), self.out_strides)
+            if stride <= COARSEST_CONVOLVED
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The backbone's maps, of which the last (B, C, h, w) is read -> one (B, out_channels, h', w') per stride."""
+        x = maps[-1].contiguous(memory_format=torch.channels_last)  # faster
+        pyramid = [level(x) for level in self.levels]
+        for finer, coarser in zip(self.out_strides, self.out_strides[1:]):
+            if coarser > COARSEST_CONVOLVED:
+                step = coarser // finer
+                pyramid.append(pyramid[-1][..., ::step, ::step])
+        return tuple(level.contiguous() for level in pyramid)  # mmcv's RoIAlign takes no heed of strides
+
+
+def resampling(channels: int, octave: int) -> list[nn.Module]:
+    """Layers that change the stride by 2^-octave; each doubling of the resolution halves the channels."""
+    if octave < 0:
+        return [nn.MaxPool2d(2**-octave, ceil_mode=True)]
+    layers = []
+    for step in range(octave):
+        if step:
+            layers += [LayerNorm2d(channels), nn.GELU()]
+        layers.append(nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2))
+        channels //= 2
+    return layers
+
+
+def projection(channels: int, out_channels: int) -> list[nn.Module]:
+    """1 x 1 and 3 x 3 convolution to ``out_channels``, each normalised."""
+    return [
+        nn.Conv2d(channels, out_channels, kernel_size=1, bias=False),
+        LayerNorm2d(out_channels),
+        nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(out_channels),
+    ]
+
+
+def check_strides(model: nn.Module) -> None:
+    """Refuse a detector whose backbone and heads have other strides than its :class:`SimpleFPN` takes and gives.
+
+    The backbone's patches are as large as ``in_stride``. Dense heads read every level: their
+    ``prior_generator.strides`` are the neck's. RoI extractors read the first levels: their ``featmap_strides`` are the
+    neck's first.
+
+    Args:
+        model: A detector, or what has one within: a wrapper, a teacher and its student.
+
+    Raises:
+        StridesError: They are not; the message names the part and both.
+    """
+    neck = next((module for module in model.modules() if isinstance(module, SimpleFPN)), None)
+    if neck is None:
+        return
+    for name, part in model.named_modules():
+        patch_size = getattr(part, 'patch_size', None) if name.endswith('backbone') else None
+        if patch_size not in (None, (neck.in_stride, neck.in_stride)):
+            raise StridesError(f'SimpleFPN: in_stride={neck.in_stride} must be the patch_size of {name}, {patch_size}')
+        wanted = [] if name.endswith(OWN_MAP) else strides_of(part)
+        have = neck.out_strides if not hasattr(part, 'featmap_strides') else neck.out_strides[: len(wanted)]
+        if wanted and tuple(wanted) != have:
+            raise StridesError(
+                f'{name} ({type(part).__name__}) was told strides {tuple(wanted)}, SimpleFPN gives {have}: '
+                'set neck.out_strides, or the strides of the head'
+            )
+
+
+def strides_of(part: nn.Module) -> list[int]:
+    """Strides that a head or a RoI extractor was told; [] for anything else."""
+    strides = getattr(part, 'featmap_strides', None) or getattr(getattr(part, 'prior_generator', None), 'strides', [])
+    return [stride[0] if isinstance(stride, Sequence) else stride for stride in strides]
