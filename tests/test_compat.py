@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 
 from projects.crate import compat
@@ -98,3 +99,11 @@ def test_numpy_names_that_are_there_stay(monkeypatch):
     monkeypatch.setattr(np, 'in1d', own, raising=False)
     compat.restore_numpy_names()
     assert np.in1d is own
+
+
+@pytest.mark.parametrize('library', ['mmpretrain', 'mmdet', 'mmseg'])
+def test_bases_of_the_libraries_are_found(tmp_path, library):
+    """Whatever the distribution is called that they come from."""
+    path = tmp_path / 'config.py'
+    path.write_text(f"_base_ = '{library}::_base_/default_runtime.py'")
+    assert Config.fromfile(path).default_scope == library

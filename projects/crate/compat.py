@@ -6,11 +6,13 @@ makes it unnecessary.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 
@@ -19,6 +21,7 @@ def apply() -> None:
     """Apply every remedy; a second call changes nothing."""
     allow_mmengine_checkpoints()
     restore_numpy_names()
+    find_forked_mmseg()
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -80,3 +83,14 @@ def restore_numpy_names() -> None:
         np.in1d = lambda ar1, ar2: np.isin(ar1, ar2).ravel()
     if 'float' not in vars(np):
         np.float = float
+
+
+def find_forked_mmseg() -> None:
+    """Let ``_base_ = 'mmseg::...'`` find the configs of onedl-mmsegmentation.
+
+    Reason: onedl-mmengine <= 0.10.12 looks for a distribution called mmsegmentation. It falls back on the module where
+    distribution and module have one name, as for mmdet and mmpretrain.
+    """
+    with suppress(PackageNotFoundError):
+        version('onedl-mmsegmentation')
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
