@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
@@ -22,6 +23,35 @@ CLASSIFICATION, DETECTION, MASKCUT, SEGMENTATION = (
     [path for path in LEAVES if path.parent.name == folder]
     for folder in ('classification', 'detection', 'maskcut', 'segmentation')
 )
+COARSE_SEGMENTATION = [path for path in SEGMENTATION if path.stem.startswith('coarse-seg_')]  # measure, do not train
+
+# name in a file name -> (width, heads, layers)
+BACKBONES = {
+    'crate-tiny': (384, 6, 12),
+    'crate-small': (576, 12, 12),
+    'crate-base': (768, 12, 12),
+    'crate-large': (1024, 16, 24),
+    'crate-emergence-tiny': (192, 3, 12),
+    'crate-emergence-small': (384, 6, 12),
+    'crate-emergence-base': (768, 12, 12),
+    'crate-alpha-base': (768, 12, 12),
+    'crate-alpha-large': (1024, 16, 24),
+    'crate-w128d5': (128, 4, 5),
+    'crate-w128d6': (128, 4, 6),
+    'vit-small': (384, 6, 12),
+    'vit-base': (768, 12, 12),
+    'vit-w128d5': (128, 4, 5),
+    'vit-w128d6': (128, 4, 6),
+}
+
+# backbone of a detector or segmentor -> where the header says that its weights come from
+ORIGINS = {
+    'crate-base': 'configs/classification/crate-base-p16_8xb64-coslr-200e_in1k.py',
+    'crate-emergence-small': 'configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py',
+    'crate-alpha-base': 'configs/classification/crate-alpha-base-p16_16xb256-mixup-coslr-91e_in21k.py',
+    'vit-base': 'vit-base-p16_32xb128-mae_in1k',
+    'vit-small': 'configs/classification/vit-small-p8_16xb256-coslr-90e_in21k.py',
+}
 
 # {backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}-[{tag}-...]coslr-{length}{e|i}_{data set}[-{px}px]
 NAME = re.compile(
@@ -37,15 +67,23 @@ MASKCUT_NAME = re.compile(
     r'_(?P<data>[a-z0-9]+)(-(?P<height>\d+)x(?P<width>\d+)px)?(?P<crf>-crf)?'
 )
 # coarse-seg_{backbone}-p{patch}_[{pre}-pre-]{gpus}xb{batch}_{data set}[-{height}x{width}px]
-SEGMENTATION_NAME = re.compile(
+COARSE_SEGMENTATION_NAME = re.compile(
     r'coarse-seg_(?P<backbone>(crate|vit)-[a-z0-9-]+)-p(?P<patch>\d+)'
     r'_((?P<pretraining>dino)-pre-)?(?P<gpus>\d+)xb(?P<batch>\d+)'
     r'_(?P<data>[a-z0-9]+)(-(?P<height>\d+)x(?P<width>\d+)px)?'
 )
-# {detector}_{backbone}_{gpus}xb{batch}-{schedule}-{epochs}e_{data set}[-pseudo]-{height}x{width}px
+# {upernet|linear}_{backbone}-p{patch}_{pre}-pre-{gpus}xb{batch}-poly-{length}{k|i}_{data set}-{height}x{width}px
+SEGMENTATION_NAME = re.compile(
+    r'(?P<kind>upernet|linear)_(?P<backbone>(crate|vit)-[a-z0-9-]+)-p(?P<patch>\d+)'
+    r'_(?P<pretraining>[a-z0-9]+)-pre-(?P<gpus>\d+)xb(?P<batch>\d+)-poly-(?P<length>\d+)(?P<unit>[ki])'
+    r'_(?P<data>[a-z0-9]+)-(?P<height>\d+)x(?P<width>\d+)px'
+)
+# {detector}_{backbone}[-p{patch}]_[{pre}-pre-]{gpus}xb{batch}-[lsj-]{schedule}-{epochs}e_{data set}[-pseudo]
+#     [-{height}x{width}px]
 DETECTION_NAME = re.compile(
-    r'(?P<detector>mask-rcnn)_(?P<backbone>r50)_(?P<gpus>\d+)xb(?P<batch>\d+)'
-    r'-(?P<schedule>step)-(?P<epochs>\d+)e_(?P<data>[a-z0-9]+)(?P<labels>-pseudo)?-(?P<height>\d+)x(?P<width>\d+)px'
+    r'(?P<detector>mask-rcnn|cascade-mask-rcnn|retinanet|dino)_(?P<backbone>r50|(crate|vit)-[a-z0-9-]+?)(-p(?P<patch>\d+))?'
+    r'_((?P<pretraining>[a-z0-9]+)-pre-)?(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<lsj>lsj-)?(?P<schedule>step)-(?P<epochs>\d+)e'
+    r'_(?P<data>[a-z0-9]+)(?P<labels>-pseudo)?(-(?P<height>\d+)x(?P<width>\d+)px)?'
 )
 
 
@@ -77,16 +115,21 @@ class Name:
         return cls(**{**fields, 'px': fields['px'] or 224, 'tags': frozenset(fields['tags'].split('-')) - {''}})
 
 
-def load(path: Path) -> Config:
-    """The config, as it is where $CRATE_DATA is not set; the caller's own copy."""
-    return copy.deepcopy(_read(path))
+def load(path: Path, data: Path | None = None) -> Config:
+    """The config, as it is where $CRATE_DATA is ``data``, or not set; the caller's own copy."""
+    return copy.deepcopy(_read(path, data))
 
 
 @functools.cache
-def _read(path: Path) -> Config:
+def _read(path: Path, data: Path | None) -> Config:
     environment = {key: value for key, value in os.environ.items() if key != 'CRATE_DATA'}
-    with mock.patch.dict(os.environ, environment, clear=True):
+    environment |= {'CRATE_DATA': str(data)} if data else {}
+    # mmengine parses all hundred metafiles of a library again for each of its files that a config is built on
+    with mock.patch.dict(os.environ, environment, clear=True), mock.patch('mmengine.config.utils.load', _load_once):
         return Config.fromfile(path)
+
+
+_load_once = functools.cache(mmengine.fileio.load)
 
 
 def build_without_memory(cfg: Config) -> torch.nn.Module:

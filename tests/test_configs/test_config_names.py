@@ -1,27 +1,9 @@
 """A config's name, header and inheritance, against what is in it."""
 
 import pytest
-from config_tree import CLASSIFICATION, LEAVES, ROOT, Name, bases, build_without_memory, header, load
+from config_tree import BACKBONES, CLASSIFICATION, LEAVES, ROOT, Name, bases, build_without_memory, header, load
 from published import TABLE_3
 
-# name in a file name -> (width, heads, layers)
-BACKBONES = {
-    'crate-tiny': (384, 6, 12),
-    'crate-small': (576, 12, 12),
-    'crate-base': (768, 12, 12),
-    'crate-large': (1024, 16, 24),
-    'crate-emergence-tiny': (192, 3, 12),
-    'crate-emergence-small': (384, 6, 12),
-    'crate-emergence-base': (768, 12, 12),
-    'crate-alpha-base': (768, 12, 12),
-    'crate-alpha-large': (1024, 16, 24),
-    'crate-w128d5': (128, 4, 5),
-    'crate-w128d6': (128, 4, 6),
-    'vit-small': (384, 6, 12),
-    'vit-base': (768, 12, 12),
-    'vit-w128d5': (128, 4, 5),
-    'vit-w128d6': (128, 4, 6),
-}
 # word between size and patch -> (attention, feed-forward part)
 ABLATIONS = {'': ('MSSA', 'ISTA'), '-mlp': ('MSSA', 'MLP'), '-mhsa': ('MHSA', 'ISTA'), '-mhsa-mlp': ('MHSA', 'MLP')}
 # name -> (type, folder under $CRATE_DATA, outputs of the head)
@@ -44,7 +26,7 @@ every_classifier = pytest.mark.parametrize('path', CLASSIFICATION, ids=lambda pa
 @every_leaf
 def test_header_says_the_command_and_what_was_run(path):
     text = header(path)
-    tools = ['test.py'] if path.parent.name in ('maskcut', 'segmentation') else ['train.py', 'dist_train.sh']
+    tools = ['train.py', 'dist_train.sh'] if load(path).get('train_cfg') else ['test.py']
     assert any(f'{tool} {path.relative_to(ROOT)} ' in f'{text} ' for tool in tools)
     assert 'ot run here' in text or 'easured' in text
 
@@ -58,15 +40,16 @@ def test_at_most_two_hops_of_inheritance(path):
 
 
 def test_every_base_file_has_two_users():
-    children = {path: [base.resolve() for base in bases(path)] for path in LEAVES}
+    shared = list(ROOT.glob('configs/_base_/**/*.py'))
+    named = {path: [base.resolve() for base in bases(path)] for path in [*LEAVES, *shared]}
 
     def users(file):
         """Leaves that are built on ``file``, directly or not."""
-        direct = [path for path, named in children.items() if file in named]
-        return {*direct, *(user for path in direct for user in users(path))}
+        direct = [path for path in named if file in named[path]]
+        return {*(path for path in direct if path in LEAVES), *(user for path in direct for user in users(path))}
 
     strategies = ROOT / 'configs/_base_/strategies'  # their second user is the reader's own config
-    files = [path for path in ROOT.glob('configs/_base_/**/*.py') if path.parent != strategies]
+    files = [path for path in shared if path.parent != strategies]
     assert files
     assert {path.name: len(users(path)) for path in files if len(users(path)) < 2} == {}
 

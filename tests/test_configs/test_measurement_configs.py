@@ -1,13 +1,13 @@
-"""configs/maskcut and configs/segmentation measure what was trained elsewhere: weights, colours and images must fit."""
+"""configs/maskcut and coarse segmentation measure what was trained elsewhere: weights, colours and images must fit."""
 
 import numpy as np
 import pytest
 from config_tree import (
     CLASSIFICATION,
+    COARSE_SEGMENTATION,
+    COARSE_SEGMENTATION_NAME,
     MASKCUT,
     MASKCUT_NAME,
-    SEGMENTATION,
-    SEGMENTATION_NAME,
     Name,
     build_without_memory,
     header,
@@ -18,11 +18,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-every_config = pytest.mark.parametrize('path', [*MASKCUT, *SEGMENTATION], ids=lambda path: path.stem)
+every_config = pytest.mark.parametrize('path', [*MASKCUT, *COARSE_SEGMENTATION], ids=lambda path: path.stem)
 
 
 def name_of(path):
-    return parse(MASKCUT_NAME if path in MASKCUT else SEGMENTATION_NAME, path)
+    return parse(MASKCUT_NAME if path in MASKCUT else COARSE_SEGMENTATION_NAME, path)
 
 
 def trained_by(path):

@@ -1,0 +1,4 @@
+# mmseg's runtime, with the parts of this project.
+_base_ = 'mmseg::_base_/default_runtime.py'
+
+custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)

@@ -1,0 +1,30 @@
+"""A batch normalisation between a frozen backbone and a linear head."""
+
+from collections.abc import Sequence
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from ..registration import register_model
+
+
+@register_model
+class BatchNormNeck(BaseModule):
+    """The last map of a backbone, each channel with mean 0 and variance 1 over the batch, then scaled and shifted.
+
+    Source: ``BNHead`` of DINOv2 (arXiv 2304.07193), whose linear probe for segmentation is this and a 1 x 1
+    convolution; in mmseg that is ``FCNHead`` with ``num_convs=0, concat_input=False, dropout_ratio=0.``. Statistics are
+    those of all processes.
+
+    Args:
+        in_channels: Channels of the map: the backbone's ``embed_dims``.
+        init_cfg: As everywhere in mmengine.
+    """
+
+    def __init__(self, in_channels: int, init_cfg: dict | list | None = None) -> None:
+        super().__init__(init_cfg)
+        self.norm = nn.SyncBatchNorm(in_channels)  # mmengine's runner makes it BatchNorm2d where there is one process
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
+        """The backbone's maps, of which the last (B, C, h, w) is read -> it, normalised, as the only one."""
+        return (self.norm(maps[-1]),)
