@@ -3,6 +3,7 @@
 
 python tools/benchmark.py maskcut     # against dense eigensolvers, on the features of four photographs
 python tools/benchmark.py attention   # what reading the attention of [CLS] adds to a forward pass
+python tools/benchmark.py memory      # of a backbone on images of 1024 x 1024, against the window of its attention
 python tools/benchmark.py maskcut --threads 2 --repeats 5 --json maskcut.json
 """
 
@@ -19,7 +20,7 @@ BACKBONES = ['crate-emergence-small-p8_8xb512-coslr-90e_in21k', 'vit-small-p8_16
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest='what', metavar='WHAT', required=True, help='maskcut or attention')
+    commands = parser.add_subparsers(dest='what', metavar='WHAT', required=True, help='maskcut, attention or memory')
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
     shared.add_argument('--repeats', type=positive, default=3, help='of every alternative (default: 3; attention: 15)')
@@ -50,6 +51,23 @@ def parse_args(argv):
     attention.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), default=[224, 224], help='of the images')
     attention.add_argument('--batch-size', type=positive, default=1, help='images in a pass (default: %(default)s)')
     attention.set_defaults(run=run_attention, repeats=15)
+
+    memory = commands.add_parser(
+        'memory',
+        parents=[shared],
+        help='of a forward and a backward pass, against the window of the attention',
+        description='Peak memory on square images, with attention fused and with its matrix in memory, and the speed '
+        'of the forward pass on the last of them. Without a GPU the bytes of live tensors are counted: no memory is '
+        'needed but for the speed.',
+    )
+    memory.add_argument('--arch', default='base', help='of the CRATE (default: %(default)s)')
+    memory.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
+    memory.add_argument('--sizes', type=positive, nargs='+', default=[512, 1024], help='of images (default: 512 1024)')
+    memory.add_argument(
+        '--windows', type=positive, nargs='+', default=[7, 14, 28], help='in tokens, beside global (default: 7 14 28)'
+    )
+    memory.add_argument('--no-global-layers', action='store_true', help='windows in all layers, not in all but four')
+    memory.set_defaults(run=run_memory)
     return parser.parse_args(argv)
 
 
@@ -104,6 +122,33 @@ def run_attention(args):
         backbone = Observer.from_config(read_config(str(path)), checkpoint=None).backbone
         seconds[path.stem] = attention.measure(backbone, args.size, args.batch_size, args.repeats)
     return dict(size=args.size, batch_size=args.batch_size, seconds=seconds), attention.report(seconds)
+
+
+def run_memory(args):
+    from mmengine.device import get_device
+    from rich.console import Console
+    from rich.progress import track
+
+    from projects.crate.benchmark import memory
+    from projects.crate.engine.launch import LaunchError
+
+    subject = dict(
+        arch=args.arch,
+        patch_size=args.patch_size,
+        windows=[*args.windows, None],
+        global_layers=[] if args.no_global_layers else None,
+        device=get_device(),
+    )
+    total = len(args.sizes) * len(memory.KERNELS) * len(subject['windows'])
+    try:
+        rows = memory.measure(sizes=args.sizes, **subject)
+        progress = dict(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        rows = list(track(rows, 'memory', total, **progress))
+        seconds = memory.measure_speed(size=args.sizes[-1], repeats=args.repeats, **subject)
+    except ValueError as error:  # of the backbone's arguments
+        raise LaunchError(str(error)) from error
+    named = {memory.name(window): s for window, s in seconds.items()}
+    return dict(arch=args.arch, patch_size=args.patch_size, memory=rows, seconds=named), memory.report(rows, seconds)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,313 @@
+"""What a model costs: multiply-adds of one image, by module, and parameters.
+
+Counted where torch runs its operators (``torch.utils.flop_counter``): matrix products (ISTA is two, each over all
+tokens), convolutions, and fused attention as its two products over the pairs of tokens that attend, so that a window
+costs what it computes. Not counted, as there: norms, activations, softmax, additions, interpolation. Operators that
+multiply and add but that torch has no formula for, mmcv's own above all, are named (``Complexity.uncounted``).
+
+mmengine's ``get_model_complexity_info`` cannot be used: it has no formula for fused attention and passes it over.
+
+Two conventions: one multiply-add is one FLOP in the papers and tools of OpenMMLab and fvcore, and two in torch. Here
+they are called multiply-adds (MACs) and FLOPs = 2 x MACs, and both are printed.
+"""
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement
+from rich.table import Table
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.profiler import profile
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ..engine.launch import LaunchError, explain, type_name
+
+# The fused attention of CPUs; torch has a formula for those of GPUs, and on the meta device it sees the two products.
+FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+# Operators of torch that multiply and add, and that its counter passes over.
+UNCOUNTED = (
+    'aten::mv',
+    'aten::dot',
+    'aten::addbmm',
+    'aten::_trilinear',
+    'aten::_cdist_forward',
+    'aten::grid_sampler_2d',
+    'aten::grid_sampler_3d',
+    'aten::mkldnn_rnn_layer',
+    'aten::_native_multi_head_attention',
+    'aten::_transformer_encoder_layer_fwd',
+)
+# What the pipelines of OpenMMLab fix the size of an image by: transform -> its argument, an int or (width, height).
+SIZES = dict(
+    CenterCrop='crop_size',
+    Pad='size',
+    Resize='scale',
+    ResizeEdge='scale',
+    RandomCrop='crop_size',
+    RandomResizedCrop='scale',
+)
+# What building or running a model raises where config and model do not go together.
+MISFITS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One module.
+
+    Attributes:
+        name: Its path in the model; '' for the model.
+        parameters: Number of weights; one that is shared is counted once.
+        trainable: Number of those that get gradients.
+        macs: Multiply-adds of one image, in it and in all modules within.
+    """
+
+    name: str
+    parameters: int
+    trainable: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """The cost of ``forward(mode='tensor')`` in evaluation mode for one image.
+
+    Attributes:
+        size: (H, W) of the image as the backbone saw it, padded by the data preprocessor.
+        device: 'meta', where nothing is computed, or 'cpu', where the forward pass needs values.
+        parts: The model, then every module in it.
+        uncounted: Operators that ran and could not be counted; among them NMS, which has no products.
+        idle: Parts of the model with weights that were not called: they serve training only, or the forward pass reads
+            their weights itself (embeddings).
+        regions: Number of regions in each call of a RoI extractor.
+    """
+
+    size: tuple[int, int]
+    device: str
+    parts: list[Part]
+    uncounted: list[str]
+    idle: list[str]
+    regions: list[int]
+
+
+def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
+    """Count the model of a config, with random weights; without memory where its forward pass needs no values.
+
+    Args:
+        cfg: Of a classifier, detector or segmentor of mmpretrain, mmdet or mmseg, or of this project.
+        size: (H, W) of the image before the data preprocessor.
+
+    Raises:
+        LaunchError: The model cannot be built, or cannot read such an image.
+    """
+    for device in ('meta', 'cpu'):
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # proposals depend on the weights
+                return measure(build(cfg, device), size, device)
+        except MISFITS as error:
+            failure = error
+    raise LaunchError(f'{cfg.filename}: an image of {size[0]} x {size[1]}: {explain(failure)}') from failure
+
+
+def build(cfg: Config, device: str) -> nn.Module:
+    """The model of a config as its Runner would build it, with weights that are not initialised."""
+    if 'model' not in cfg:
+        raise LaunchError(f'{cfg.filename}: the config has no model')
+    model = copy.deepcopy({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})  # mmseg writes in it
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'), torch.device(device):
+        return MODELS.build(model)
+
+
+def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
+    """Count one forward pass of a model.
+
+    Args:
+        model: With a data preprocessor and ``forward(inputs, data_samples, mode='tensor')``; it is left in evaluation
+            mode on ``device``.
+        size: (H, W) of the image before the data preprocessor.
+        device: 'meta' or 'cpu'.
+    """
+    model = revert_sync_batchnorm(model).eval().to(device)  # also tells the data preprocessor
+    data = one_image(model, size)
+    counter = FlopCounterMode(display=False, custom_mapping={FUSED_ATTENTION: attention_flops})
+    with torch.no_grad(), profile() as operators, counter, attributed(counter) as (own, regions):
+        model(**data, mode='tensor')
+    return Complexity(
+        size=tuple(data['inputs'].shape[-2:]),
+        device=device,
+        parts=list_parts(model, own),
+        uncounted=sorted({event.name for event in operators.function_events if is_uncounted(event.name)}),
+        idle=[
+            name for name, part in model.named_children() if has_weights(part) and own.keys().isdisjoint(part.modules())
+        ],
+        regions=regions,
+    )
+
+
+def one_image(model: nn.Module, size: tuple[int, int]) -> dict:
+    """What the data preprocessor makes of a random image (H, W) without annotations."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
+    sample = BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), img_id=0))
+    data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
+    if not isinstance(data['inputs'], Tensor):
+        raise TypeError(f'{type(model.data_preprocessor).__name__} does not make a batch of one image')
+    return data
+
+
+@contextmanager
+def attributed(counter: FlopCounterMode) -> Iterator[tuple[dict[nn.Module, int], list[int]]]:
+    """Share what is counted among the modules: each gets the FLOPs between its calls of others.
+
+    (torch's counter gives them to every module that is running, so that a head's branch that a decoder calls would be
+    in both.)
+
+    Yields:
+        {called module: its own FLOPs}, and the number of regions in each call of a RoI extractor.
+    """
+    own, regions, running, settled = defaultdict(int), [], [], 0
+
+    def settle() -> None:
+        nonlocal settled
+        before, settled = settled, counter.get_total_flops()
+        own[running[-1]] += settled - before
+
+    def enter(module: nn.Module, arguments: tuple) -> None:
+        if running:
+            settle()
+        running.append(module)
+        if hasattr(module, 'featmap_strides'):
+            regions.append(len(arguments[1]))
+
+    def leave(*_) -> None:
+        settle()
+        running.pop()
+
+    with ExitStack() as hooks:
+        hooks.callback(register_module_forward_pre_hook(enter).remove)
+        hooks.callback(register_module_forward_hook(leave).remove)
+        yield own, regions
+
+
+def list_parts(model: nn.Module, own: dict[nn.Module, int]) -> list[Part]:
+    """Every module with the cost of all that is in it, from the FLOPs of each alone."""
+    parts = []
+    for name, module in model.named_modules():
+        weights = list(module.parameters())
+        flops = sum(own.get(inner, 0) for inner in module.modules())
+        trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
+        parts.append(Part(name, sum(weight.numel() for weight in weights), trainable, flops // 2))
+    return parts
+
+
+def attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_, **__) -> int:
+    """FLOPs of attention by the shapes (B, K, N, p) of its arguments."""
+    return sdpa_flop_count(query, key, value)
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether there are parameters in a module."""
+    return next(module.parameters(), None) is not None
+
+
+def is_uncounted(operator: str) -> bool:
+    """Whether an operator, by its name in torch's profiler, may multiply and add without being counted."""
+    namespace, _, name = operator.rpartition('::')
+    if namespace:
+        return operator in UNCOUNTED or namespace not in ('aten', 'prim', 'prims')
+    return name in {function.__name__ for function in Function.__subclasses__()}  # mmcv's operators
+
+
+def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
+    """The size of the images that a config is made for.
+
+    Returns:
+        (H, W), and where in the config it stands. A segmentor's is that of its sliding window or of its training crops;
+        otherwise the last transform of the test pipeline decides that fixes a size (where it keeps the aspect ratio:
+        the largest landscape image), or that of the training where there is no test.
+
+    Raises:
+        LaunchError: The config does not say.
+    """
+    model = cfg.get('model') or {}
+    test_cfg = model.get('test_cfg') or {}
+    if test_cfg.get('mode') == 'slide':
+        return to_size(test_cfg.crop_size), 'model.test_cfg.crop_size'
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    if preprocessor.get('size') is not None:
+        return to_size(preprocessor['size']), 'data_preprocessor.size'
+    for loader in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+        for transform in reversed(pipeline(cfg.get(loader))):
+            kind = type_name(transform['type'])
+            if transform.get(SIZES.get(kind)) is not None:
+                return to_size(transform[SIZES[kind]])[::-1], f'{kind}.{SIZES[kind]} of {loader}'
+    raise LaunchError(f'{cfg.filename}: the config fixes no size of images; give one with --size H W')
+
+
+def pipeline(loader: dict | None) -> list[dict]:
+    """The transforms of a data loader's config; [] where there is none."""
+    dataset = (loader or {}).get('dataset') or {}
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset.get('pipeline') or []
+
+
+def to_size(size: int | tuple[int, int]) -> tuple[int, int]:
+    """An int or a pair as a pair."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def table(complexity: Complexity, depth: int = 1) -> Table:
+    """Parameters and costs of the modules ``depth`` levels deep, and of the model."""
+    result = Table(caption=notes(complexity), caption_justify='left')
+    result.add_column('module', overflow='fold')
+    for column in ('parameters', 'trainable', 'GMACs', 'GFLOPs', 'share'):
+        result.add_column(column, justify='right')
+    model, *modules = complexity.parts
+    rest = model.macs - sum(part.macs for part in modules if '.' not in part.name)
+
+    def add(name: str, parameters: int, trainable: int, macs: int) -> None:
+        share = f'{macs / model.macs:.1%}' if model.macs else ''
+        result.add_row(name, f'{parameters:,}', f'{trainable:,}', f'{macs / 1e9:.4g}', f'{macs / 5e8:.4g}', share)
+
+    for part in modules:
+        level = part.name.count('.')
+        if level < depth and (part.parameters or part.macs):
+            add('  ' * level + part.name, part.parameters, part.trainable, part.macs)
+    if rest:
+        add('(in no module)', 0, 0, rest)
+    result.add_section()
+    add('total', model.parameters, model.trainable, model.macs)
+    return result
+
+
+def notes(complexity: Complexity) -> str:
+    """What the numbers of a table mean, and what they leave out."""
+    height, width = complexity.size
+    lines = [
+        f"Forward (mode='tensor', evaluation) of one image of {height} x {width} after padding, on the "
+        f'{complexity.device} device, without the post-processing of predictions.',
+        'MACs: multiply-adds of matrix products, convolutions and attention, which OpenMMLab calls FLOPs; FLOPs: twice '
+        'as many. Norms, activations and other elementwise operators are not counted.',
+    ]
+    if complexity.regions:
+        lines.append(
+            f'RoI heads were given {", ".join(map(str, complexity.regions))} regions, proposals by random weights; '
+            'their cost is in proportion.'
+        )
+    if complexity.uncounted:
+        lines.append(f'NOT COUNTED, no formula: {", ".join(complexity.uncounted)}.')
+    if complexity.idle:
+        lines.append(
+            f'Not called (for training only, or weights that are read directly): {", ".join(complexity.idle)}.'
+        )
+    return '\n'.join(lines)

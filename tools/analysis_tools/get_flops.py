@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""FLOPs and parameters of a config of mmpretrain, mmdet or mmseg, by module.
+
+  python tools/analysis_tools/get_flops.py CONFIG
+  python tools/analysis_tools/get_flops.py CONFIG --size 1024 1024 --depth 2
+  python tools/analysis_tools/get_flops.py CONFIG --cfg-options model.backbone.window_size=14
+
+Both conventions are printed: MACs (one per multiply-add, what OpenMMLab calls FLOPs) and FLOPs (two). Fused attention
+is counted, and within windows the pairs of tokens that attend. No memory is needed, unless a detector's forward pass
+needs values (proposals); then it runs once on the CPU. What could not be counted is named below the table.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), help="of the image (default: the config's)"
+    )
+    parser.add_argument('--depth', type=positive, default=1, help='levels of modules in the table (default: 1)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
+    )
+    return parser.parse_args(argv)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
+    return number
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # torch's profiler tells on stderr when it starts
+    sys.path.insert(0, str(ROOT))
+    from rich.console import Console
+
+    from projects.crate.analysis import complexity
+    from projects.crate.engine import launch
+
+    try:
+        cfg = launch.read_config(args.config, args.cfg_options)
+        size, source = (tuple(args.size), '--size') if args.size else complexity.default_size(cfg)
+        result = complexity.measure_config(cfg, size)
+    except launch.MISTAKES as error:
+        print(f'get_flops: {launch.explain(error)}', file=sys.stderr)
+        return 1
+    print(f'{args.config}: image of {size[0]} x {size[1]} ({source})')
+    Console().print(complexity.table(result, args.depth))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
