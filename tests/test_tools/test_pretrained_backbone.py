@@ -1,0 +1,69 @@
+"""What a run of mmpretrain has saved, in detectors and segmentors; and what is said where it does not fit."""
+
+import pytest
+import torch
+from toy_dense import ARCH, classifier, detector, make_data, segmentor, write
+from toy_runs import forget_runs, load, load_tool
+
+pytestmark = pytest.mark.usefixtures('fast_runner')
+
+WEIGHTS = 42  # 4 layers of 8, patch embedding 6, [CLS], positions, final norm 2
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(scope='module')
+def checkpoint(data):
+    """Saved by a Runner with a classifier of mmpretrain."""
+    assert train(write(data, classifier(data))) == 0
+    return (data / 'run/last_checkpoint').read_text()
+
+
+def train(path):
+    forget_runs()
+    return load_tool('train')([str(path)])
+
+
+def from_checkpoint(build, data, checkpoint, prefix='backbone.', **changes):
+    init_cfg = dict(type='Pretrained', checkpoint=checkpoint, prefix=prefix)
+    return build(data, init_cfg=init_cfg, **changes)
+
+
+@pytest.mark.parametrize('build', [detector, segmentor])
+def test_a_classifier_starts_a_dense_model(tmp_path, data, checkpoint, build, capfd):
+    optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.0))  # what it starts from is what it ends with
+    path = write(tmp_path, from_checkpoint(build, data, checkpoint), optim_wrapper=optim_wrapper)
+    assert train(path) == 0
+    line = f"CRATE: all {WEIGHTS} weights loaded from {checkpoint}, prefix 'backbone.'; 2 others of the file"
+    assert capfd.readouterr().out.count(line) == 1
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert log.read_text().count(line) == 1
+    wanted, found = (load(file)['state_dict'] for file in (checkpoint, tmp_path / 'run/iter_1.pth'))
+    names = [name for name in wanted if name.startswith('backbone.')]
+    assert len(names) == WEIGHTS
+    assert all(torch.equal(found[name], wanted[name]) for name in names)
+
+
+@pytest.mark.parametrize('build', [detector, segmentor])
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(arch={**ARCH, 'embed_dims': 32}), '{checkpoint} does not fit: size mismatch'),
+        (dict(arch={**ARCH, 'num_layers': 5}, global_attn_indexes=[4]), '8 weights missing (layers.4.'),
+        (dict(patch_size=4), '{checkpoint} does not fit: size mismatch for patch_embed'),
+        (dict(prefix=None), "prefix='backbone.' would be another place to look"),
+        (dict(prefix='student.backbone.'), "prefix='backbone.' would be another place to look"),
+        (dict(checkpoint='nowhere/crate.pth'), 'nowhere/crate.pth'),
+    ],
+)
+def test_what_does_not_fit_is_one_line(tmp_path, data, checkpoint, build, changes, message, capfd):
+    cfg = from_checkpoint(build, data, **{'checkpoint': checkpoint, **changes})
+    path = write(tmp_path, cfg)
+    capfd.readouterr()
+    assert train(path) == 1
+    (line,) = (line for line in capfd.readouterr().err.splitlines() if line.startswith('train: '))
+    assert message.format(checkpoint=checkpoint) in line
+    assert not list((tmp_path / 'run').glob('*.pth'))
