@@ -45,7 +45,13 @@ def classifier(data):
 
 
 def detector(data, **changes):
-    neck = dict(type='SimpleFPN', in_channels=ARCH['embed_dims'], out_channels=16, in_stride=8, out_strides=[8, 16])
+    neck = dict(
+        type='SimpleFPN',
+        in_channels=ARCH['embed_dims'],
+        out_channels=16,
+        in_stride=changes.get('patch_size', 8),
+        out_strides=[8, 16],
+    )
     head = dict(
         type='FCOSHead',
         num_classes=len(CLASSES),
