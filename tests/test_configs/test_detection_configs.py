@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from config_tree import BACKBONES, DETECTION, DETECTION_NAME, ROOT, build_without_memory, header, load, parse
+from config_tree import BACKBONES, DETECTION, DETECTION_NAME, ORIGINS, ROOT, build_without_memory, header, load, parse
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
@@ -23,14 +23,6 @@ DETECTORS = {
 }
 STRIDES = {'retinanet': (8, 16, 32, 64, 128), 'dino': (8, 16, 32, 64)}  # the others': 4 to 64
 IN_21K = ('crate-emergence-small', 'crate-alpha-base', 'vit-small')
-# where the weights come from that a run starts from
-ORIGINS = {
-    'crate-emergence-small': 'configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py',
-    'crate-base': 'configs/classification/crate-base-p16_8xb64-coslr-200e_in1k.py',
-    'crate-alpha-base': 'configs/classification/crate-alpha-base-p16_16xb256-mixup-coslr-91e_in21k.py',
-    'vit-small': 'configs/classification/vit-small-p8_16xb256-coslr-90e_in21k.py',
-    'vit-base': 'vit-base-p16_32xb128-mae_in1k',
-}
 NAMES = {path: parse(DETECTION_NAME, path) for path in DETECTION}
 COCO = [path for path, name in NAMES.items() if name['data'] == 'coco']
 

@@ -30,6 +30,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..engine.launch import LaunchError, explain, type_name
+from ..models.crate import to_pair
 
 # The fused attention of CPUs; torch has a formula for those of GPUs, and on the meta device it sees the two products.
 FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -241,15 +242,15 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
     model = cfg.get('model') or {}
     test_cfg = model.get('test_cfg') or {}
     if test_cfg.get('mode') == 'slide':
-        return to_size(test_cfg.crop_size), 'model.test_cfg.crop_size'
+        return to_pair(test_cfg.crop_size), 'model.test_cfg.crop_size'
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     if preprocessor.get('size') is not None:
-        return to_size(preprocessor['size']), 'data_preprocessor.size'
+        return to_pair(preprocessor['size']), 'data_preprocessor.size'
     for loader in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
         for transform in reversed(pipeline(cfg.get(loader))):
             kind = type_name(transform['type'])
             if transform.get(SIZES.get(kind)) is not None:
-                return to_size(transform[SIZES[kind]])[::-1], f'{kind}.{SIZES[kind]} of {loader}'
+                return to_pair(transform[SIZES[kind]])[::-1], f'{kind}.{SIZES[kind]} of {loader}'
     raise LaunchError(f'{cfg.filename}: the config fixes no size of images; give one with --size H W')
 
 
@@ -259,11 +260,6 @@ def pipeline(loader: dict | None) -> list[dict]:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset.get('pipeline') or []
-
-
-def to_size(size: int | tuple[int, int]) -> tuple[int, int]:
-    """An int or a pair as a pair."""
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def table(complexity: Complexity, depth: int = 1) -> Table:
