@@ -2,8 +2,8 @@
 # learn what it is shown?
 #   CRATE_DATA=/datasets python tools/train.py \
 #       configs/detection/mask-rcnn_crate-w128d6-p8_tinyimagenet100-pre-1xb2-step-75e_coco128-320x320px.py
-# Measured here, seed 0, on the images it is trained on: AP50 of boxes 11.4 after 15 epochs, 35.2 after 30, 52.0 after
-# 45, at about 50 s an epoch on one thread. Not run here to its end.
+# Measured here, seed 0, on the images it is trained on: AP50 of boxes 11.4, 35.2, 52.0, 68.0, 75.0 after 15, 30, 45,
+# 60, 75 epochs (of masks 56.8 in the end), at about 50 s an epoch on one thread; two interruptions, resumed.
 #
 # The run starts from the file `model.backbone.init_cfg.checkpoint` below, which is the last checkpoint of
 #   configs/classification/crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py
