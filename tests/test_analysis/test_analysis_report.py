@@ -167,6 +167,8 @@ def test_a_model_is_measured_once(tmp_path, fast_runner, monkeypatch):
         assert coarse.heads.shape == (3, 3) and (coarse.heads <= coarse.mean[:, None] + 1e-9).all()
         assert {*coarse.classes} == {name for image in object_shares(material.voc) for name in image} <= {*CLASSES}
     assert report.layer == 1 and report.maskcut[0].tolist() == [1]
+    for name in ('coco/bbox_mAP', 'coco/segm_mAP_75'):
+        assert {name, f'{name}_low', f'{name}_high'} <= report.maskcut[1].keys()
     assert report.rates['compression'].shape == (3, 3)
     assert [maps.shape for maps in report.attention] == [(3, 8, 12)] * 3
     assert [colours.shape for colours in report.colours] == [(8, 12, 3)] * 3
@@ -188,3 +190,5 @@ def test_only_one_layout_and_every_layer(tmp_path, fast_runner):
     assert not any(mask.any() for mask in material.objects)
     with pytest.raises(LaunchError, match='a.pth: no layer 3: it has 3'):
         measure_model(model, material, tmp_path / 'out', layer=3)
+    one = measure_model(model, gather([tmp_path / 'sample'], SIZE, 1), tmp_path / 'out', num_workers=0)
+    assert 'coco/segm_mAP' in one.maskcut[1] and 'coco/segm_mAP_low' not in one.maskcut[1]

@@ -54,6 +54,13 @@ def test_training_on_the_cpu(tmp_path, monkeypatch, options, amp):
     assert last_checkpoint(tmp_path)['state_dict']['net.0.weight'].dtype == torch.float32
 
 
+def test_a_part_that_is_not_there_is_named():
+    model = nn.ModuleDict(dict(backbone=nn.Linear(4, 3)))
+    context = wrapper_of(model, parts=['backbone', 'neck']).optim_context(model)
+    with pytest.raises(ValueError, match="^parts='neck': ModuleDict has no 'neck', it has backbone$"), context:
+        pass
+
+
 def test_a_gpu_gets_the_scaler(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
     cfg = launch.read_config(config(tmp_path))

@@ -6,9 +6,11 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
+from tiny_models import ARCH
 from toy_runs import config
 
 from projects.crate.engine import launch
+from projects.crate.models import CRATE
 
 CONFIGS = {
     'mmpretrain': 'resnet/resnet18_8xb32_in1k.py',
@@ -90,6 +92,13 @@ def test_moved_work_folder(tmp_path):
     (tmp_path / 'run' / 'iter_2.pth').unlink()
     with pytest.raises(launch.LaunchError, match='checkpoint not found: .*old/iter_2.pth'):
         prepared(config(tmp_path), resume='auto')
+
+
+def test_positions_that_do_not_fit_are_one_line():
+    model = CRATE(arch=ARCH, img_size=16, patch_size=4)
+    weights = CRATE(arch=ARCH, img_size=(8, 12), patch_size=4).state_dict()
+    with pytest.raises(launch.LaunchError, match='^a.pth does not fit the model: pos_embed .* not a square grid'):
+        launch.fill(model, weights, 'a.pth')
 
 
 def test_testing(tmp_path):

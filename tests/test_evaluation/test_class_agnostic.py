@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import projects.crate  # noqa: F401  (registers)
+from projects.crate.analysis.sweeps import headline
 
 SIZE = (150, 210)  # h, w: objects of all three sizes of COCO fit
 CATEGORIES = [dict(id=9, name='cat'), dict(id=4, name='dog'), dict(id=30, name='cow')]
@@ -142,6 +143,62 @@ def test_equals_pycocotools_without_categories(tmp_path, seed):
     assert all(aware[f'{kind}_mAP'] < results[f'{kind}_mAP'] - 0.01 for kind in ('bbox', 'segm'))
 
 
+def drawn_again(path, content, samples, draw):
+    """An annotation file, and predictions, with the images in ``draw`` under new ids, each as often as it is there."""
+    by_image = {one['img_id']: one for one in samples}
+    annotations = [
+        dict(entry, image_id=new)
+        for new, old in enumerate(draw, start=1)
+        for entry in content['annotations']
+        if entry['image_id'] == old
+    ]
+    images = range(1, len(draw) + 1)
+    return write(path, annotations, images), [dict(by_image[old], img_id=new) for new, old in zip(images, draw)]
+
+
+def test_intervals_are_those_of_files_with_the_images_drawn_again(tmp_path):
+    """Every draw is written as an annotation file of its own and evaluated from scratch."""
+    ann_file, samples = draw_set(tmp_path / 'truth.json', 1)
+    samples[0] = sample(samples[0]['img_id'], [], [], [])
+    content = json.loads((tmp_path / 'truth.json').read_text())
+    content['annotations'] = [one for one in content['annotations'] if one['image_id'] != 3]
+    ann_file = write(tmp_path / 'truth.json', content['annotations'], [one['id'] for one in content['images']])
+    results = evaluate(build(ann_file, metric_items=STATS, num_resamples=6), samples)
+
+    images = sorted(one['img_id'] for one in samples)
+    expected = []
+    for draw in np.random.default_rng(0).integers(len(images), size=(6, len(images))):
+        again, predictions = drawn_again(tmp_path / 'again.json', content, samples, [images[i] for i in draw])
+        expected.append(by_hand(again, predictions, 'bbox') | by_hand(again, predictions, 'segm'))
+    for name in expected[0]:
+        limits = np.percentile([each[name] for each in expected if each[name] != -1], [2.5, 97.5])
+        assert [results[f'{name}_low'], results[f'{name}_high']] == pytest.approx(limits.tolist(), rel=1e-12, abs=0)
+        assert results[f'{name}_low'] < results[f'{name}_high']
+    assert any(-1 in each.values() for each in expected)  # a draw without small objects
+
+
+def test_intervals_are_beside_the_same_metrics(tmp_path):
+    """And no figure takes them for APs of their own."""
+    ann_file, samples = draw_set(tmp_path / 'truth.json', 0)
+    plain = evaluate(build(ann_file), samples)
+    results = evaluate(build(ann_file, num_resamples=5), samples)
+    assert {name: results[name] for name in plain} == plain
+    assert results.keys() - plain.keys() == {f'{name}_{side}' for name in plain for side in ('low', 'high')}
+    assert headline(results) == headline(plain)
+    assert evaluate(build(ann_file, num_resamples=5), samples) == results
+
+
+def test_intervals_where_nothing_is_found_or_to_be_found(tmp_path):
+    ann_file = write(tmp_path / 'truth.json', [annotation(ellipse(10, 10, 20, 20), 1, 9)], [1, 2])
+    empty = [sample(image, [], [], []) for image in (1, 2)]
+    results = evaluate(build(ann_file, metric='segm', metric_items=['mAP', 'mAP_l'], num_resamples=9), empty)
+    assert results == dict.fromkeys(['segm_mAP', 'segm_mAP_low', 'segm_mAP_high'], 0) | dict.fromkeys(
+        ['segm_mAP_l', 'segm_mAP_l_low', 'segm_mAP_l_high'], -1
+    )
+    ann_file = write(tmp_path / 'none.json', [], [1, 2])
+    assert set(evaluate(build(ann_file, num_resamples=2), empty).values()) == {-1}
+
+
 def test_labels_do_not_count(tmp_path):
     """Neither which they are, nor how many classes the model has, nor what the data set calls them."""
     ann_file, samples = draw_set(tmp_path / 'truth.json', 0)
@@ -239,6 +296,7 @@ def test_predictions_are_kept_where_asked(tmp_path):
         (dict(metric='proposal'), ValueError, "metric='proposal'"),
         (dict(classwise=True), ValueError, 'classwise=True'),
         (dict(metric_items=['AP']), KeyError, r"\['AP'\] not among \['mAP'"),
+        (dict(num_resamples=-1), ValueError, 'num_resamples=-1: must be 0'),
         (dict(proposal_nums=(1, 10, 300)), ValueError, r'proposal_nums=\[1, 10, 300\]: must be .* one of them 100'),
         (dict(proposal_nums=(10, 100)), ValueError, 'must be three ascending numbers'),
         (dict(proposal_nums=(1, 10, 50, 100)), ValueError, 'must be three ascending numbers'),

@@ -44,6 +44,14 @@ def test_positions_of_an_unknown_grid_are_an_error():
     crate().load_state_dict(source.state_dict())
 
 
+def test_a_model_with_cls_token_says_that_the_checkpoint_has_none():
+    """Also where the rest of the table would be a square grid: 2 x 5 is not 1 and 3 x 3."""
+    for img_size, number in ((16, 16), ((8, 20), 10)):
+        source = CRATE(arch=ARCH, img_size=img_size, patch_size=4, with_cls_token=False, out_type='featmap')
+        with pytest.raises(ValueError, match=rf'^pos_embed: .* {number} positions and no \[CLS\].*with_cls_token='):
+            crate().load_state_dict(source.state_dict(), strict=False)
+
+
 def test_loading_under_a_prefix():
     source = torch.nn.ModuleDict({'backbone': CRATE(arch=ARCH, img_size=16, patch_size=4)})
     target = torch.nn.ModuleDict({'backbone': crate()})

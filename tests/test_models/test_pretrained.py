@@ -8,6 +8,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from tiny_models import ARCH, BUILDERS, build, crate, images
 
+from projects.crate.engine.launch import LaunchError
+from projects.crate.engine.launch import read_checkpoint as read_for_a_tool
 from projects.crate.models import CRATE
 from projects.crate.models.pretrained import PretrainedError, load_pretrained
 
@@ -118,25 +120,25 @@ def test_another_prefix_is_proposed(save, inside, asked):
 
 def test_a_prefix_is_whole_names(save):
     """'back' is not where 'backbone.' is."""
-    refused(save, with_prefix(crate().state_dict()), "under prefix 'back.'.*34 weights missing", prefix='back')
+    refused(save, with_prefix(crate().state_dict()), "under prefix 'back.'.*34 weights .* missing", prefix='back')
 
 
 def test_missing_weights(save):
     weights = with_prefix(crate().state_dict())
     del weights['backbone.layers.1.attn.qkv.weight']
     refused(
-        save, weights, r"CRATE .*'backbone\.'.*1 weights missing \(layers\.1\.attn\.qkv\.weight\)", prefix='backbone.'
+        save, weights, r"CRATE .*'backbone\.'.*1 weights \(layers\.1\.attn\.qkv\.weight\) missing", prefix='backbone.'
     )
     del weights['backbone.ln1.bias']
-    refused(save, weights, r'2 weights missing \(layers\.1\.attn\.qkv\.weight, \.\.\.\)', prefix='backbone.')
+    refused(save, weights, r'2 weights \(layers\.1\.attn\.qkv\.weight, \.\.\.\) missing', prefix='backbone.')
 
 
 def test_weights_left_over(save):
     deeper = crate(arch={**ARCH, 'num_layers': 4}).state_dict()
-    message = refused(save, with_prefix(deeper), r'8 weights left over \(layers\.3\.', prefix='backbone.')
+    message = refused(save, with_prefix(deeper), r'8 weights \(layers\.3\.\S+ \.\.\.\) left over', prefix='backbone.')
     assert 'missing' not in message
     weights = with_prefix(crate().state_dict(), **{'backbone.mask_token': torch.ones(1)})
-    refused(save, weights, r'1 weights left over \(mask_token\)', prefix='backbone.')
+    refused(save, weights, r'1 weights \(mask_token\) left over', prefix='backbone.')
 
 
 def test_other_shapes(save):
@@ -285,16 +287,32 @@ def test_a_missing_file(tmp_path):
         initialised(str(tmp_path / 'nowhere.pth'))
 
 
-@pytest.mark.parametrize('size', [0, 100, 5000])
-@pytest.mark.parametrize('zipped', [True, False])
-def test_a_damaged_file(tmp_path, size, zipped):
-    """Cut off by a full disk or a broken download."""
-    path = tmp_path / 'cut.pth'
+def cut_off(path, size, zipped):
     torch.save(crate().state_dict(), path, _use_new_zipfile_serialization=zipped)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(PretrainedError, match=r'^cannot read the checkpoint .*cut\.pth: .') as caught:
+
+
+DAMAGES = {
+    f'{size} bytes, {zipped=}': lambda path, size=size, zipped=zipped: cut_off(path, size, zipped)
+    for size in (0, 1, 30, 100, 5000, 20000, -1)
+    for zipped in (True, False)
+}
+DAMAGES['a hole'] = lambda path: path.write_bytes(b'PK\x03\x04' + bytes(5000))
+DAMAGES['text'] = lambda path: path.write_text('hello, this is no checkpoint')
+DAMAGES['a folder'] = lambda path: path.mkdir()
+
+
+@pytest.mark.parametrize('name', DAMAGES)
+def test_a_damaged_file(tmp_path, name):
+    """Cut off by a full disk or a broken download; the tools say the same."""
+    path = tmp_path / 'cut.pth'
+    DAMAGES[name](path)
+    with pytest.raises(PretrainedError, match=r'^cannot read the checkpoint .*cut\.pth: \S.*; is it whole') as caught:
         load_pretrained(crate(), str(path))
     assert '\n' not in str(caught.value)
+    with pytest.raises(LaunchError) as told:
+        read_for_a_tool(str(path))
+    assert str(told.value) == str(caught.value)
 
 
 @pytest.mark.parametrize('content', [torch.ones(3), [1, 2], dict(state_dict=[1, 2])])
@@ -304,7 +322,7 @@ def test_a_file_of_something_else(save, content):
 
 def test_a_file_that_keeps_its_weights_elsewhere(save):
     """As MAE's and DINO's do."""
-    message = refused(save, dict(model=crate().state_dict()), r'34 weights missing .*1 weights left over \(model\)')
+    message = refused(save, dict(model=crate().state_dict()), r'34 weights .* missing, 1 weights \(model\) left over')
     assert 'tools/model_converters' in message
 
 

@@ -52,7 +52,7 @@ def test_a_classifier_starts_a_dense_model(tmp_path, data, checkpoint, build, ca
     ('changes', 'message'),
     [
         (dict(arch={**ARCH, 'embed_dims': 32}), '{checkpoint} does not fit: size mismatch'),
-        (dict(arch={**ARCH, 'num_layers': 5}, global_attn_indexes=[4]), '8 weights missing (layers.4.'),
+        (dict(arch={**ARCH, 'num_layers': 5}, global_attn_indexes=[4]), '8 weights (layers.4.'),
         (dict(patch_size=4), '{checkpoint} does not fit: size mismatch for patch_embed'),
         (dict(prefix=None), "prefix='backbone.' would be another place to look"),
         (dict(prefix='student.backbone.'), "prefix='backbone.' would be another place to look"),

@@ -10,7 +10,14 @@ from projects.crate.analysis.material import COCO_CONFIG, VOC_CONFIG, DataSet, M
 from projects.crate.analysis.report import CoarseSegmentation, ModelReport, bootstrap_interval
 from projects.crate.analysis.trained import TrainedModel
 from projects.crate.visualization import page
-from projects.crate.visualization.report import PRECISIONS, PUBLISHED, figure_groups, report_page, whole_image
+from projects.crate.visualization.report import (
+    PRECISIONS,
+    PUBLISHED,
+    figure_groups,
+    maskcut_curve,
+    report_page,
+    whole_image,
+)
 
 SIZE = (24, 32)
 SHARES = [dict(cat=0.2, dog=0.7), {}, dict(cat=0.1), dict(cat=0.5)]
@@ -32,7 +39,11 @@ def coarse(rng, shift, heads=2):
 def report(name='A', shift=0.0, heads=2, patch=(4, 8), measured=('voc', 'coco'), layers=(2,)):
     rng = np.random.default_rng(0)
     grid = SIZE[0] // patch[0], SIZE[1] // patch[1]
-    precisions = {key: np.arange(len(layers)) / 100 + 0.01234 for key in PRECISIONS.values()}
+    precisions = {
+        f'{key}{end}': np.arange(len(layers)) / 100 + value
+        for key in PRECISIONS.values()
+        for end, value in (('', 0.01234), ('_low', 0.008), ('_high', 0.017))
+    }
     return ModelReport(
         model=TrainedModel(name, Path('runs', f'{name}.pth'), 'abcd' * 16, Config(), 'crate-toy', '3 epochs'),
         architecture='3 layers of MSSA and ISTA',
@@ -102,7 +113,8 @@ def test_numbers_are_those_of_the_measurement(tmp_path, undrawn):
     assert difference['B - A'][1:] == ['+5.0 [+5.0, +5.0]'] * 2
     assert heads['head 1'] == [f'{each.coarse["mass"].heads[-1, 1]:.1f}' for each in reports]
     assert classes['cat'] == ['3', '3.2', '3.2'] and classes['dog'] == ['1', '6.5', '6.5']
-    assert cut['B'] == ['2', *['1.23'] * 6]
+    assert cut['B'] == ['2', *['1.23 [0.80, 1.70]'] * 6]
+    assert 'average precision of 1.23% (A), 1.23% (B).' in text
     assert published['CRATE-B/8'] == ['supervised', '23.6', '1.0']
     assert text.index('published numbers') < text.index('23.6')
     assert 'on 3 images with an object' in text and f'has {whole_image(SHARES):.1f};' in text
@@ -132,16 +144,29 @@ def test_what_was_not_measured_is_said(tmp_path, undrawn, measured, missing):
 
 def test_average_precision_of_every_layer_is_a_curve(tmp_path, undrawn):
     text = page_of(tmp_path, [report(layers=(0, 1, 2))])
-    assert 'MaskCut, mask AP on 2 images' in text
-    assert tables(text)[-2]['A'] == ['2', *['3.23'] * 6]
+    assert 'MaskCut, mask AP on 2 images; bars: 95% interval' in text
+    assert tables(text)[-2]['A'] == ['2', *['3.23 [2.80, 3.70]'] * 6]
+
+
+def test_bars_of_the_curve_are_the_interval(monkeypatch):
+    monkeypatch.setattr(page, 'picture', lambda figure, caption: figure)
+    several = report(layers=(0, 1, 2))
+    several.maskcut[1]['coco/segm_mAP_low'][1] = 0.03  # above the value
+    (bars,) = maskcut_curve([several], 'mask AP', 2).axes[0].containers
+    _, _, (lines,) = bars
+    ends = [segment[:, 1].tolist() for segment in lines.get_segments()]
+    np.testing.assert_allclose(ends, [[0.8, 1.7], [2.234, 2.7], [2.8, 3.7]])
 
 
 def test_one_image_has_no_interval(tmp_path, undrawn):
     one = report()
     for each in one.coarse.values():
         object.__setattr__(each, 'images', each.images[:, :1])
+    for key in [key for key in one.maskcut[1] if key.endswith(('_low', '_high'))]:
+        del one.maskcut[1][key]
     text = page_of(tmp_path, [one])
     assert 'nan' not in text
+    assert tables(text)[-2]['A'] == ['2', *['1.23'] * 6]
 
 
 def test_models_share_a_figure_where_they_fit():

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..datasets.loading import LoadImageOrSkip
-from ..engine.launch import LaunchError, count_weights, fill, read_checkpoint
+from ..engine.launch import LaunchError, fill, read_checkpoint
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
+from ..models.pretrained import count_weights
 from ..pseudo_labels.images import list_images
 from ..pseudo_labels.report import Report
 

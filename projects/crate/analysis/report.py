@@ -26,6 +26,13 @@ from .sweeps import layer_sweep
 from .trained import TrainedModel
 
 RATE_IMAGES = 32  # enough for a mean and its spread
+NUM_RESAMPLES = 1000  # of the images, for the interval of an AP
+# as the paper's tables name them -> as ClassAgnosticCocoMetric does
+PRECISIONS = {
+    f'{kind} {label}': f'coco/{key}_mAP{item}'
+    for kind, key in (('box', 'bbox'), ('mask', 'segm'))
+    for label, item in (('AP50', '_50'), ('AP75', '_75'), ('AP', ''))
+}
 NOISE = dict(stds=(25.0, 75.0), shares=(0.25, 0.75))
 
 
@@ -56,7 +63,8 @@ class ModelReport:
         num_parameters: Of the backbone.
         patch_size: (height, width) in pixels.
         coarse: Rule -> coarse segmentation; empty without a data set in VOC layout.
-        maskcut: Layers (n,), and metric -> values (n,) from 0 to 1; None without a data set in COCO layout.
+        maskcut: Layers (n,), and metric -> values (n,) from 0 to 1, with '{metric}_low' and '{metric}_high' of its 95%
+            interval if there are several images; None without a data set in COCO layout.
         rates: 'compression' and 'nonzero', (L, images).
         layer: Of the pictures, not negative.
         attention: (K, h, w) each.
@@ -109,9 +117,10 @@ def measure_model(
     coarse, cut = {}, None
     if material.voc is not None:
         cfg = material.voc.measurement(model, material.size, num_workers)
-        coarse = _coarse_segmentation(cfg, model, out, rules)
+        coarse = coarse_segmentation(cfg, model, out, rules)
     if material.coco is not None:
         cfg = material.coco.measurement(model, material.size, num_workers)
+        cfg.test_evaluator.num_resamples = NUM_RESAMPLES if len(material.coco.chosen) > 1 else 0
         cut = layer_sweep(cfg, str(model.checkpoint), out, None if all_layers else [layer])
     pictures = material.pictures
     features = [observer.features(image, [layer])[layer] for image in pictures]
@@ -126,7 +135,7 @@ def measure_model(
         layer=layer,
         attention=[observer.attention(image, [layer])[layer] for image in pictures],
         colours=first_components(features)[1],
-        masks=[_masks(grid, observer.patch_size, material.size) for grid in features],
+        masks=[cut_masks(grid, observer.patch_size, material.size) for grid in features],
         noise=noise_grid(observer, pictures[0], layer, **NOISE),
     )
 
@@ -143,10 +152,20 @@ def versions() -> dict[str, str]:
     return {'Python': platform.python_version(), **{name: import_module(name).__version__ for name in names}}
 
 
-def _coarse_segmentation(
+def coarse_segmentation(
     cfg: Config, model: TrainedModel, out: Path, rules: Sequence[str]
 ) -> dict[str, CoarseSegmentation]:
-    """All rules and all layers from one pass over the images."""
+    """All rules and all layers from one pass over the images.
+
+    Args:
+        cfg: What ``DataSet.measurement`` returned for a data set in VOC layout; its evaluator is replaced.
+        model: The checkpoint.
+        out: Folder for the measurement, from where a second call takes it.
+        rules: How an attention map becomes a mask.
+
+    Returns:
+        Rule -> what was found.
+    """
     cfg.test_evaluator = [dict(cfg.test_evaluator, rule=rule, prefix=rule, per_image=True) for rule in rules]
     _, metrics = layer_sweep(cfg, str(model.checkpoint), out)
     results = {}
@@ -176,7 +195,7 @@ def _architecture(observer: Observer) -> str:
     return f'{observer.num_layers} layers of {kinds}, {observer.num_heads} heads, width {backbone.embed_dims}'
 
 
-def _masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+def cut_masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """What MaskCut finds in the features (h, w, d) of an image of ``size`` (H, W): (m, H, W) bool."""
     h, w, _ = features.shape
     masks, _ = maskcut(torch.from_numpy(features).flatten(0, 1).T, (h, w))

@@ -45,7 +45,7 @@ class AutocastOptimWrapper(OptimWrapper):
             if self.parts is None:
                 stack.enter_context(autocast(dtype=torch.bfloat16))
             for name in self.parts or ():
-                stack.enter_context(_in_bfloat16(find_module(model, name)))
+                stack.enter_context(_in_bfloat16(find_module(model, name, 'parts')))
             yield
 
 

@@ -166,20 +166,25 @@ def restart_clock(runner: Runner) -> None:
             hook.before_train_epoch(runner)
 
 
-def find_module(model: nn.Module, name: str) -> nn.Module:
+def find_module(model: nn.Module, name: str, argument: str = 'backbone') -> nn.Module:
     """A part of a model by its dotted name, through model wrappers (DDP, test-time augmentation) on the way.
+
+    Args:
+        model: Where it is.
+        name: 'student.backbone', say.
+        argument: Where the user has given the name; for messages.
 
     Raises:
         ValueError: There is none; or FSDP has cut its weights into pieces that no single process holds.
     """
     if isinstance(model, FullyShardedDataParallel):
-        raise ValueError(f'{name}: no process has the whole of it under FSDP: use DDP, or test checkpoints')
+        raise ValueError(f'{argument}={name!r}: no process has all of it under FSDP: use DDP, or test checkpoints')
     module = _unwrapped(model)
     for part in name.split('.'):
         children = dict(module.named_children())
         if part not in children:
             owner = type(module).__name__
-            raise ValueError(f'backbone={name!r}: {owner} has no {part!r}, it has {", ".join(children)}')
+            raise ValueError(f'{argument}={name!r}: {owner} has no {part!r}, it has {", ".join(children)}')
         module = _unwrapped(children[part])
     return module
 

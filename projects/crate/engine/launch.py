@@ -8,7 +8,6 @@ survive a kill, and what a CPU needs.
 import argparse
 import pickle
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from .. import compat
-from ..models.pretrained import PretrainedError
+from ..models import pretrained
+from ..models.pretrained import PretrainedError, count_weights
 from ..models.simple_fpn import StridesError
 from .distributed import init_cpu_processes
 
@@ -174,16 +173,15 @@ def check_checkpoint(path: str) -> str:
 
 
 def read_checkpoint(path: str) -> dict:
-    """What a checkpoint file holds, on the CPU; it is never executed.
+    """What a checkpoint holds, on the CPU; it is never executed.
 
     Raises:
         LaunchError: No such file, it is damaged, or it asks for code to be run.
     """
-    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
     try:
-        return torch.load(check_checkpoint(path), map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise LaunchError(f'cannot read the checkpoint {path}: {explain(error)}') from error
+        return pretrained.read_checkpoint(check_checkpoint(path))
+    except PretrainedError as error:
+        raise LaunchError(str(error)) from error
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
@@ -202,7 +200,7 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[
     """
     try:
         keys = module.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # ValueError: positions of an unknown grid
         raise LaunchError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
     if keys.missing_keys:
         raise LaunchError(
@@ -210,11 +208,6 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[
             '(tools/model_converters converts released files)'
         )
     return keys.unexpected_keys
-
-
-def count_weights(names: Sequence[str]) -> str:
-    """'3 weights (the.first, ...)'."""
-    return f'{len(names)} weights ({names[0]}{", ..." * (len(names) > 1)})'
 
 
 def explain(error: Exception) -> str:

@@ -9,6 +9,8 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 
+from .resampling import percentile_interval, resampled_stats
+
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
@@ -29,17 +31,24 @@ class ClassAgnosticCocoMetric(CocoMetric):
         metric: 'bbox', 'segm', or a list of both.
         metric_items: Names of results; default the six of ``PRECISIONS``. Recalls are 'AR@{n}' for each of the three
             ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
+        num_resamples: If not 0, each item also has '{item}_low' and '{item}_high': its 95% interval if other images
+            were drawn, from so many draws of the evaluated ones (``resampling.resampled_stats``). The draws are the
+            same for boxes and masks, and for any model on the same images. 1000 take seconds on hundreds of images.
         **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one of them
             100, where pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
 
     Raises:
         ValueError: A metric of proposals, or ``classwise``, for which ``CocoMetric`` is there; other
-            ``proposal_nums``; when evaluated: there was no image.
+            ``proposal_nums``; ``num_resamples`` below 0; when evaluated: there was no image.
         KeyError: A name in ``metric_items`` that there is not.
     """
 
     def __init__(
-        self, metric: str | Sequence[str] = 'bbox', metric_items: Sequence[str] | None = None, **kwargs
+        self,
+        metric: str | Sequence[str] = 'bbox',
+        metric_items: Sequence[str] | None = None,
+        num_resamples: int = 0,
+        **kwargs,
     ) -> None:
         super().__init__(metric=[metric] if isinstance(metric, str) else [*metric], **kwargs)
         if not {*self.metrics} <= {'bbox', 'segm'} or self.classwise:
@@ -49,6 +58,9 @@ class ClassAgnosticCocoMetric(CocoMetric):
         counts = self.proposal_nums
         if len(counts) != 3 or 100 not in counts or counts != sorted(counts):
             raise ValueError(f'proposal_nums={counts}: must be three ascending numbers, one of them 100')
+        if num_resamples < 0:
+            raise ValueError(f'num_resamples={num_resamples}: must be 0 (no intervals) or more')
+        self.num_resamples = num_resamples
         recalls = [*(f'AR@{count}' for count in counts), *(f'AR_{size}@{counts[-1]}' for size in 'sml')]
         self.names = [*PRECISIONS, *recalls]  # of the 12 numbers in COCOeval.stats
         self.metric_items = metric_items or PRECISIONS
@@ -59,8 +71,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
         """Evaluate what ``process`` collected: pairs of the image's ground truth and its prediction.
 
         Returns:
-            '{metric}_{item}' to a number from 0 to 1, or -1 where there is nothing to be found; nothing if
-            ``format_only``.
+            '{metric}_{item}', and with ``num_resamples`` '{metric}_{item}_low' and '{metric}_{item}_high', to a number
+            from 0 to 1, or -1 where there is nothing to be found; nothing if ``format_only``.
         """
         if not results:
             raise ValueError('ClassAgnosticCocoMetric: no image was evaluated; is the data set empty?')
@@ -78,10 +90,10 @@ class ClassAgnosticCocoMetric(CocoMetric):
             found = {metric: load(files[metric]) for metric in self.metrics}
         images = [one['img_id'] for one in predictions]
         stats = {metric: self._evaluate(metric, found[metric], images) for metric in self.metrics}
-        return {f'{metric}_{item}': stats[metric][item] for metric in self.metrics for item in self.metric_items}
+        return {f'{metric}_{name}': value for metric in self.metrics for name, value in stats[metric].items()}
 
     def _evaluate(self, metric: str, predictions: list[dict], images: list[int]) -> dict[str, float]:
-        """The 12 numbers of pycocotools for predictions in COCO's format on the images with these ids."""
+        """The items for predictions in COCO's format on the images with these ids, and their intervals if asked for."""
         if metric == 'segm':  # else pycocotools takes the area of the box for that of the mask
             for one in predictions:
                 del one['bbox']
@@ -94,4 +106,10 @@ class ClassAgnosticCocoMetric(CocoMetric):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        return dict(zip(self.names, evaluation.stats.tolist()))
+        stats = dict(zip(self.names, evaluation.stats.tolist()))
+        found = {item: stats[item] for item in self.metric_items}
+        if self.num_resamples:
+            resampled = dict(zip(self.names, resampled_stats(evaluation, self.num_resamples).T))
+            for item in self.metric_items:
+                found[f'{item}_low'], found[f'{item}_high'] = percentile_interval(resampled[item])
+        return found

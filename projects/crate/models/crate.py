@@ -333,6 +333,11 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
     if not num_extra and f'{prefix}cls_token' in state_dict:
         table = table[:, 1:]
     if table.shape[1] != module.pos_embed.shape[1]:
+        if num_extra and f'{prefix}cls_token' not in state_dict:
+            raise ValueError(
+                f'{name}: the checkpoint has {table.shape[1]} positions and no [CLS] (cls_token), this model has one: '
+                'set with_cls_token=False'
+            )
         source = square_grid(table.shape[1] - num_extra)
         table = resize_positions(table, source, module.grid, num_extra)
         MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')

@@ -1,17 +1,55 @@
 """``init_cfg=dict(type='Pretrained', ...)`` that loads all weights of a module, or fails."""
 
 import pickle
+import re
+import struct
+import zipfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from .. import compat
+from .safetensors_file import SUFFIX, load_from_safetensors
+
+# What torch.load raises on a file that is cut off, damaged, something else, or asks for code to be run
+UNREADABLE = (RuntimeError, EOFError, OSError, LookupError, ValueError, struct.error, pickle.UnpicklingError)
 
 
 class PretrainedError(ValueError):
-    """A checkpoint does not fit the module it should fill; the message names it and says what to do."""
+    """A checkpoint cannot be read, or does not fit the module it should fill; the message says which and why."""
+
+
+def read_checkpoint(checkpoint: str, map_location: str = 'cpu'):
+    """What a checkpoint holds; it is never executed. Of a local file only what is used is read.
+
+    Args:
+        checkpoint: A path, or what else mmengine's loader knows (``https://``, ``torchvision://``).
+        map_location: As for ``torch.load``.
+
+    Raises:
+        PretrainedError: It is damaged, or asks for code to be run; or there is no network.
+        FileNotFoundError: There is no such file.
+    """
+    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
+    try:
+        if Path(checkpoint).suffix == SUFFIX:
+            return load_from_safetensors(checkpoint, map_location)
+        if Path(checkpoint).exists():
+            mmap = zipfile.is_zipfile(checkpoint)
+            return torch.load(checkpoint, map_location=map_location, weights_only=True, mmap=mmap)
+        with compat.refuse_code():
+            return CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location, logger='current')
+    except FileNotFoundError:
+        raise
+    except UNREADABLE as error:
+        reason = re.split(r'\. |\n', str(error))[0] or type(error).__name__
+        raise PretrainedError(
+            f'cannot read the checkpoint {checkpoint}: {reason}; is it whole, and of tensors alone?'
+        ) from error
 
 
 def load_pretrained(
@@ -27,7 +65,7 @@ def load_pretrained(
 
     Args:
         module: What is filled.
-        checkpoint: A path, or what else mmengine's loader knows (``https://``, ``torchvision://``). It is not executed.
+        checkpoint: As in :func:`read_checkpoint`.
         prefix: Where the module's weights are in the checkpoint: 'backbone.' in one that mmpretrain saved.
         map_location: As for ``torch.load``.
         absent: Names of parts that the module may be built without; the checkpoint may have them all the same.
@@ -36,15 +74,7 @@ def load_pretrained(
         PretrainedError: It cannot be read, or weights are missing, left over under ``prefix`` or of other shapes.
         FileNotFoundError: There is no such file.
     """
-    compat.allow_mmengine_checkpoints()  # onedl-mmengine takes its types off the list after a load of its own
-    try:
-        with compat.refuse_code():
-            content = CheckpointLoader.load_checkpoint(checkpoint, map_location=map_location, logger='current')
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:  # OSError: cut off, or no network
-        reason = str(error).partition('\n')[0] or 'it is cut off'
-        raise PretrainedError(f'cannot read the checkpoint {checkpoint}: {reason}') from error
+    content = read_checkpoint(checkpoint, map_location)
     weights = content.get('state_dict', content) if isinstance(content, Mapping) else content
     if not isinstance(weights, Mapping):
         raise PretrainedError(f'{checkpoint} holds no weights by name')
@@ -65,15 +95,17 @@ def load_pretrained(
     )
 
 
+def count_weights(names: Sequence[str]) -> str:
+    """'3 weights (the.first, ...)'."""
+    return f'{len(names)} weights ({names[0]}{", ..." * (len(names) > 1)})'
+
+
 def _complaint(
     module: nn.Module, checkpoint: str, prefix: str, weights: Mapping[str, Tensor], missing: list, surplus: list
 ) -> str:
     """One line: what does not fit, and the likely remedy."""
-    parts = [
-        f'{len(names)} weights {what} ({names[0]}{", ..." * (len(names) > 1)})'
-        for names, what in ((missing, 'missing'), (surplus, 'left over'))
-        if names
-    ]
+    wrong = {'missing': missing, 'left over': surplus}
+    parts = [f'{count_weights(names)} {what}' for what, names in wrong.items() if names]
     wanted = next(iter(module.state_dict()))
     places = sorted({name.removesuffix(wanted) for name in weights if f'.{name}'.endswith(f'.{wanted}')} - {prefix})
     remedy = 'is it of the same arch? tools/model_converters converts released files'

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader
 
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import LaunchError, check_checkpoint, count_weights, explain, fill, read_checkpoint, type_name
+from ..engine.launch import LaunchError, check_checkpoint, explain, fill, read_checkpoint, type_name
 from ..models.convert import sha256
+from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList
 from .parts import Parts
 from .report import Report

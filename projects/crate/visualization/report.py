@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from ..analysis.material import DataSet, Material
-from ..analysis.report import NOISE, ModelReport, bootstrap_interval
+from ..analysis.report import NOISE, NUM_RESAMPLES, PRECISIONS, ModelReport, bootstrap_interval
 from ..evaluation.sparse_rate import mean_and_std
 from . import page
 from .attention import attention_figure
@@ -28,11 +28,6 @@ PUBLISHED = [
     ['ViT-B/8', 'DINO', '27.3', '1.8'],
 ]
 RULES = dict(mass='60% of the mass', top='top 60% of patches')
-PRECISIONS = {
-    f'{kind} {label}': f'coco/{key}_mAP{item}'
-    for kind, key in (('box', 'bbox'), ('mask', 'segm'))
-    for label, item in (('AP50', '_50'), ('AP75', '_75'), ('AP', ''))
-}
 ABOUT = (
     'Models that were not told where objects are: does their attention find objects, and do their features separate '
     'them? The checkpoints were measured as they are, without any training on the images below. Methods: arXiv '
@@ -95,7 +90,7 @@ def in_short(reports: Sequence[ModelReport], shares: Sequence[Mapping[str, float
         )
     if reports[0].maskcut:
         values = ', '.join(
-            f'{100 * average_precision(report, "mask AP"):.2f}% ({report.model.name})' for report in reports
+            f'{average_precision(report, "mask AP")[0]:.2f}% ({report.model.name})' for report in reports
         )
         yield f'The masks that MaskCut finds in the features have an average precision of {values}.'
 
@@ -185,10 +180,13 @@ def miou_table(reports: Sequence[ModelReport], rules: Sequence[str]) -> tuple[li
 
 def with_interval(values: np.ndarray, style: str) -> str:
     """The mean over images (n,), and its interval."""
-    if len(values) < 2:
-        return f'{values.mean():{style}}'
-    low, high = bootstrap_interval(values)
-    return f'{values.mean():{style}} [{low:{style}}, {high:{style}}]'
+    return bracketed([values.mean(), *(bootstrap_interval(values) if len(values) > 1 else ())], style)
+
+
+def bracketed(values: Sequence[float], style: str) -> str:
+    """'1.2 [0.8, 1.7]' of a number and the ends of its interval, if it has one."""
+    value, *ends = (f'{each:{style}}' for each in values)
+    return f'{value} [{", ".join(ends)}]' if ends else value
 
 
 def difference_table(reports: Sequence[ModelReport], rules: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -241,28 +239,42 @@ def maskcut(reports: Sequence[ModelReport], count: int) -> Iterator[str]:
     yield page.heading('MaskCut: do features separate objects?')
     rows = []
     for report in reports:
-        cells = [f'{100 * average_precision(report, name):.2f}' for name in PRECISIONS]
+        cells = [bracketed(average_precision(report, name), '.2f') for name in PRECISIONS]
         rows.append([report.model.name, report.layer, *cells])
     yield page.table(['model', 'layer', *PRECISIONS], rows)
     yield page.paragraph(
         f'Class-agnostic COCO average precision in percent, on {count} images: at most three masks per image, cut from '
-        'the features of one layer (keys of a ViT), no CRF, every score 1. AP is no mean over images, so it has no '
-        'interval here; with few images a single lucky mask moves it.'
+        'the features of one layer (keys of a ViT), no CRF, every score 1. With few images a single lucky mask moves '
+        f'it: in brackets the 95% interval if other images were drawn (bootstrap, {NUM_RESAMPLES} draws of these '
+        'images with replacement). An interval is of one model alone: where two overlap, one model may still be better '
+        'on the same images.'
     )
     if len(reports[0].maskcut[0]) > 1:
         yield page.side_by_side(*(maskcut_curve(reports, kind, count) for kind in ('box AP', 'mask AP')))
 
 
-def average_precision(report: ModelReport, name: str) -> float:
-    """One of ``PRECISIONS``, in the layer of the pictures."""
-    layers, metrics = report.maskcut
-    return float(metrics[PRECISIONS[name]][[*layers].index(report.layer)])
+def average_precision(report: ModelReport, name: str) -> list[float]:
+    """One of ``PRECISIONS`` in percent, in the layer of the pictures, and the ends of its interval if it has one."""
+    index = [*report.maskcut[0]].index(report.layer)
+    return [float(values[index]) for values in average_precisions(report, name)]
+
+
+def average_precisions(report: ModelReport, name: str) -> list[np.ndarray]:
+    """As :func:`average_precision`, in every layer that was measured: (layers,) each."""
+    metrics, key = report.maskcut[1], PRECISIONS[name]
+    return [100 * metrics[each] for each in (key, f'{key}_low', f'{key}_high') if each in metrics]
 
 
 def maskcut_curve(reports: Sequence[ModelReport], kind: str, count: int) -> str:
     """AP against the layer."""
-    curves = {report.model.name: (report.maskcut[0], 100 * report.maskcut[1][PRECISIONS[kind]]) for report in reports}
-    return page.picture(curve_figure(curves, 'layer (0-based)', f'{kind} (%)'), f'MaskCut, {kind} on {count} images')
+    curves = {}
+    for report in reports:
+        value, *ends = average_precisions(report, kind)
+        # an AP can lie outside: among equal scores it depends on the order of the images, which is drawn, too
+        bars = [np.stack([value - ends[0], ends[1] - value]).clip(min=0)] if ends else []
+        curves[report.model.name] = (report.maskcut[0], value, *bars)
+    figure = curve_figure(curves, 'layer (0-based)', f'{kind} (%)')
+    return page.picture(figure, f'MaskCut, {kind} on {count} images; bars: 95% interval')
 
 
 def published() -> Iterator[str]:
