@@ -55,7 +55,7 @@ setup(
     include_package_data=True,
     cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
-    install_requires=['lion-pytorch', 'scipy'],
+    install_requires=['lion-pytorch', 'safetensors', 'scipy'],
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,

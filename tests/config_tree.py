@@ -38,10 +38,14 @@ BACKBONES = {
     'crate-alpha-large': (1024, 16, 24),
     'crate-w128d5': (128, 4, 5),
     'crate-w128d6': (128, 4, 6),
+    'crate-w192d5': (192, 3, 5),
+    'crate-w384d6': (384, 6, 6),
     'vit-small': (384, 6, 12),
     'vit-base': (768, 12, 12),
     'vit-w128d5': (128, 4, 5),
     'vit-w128d6': (128, 4, 6),
+    'vit-w192d5': (192, 3, 5),
+    'vit-w384d6': (384, 6, 6),
 }
 
 # backbone of a detector or segmentor -> where the header says that its weights come from

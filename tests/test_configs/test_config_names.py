@@ -96,7 +96,7 @@ def test_name_says_data(path):
         if loader != 'train_dataloader' and name.data == 'in21k':
             assert loader not in cfg  # no labelled images beside the training set
             continue
-        assert cfg[loader].dataset.type == dataset
+        assert cfg[loader].dataset.type in (dataset, 'ImagesInMemory')
         assert cfg[loader].dataset.data_root == f'data/{folder}'
 
 
@@ -121,7 +121,8 @@ def test_name_says_backbone(path):
     heads = backbone.num_heads if kind == 'CRATE' else backbone.layers[0].attn.num_heads
     assert (backbone.embed_dims, heads, len(backbone.layers)) == BACKBONES[size]
     assert cfg.model.head.in_channels == backbone.embed_dims
-    assert (cfg.model.backbone.patch_size, cfg.model.backbone.img_size) == (name.patch, name.px)
+    px = next((hook.size for hook in cfg.get('custom_hooks', []) if hook.type == 'SmallImagesHook'), name.px)
+    assert (cfg.model.backbone.patch_size, cfg.model.backbone.img_size) == (name.patch, px)
     if kind == 'VisionTransformer':
         assert name.backbone == size
         return

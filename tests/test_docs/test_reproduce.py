@@ -12,7 +12,7 @@ from published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
 from projects.crate.engine.launch import LaunchError, read_config
 
 PAGE = ROOT / 'docs/reproduce.md'
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/*.md'))]
+PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/**/*.md'))]
 TABLES, FIGURES = [1, 2, 3], [1, 3, 4, 6, 7, 9, 10, 11, 12, 13, 14]
 # as in published.py -> first column of the page's tables
 MODELS = {

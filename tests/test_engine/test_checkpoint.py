@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from toy_runs import config, forget_runs, last_checkpoint, load
+from toy_runs import config, forget_runs, last_checkpoint, load, same, train
 
 from projects.crate.engine import launch
 
@@ -119,3 +120,16 @@ def test_checkpoint_folders_are_replaced(tmp_path):
         _AtomicRunner(runner).save_checkpoint(str(tmp_path), 'epoch_1.pth')
     assert [path.name for path in (tmp_path / 'epoch_1.pth').iterdir()] == ['rank1.pth']
     assert [path.name for path in tmp_path.iterdir()] == ['epoch_1.pth']
+
+
+def test_initial_weights_are_saved_before_the_first_step(tmp_path):
+    path = config(tmp_path, checkpoint=dict(KEEP_ONE, initial=True))
+    runner = build(path)
+    before = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    runner.train()
+    saved = load(tmp_path / 'run' / 'iter_0.pth')
+    assert all(torch.equal(saved['state_dict'][name], value) for name, value in before.items())
+    assert (saved['meta']['epoch'], saved['meta']['iter']) == (0, 0)
+    assert files(tmp_path) == ['iter_0.pth', 'iter_15.pth']  # it is none of the checkpoints that are replaced
+    train(path, 'auto', 'train_cfg.max_epochs=4')
+    assert same(load(tmp_path / 'run' / 'iter_0.pth')['state_dict'], saved['state_dict'])

@@ -8,11 +8,13 @@ given the metainfo below. (mmseg's ``PascalVOCDataset`` reads it too, but refuse
 from .coats import METAINFO, SEGMENTATION_METAINFO
 from .loading import LoadImageOrSkip
 from .render import Sample, render_image
+from .resident import ImagesInMemory
 from .sample import SampleSpec, make_sample_set, render_sample
 
 __all__ = [
     'METAINFO',
     'SEGMENTATION_METAINFO',
+    'ImagesInMemory',
     'LoadImageOrSkip',
     'Sample',
     'SampleSpec',

@@ -9,6 +9,7 @@ from .maskcut_hook import MaskCutHook
 from .progress import ProgressBarHook
 from .schedulers import RampedCosineLR
 from .sharding import CPUFullyShardedDataParallel, ResumableFSDPStrategy, wrap_crate_layers
+from .small_images_hook import SmallImagesHook
 from .sparse_rate_hook import SparseRateHook
 from .strides_hook import CheckStridesHook
 
@@ -26,6 +27,7 @@ __all__ = [
     'ResumableEpochBasedTrainLoop',
     'ResumableFSDPStrategy',
     'ResumableIterBasedTrainLoop',
+    'SmallImagesHook',
     'SparseRateHook',
     'wrap_crate_layers',
 ]

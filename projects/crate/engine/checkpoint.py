@@ -27,11 +27,19 @@ class AtomicCheckpointHook(CheckpointHook):
     restored (averaged over the processes, which is what they become at the next step), and epoch and iteration are what
     this hook says, also with ``FlexibleRunner``, which counts one too many when a best checkpoint is saved.
 
-    Args: as :class:`mmengine.hooks.CheckpointHook`.
+    Args:
+        *args: As :class:`mmengine.hooks.CheckpointHook`.
+        initial: Whether to save the weights before the first step, too, as ``iter_0.pth`` or ``epoch_0.pth``: what a
+            measurement along the training begins with. They are never removed.
+        **kwargs: As :class:`mmengine.hooks.CheckpointHook`.
     """
 
     _position: dict | None = None
     _gradients: dict | None = None
+
+    def __init__(self, *args, initial: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial = initial
 
     def before_train(self, runner) -> None:
         """Find the folder, and remove what a killed run left half-written there."""
@@ -39,6 +47,17 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process() and _is_local(self.out_dir):
             for path in Path(self.out_dir).glob(f'.*{PART}'):
                 _remove(path)
+        if self.initial and runner.iter == 0:
+            _AtomicRunner(runner).save_checkpoint(
+                self.out_dir,
+                self.filename_tmpl.format(0),
+                self.file_client_args,
+                save_optimizer=False,
+                save_param_scheduler=False,
+                meta=dict(epoch=0, iter=0),
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+            )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Add what the runner does not know to the checkpoint that is about to be written."""

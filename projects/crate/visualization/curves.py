@@ -38,13 +38,13 @@ def curve_figure(
     """Named curves in one plot.
 
     Args:
-        curves: Name -> (x, y), or (x, y, half the length of the error bars).
+        curves: Name -> (x, y), or (x, y, length of the error bars to either side: (n,), or down and up: (2, n)).
         xlabel: Label of x, with its unit.
         ylabel: Label of y, with its unit.
         dashed: Names drawn with a dashed line, in the colour of the curve before it.
     """
     figure = Figure(figsize=(5, 3), layout='constrained')
-    _draw(figure.subplots(), curves, xlabel, ylabel, dashed)
+    draw_curves(figure.subplots(), curves, xlabel, ylabel, dashed)
     return figure
 
 
@@ -60,13 +60,14 @@ def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]
         curves = {
             name: (range(len(values[key])), values[key], values[f'{key}_std']) for name, values in measurements.items()
         }
-        _draw(axis, curves, 'layer (0-based)', label)
+        draw_curves(axis, curves, 'layer (0-based)', label)
     return figure
 
 
-def _draw(
+def draw_curves(
     axis: Axes, curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> None:
+    """Named curves in an axis; arguments as in :func:`curve_figure`."""
     colour = None
     for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}

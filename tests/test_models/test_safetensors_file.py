@@ -1,0 +1,111 @@
+"""Weights as safetensors: what comes back, and who reads them."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import load_checkpoint
+from tiny_models import ARCH, crate, images
+from toy_runs import load_tool
+
+from projects.crate.engine.launch import LaunchError, read_checkpoint
+from projects.crate.models import CRATE
+from projects.crate.models.safetensors_file import save_safetensors
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A checkpoint as mmengine writes it: (path, its content)."""
+    weights = {f'backbone.{name}': value for name, value in crate().state_dict().items()}
+    weights['count'] = torch.tensor(7)
+    meta = dict(cfg="model = dict(type='CRATE')\n", experiment_name='crate_20260102_030405', epoch=0, iter=1750, seed=3)
+    content = dict(meta=dict(meta, time='now'), state_dict=weights, optimizer=dict(state={}), message_hub={})
+    torch.save(content, tmp_path / 'iter_1750.pth')
+    return tmp_path / 'iter_1750.pth', content
+
+
+def publish(trained, *arguments):
+    path = trained[0].with_suffix('.safetensors')
+    assert load_tool('model_converters/publish_model')([str(trained[0]), str(path), *arguments]) == 0
+    return path
+
+
+@pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float32'])
+def test_weights_come_back_in_the_type_that_was_asked_for(trained, dtype):
+    found = read_checkpoint(str(publish(trained, '--dtype', dtype)))
+    assert found['state_dict'].keys() == trained[1]['state_dict'].keys()
+    for name, value in trained[1]['state_dict'].items():
+        expected = value.to(getattr(torch, dtype)) if value.is_floating_point() else value
+        assert found['state_dict'][name].dtype == expected.dtype
+        assert torch.equal(found['state_dict'][name], expected)
+
+
+def test_the_config_of_the_training_is_kept_and_the_optimiser_is_not(trained):
+    found = read_checkpoint(str(publish(trained)))
+    assert found.keys() == {'meta', 'state_dict'}
+    assert found['meta'] == {key: value for key, value in trained[1]['meta'].items() if key != 'time'}
+
+
+def test_half_precision_is_half_as_large(trained):
+    sizes = [publish(trained, '--dtype', dtype).stat().st_size for dtype in ('float16', 'float32')]
+    numbers = sum(value.numel() for value in trained[1]['state_dict'].values())
+    assert sizes[1] - sizes[0] == pytest.approx(2 * numbers, rel=0.01)
+
+
+def test_mmengine_reads_it(trained):
+    path = str(publish(trained, '--dtype', 'float32'))
+
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.backbone = crate()
+
+        def forward(self, inputs):
+            return self.backbone(inputs)
+
+    model = Model()
+    load_checkpoint(model, path, map_location='cpu')
+    backbone = CRATE(
+        arch=ARCH,
+        img_size=(8, 12),
+        patch_size=4,
+        init_cfg=dict(type='Pretrained', checkpoint=path, prefix='backbone.'),
+    )
+    backbone.init_weights()
+    for filled in (model.backbone, backbone):
+        for name, value in filled.state_dict().items():
+            assert torch.equal(value, trained[1]['state_dict'][f'backbone.{name}'])
+    pictures = images()
+    assert torch.equal(model.backbone(pictures)[0], backbone(pictures)[0])
+
+
+def test_the_report_finds_its_config(trained):
+    from projects.crate.analysis.trained import read_trained
+
+    text = Config(dict(model=dict(type='ImageClassifier', backbone=dict(type='CRATE', arch=ARCH)))).pretty_text
+    trained[1]['meta']['cfg'] = text
+    path = trained[0].with_suffix('.safetensors')
+    save_safetensors(trained[1], path)
+    model = read_trained(path, 'ours')
+    assert model.config.model.backbone.arch == ARCH
+    assert (model.config_name, model.training) == ('crate', '1,750 iterations')
+
+
+def test_a_damaged_file_is_named_in_one_line(trained, capsys):
+    path = publish(trained)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(LaunchError, match=r'cannot read the checkpoint .*iter_1750\.safetensors') as caught:
+        read_checkpoint(str(path))
+    assert '\n' not in str(caught.value)
+    with pytest.raises(LaunchError, match='not found'):
+        read_checkpoint(str(path.with_name('gone.safetensors')))
+
+
+def test_what_cannot_be_published_is_named(trained, tmp_path, capsys):
+    tool = load_tool('model_converters/publish_model')
+    torch.save(dict(weight=torch.zeros(1)), tmp_path / 'bare.pth')
+    assert tool([str(tmp_path / 'bare.pth'), str(tmp_path / 'bare.safetensors')]) == 1
+    assert 'bare.pth is no checkpoint of a training' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool([str(trained[0]), str(tmp_path / 'model.pth')])
+    assert 'must end in .safetensors' in capsys.readouterr().err

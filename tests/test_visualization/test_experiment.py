@@ -1,0 +1,119 @@
+"""Tables and curves of an experiment, from rows made by hand."""
+
+import pytest
+from published import FIGURE_4B, TABLE_1, TABLE_2
+
+from projects.crate.analysis.experiment import Row, read_results, write_results
+from projects.crate.visualization import experiment
+
+SIZES = ('128 x 128', '64 x 64')
+
+
+def rows():
+    """CRATE with two seeds and a ViT, two layers, three checkpoints; a number tells where it belongs."""
+    made = []
+    for model, seed, base in (('CRATE', 0, 30), ('CRATE', 1, 31), ('ViT', 0, 10)):
+        made.append(Row(model, seed, 200, '', -1, 'top-1', base + 0.55))
+        for size in SIZES:
+            for step in (0, 100, 200) if size == SIZES[-1] else (0, 200):
+                key = dict(model=model, seed=seed, iteration=step, size=size)
+                for layer in (0, 1):
+                    value = round(base + step / 100 + layer / 10, 4)
+                    made.append(Row(**key, layer=layer, metric='mIoU mass', value=value, low=value - 1, high=value + 2))
+                    made.append(Row(**key, layer=layer, metric='mIoU top', value=round(value / 2, 4)))
+                    if layer == 1 or step == 200:
+                        made.append(
+                            Row(
+                                **key,
+                                layer=layer,
+                                metric='mask AP',
+                                value=round(value / 10, 4),
+                                low=0,
+                                high=round(value / 5, 4),
+                            )
+                        )
+        if (model, seed) != ('CRATE', 0):
+            made.append(Row(model, seed, 200, SIZES[-1], 1, 'mIoU mass - CRATE', base - 30, -3, 4))
+    return made
+
+
+def cells(table):
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / 'new' / 'results.json'
+    write_results(path, rows(), dict(budget='cpu', versions=dict(torch='2')))
+    found, about = read_results(path)
+    assert found == rows()
+    assert about == dict(budget='cpu', versions=dict(torch='2'))
+    assert len(path.read_text().splitlines()) < len(rows()) + 25  # a row is a line: a change can be read
+    write_results(path, [Row('CRATE', 0, 1, '', -1, 'top-1', 1 / 3)], {})
+    assert read_results(path)[0][0].value == 0.3333
+
+
+def test_last_layer_of_every_training_beside_its_random_weights():
+    header, _, *lines = cells(experiment.last_layer_table(rows(), SIZES[0]))
+    assert header[:5] == ['model', 'seed', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60%']
+    assert [line[:3] for line in lines] == [
+        ['CRATE', '0', 'random weights'],
+        ['CRATE', '0', '30.6%'],
+        ['CRATE', '1', 'random weights'],
+        ['CRATE', '1', '31.6%'],
+        ['ViT', '0', 'random weights'],
+        ['ViT', '0', '10.6%'],
+    ]
+    found = dict(zip(header, lines[1]))
+    assert found['mIoU, 60% of the mass'] == '32.1 [31.1, 34.1]'
+    assert found['mIoU, top 60%'] == '16.1'
+    assert found['mask AP'] == '3.21 [0.00, 6.42]'
+    assert found['box AP'] == ''  # not measured
+
+
+def test_every_layer():
+    header, _, *lines = cells(experiment.layer_table(rows(), SIZES[1]))
+    assert header == ['model', 'seed', '', 'layer 0', 'layer 1']
+    assert lines[4] == ['ViT', '0', 'mIoU, 60% of the mass', '12.0', '12.1']
+    assert lines[5] == ['ViT', '0', 'mask AP', '1.2', '1.2']
+    assert len(lines) == 6
+
+
+def test_differences():
+    _, _, *lines = cells(experiment.difference_table(rows(), SIZES[1]))
+    assert lines == [
+        ['CRATE, seed 1', 'CRATE', 'mIoU, 60% of the mass', '1.0 [-3.0, 4.0]'],
+        ['ViT, seed 0', 'CRATE', 'mIoU, 60% of the mass', '-20.0 [-3.0, 4.0]'],
+    ]
+    assert len(cells(experiment.difference_table(rows(), SIZES[0]))) == 2  # header alone
+
+
+def test_curves_along_training_and_layers():
+    figure = experiment.curves(rows(), SIZES[1])
+    assert [axis.get_xlabel() for axis in figure.axes] == ['iteration', 'layer (0-based)'] * 2
+    training, layers = (axis.get_legend_handles_labels() for axis in figure.axes[:2])
+    assert training[1] == layers[1] == ['CRATE', 'CRATE, seed 1', 'ViT']
+    steps, values = training[0][2].lines[0].get_data()
+    assert list(steps) == [0, 100, 200]
+    assert list(values) == pytest.approx([10.1, 11.1, 12.1])
+    assert list(layers[0][0].lines[0].get_data()[1]) == pytest.approx([32.0, 32.1])
+
+
+def test_everything_is_written(tmp_path):
+    paths = experiment.write_up(rows(), {}, tmp_path / 'new')
+    assert [path.name for path in paths] == ['tables.md', 'curves.png']
+    assert all(path.is_file() for path in paths)
+    assert paths[0].read_text().count('### ') == 7
+    assert sorted((tmp_path / 'new').iterdir()) == sorted(paths)
+
+
+def test_published_numbers_are_the_papers():
+    _, _, *lines = cells(experiment.published_table())
+    found = {line[0]: [float(cell) for cell in line[1:] if cell] for line in lines}
+    names = {'CRATE': 'crate-emergence-small-p8', 'ViT': 'vit-small-p8'}
+    names |= {f'CRATE-{kind}': f'crate-emergence-small-{kind.lower()}-p8' for kind in ('MLP', 'MHSA')}
+    for model, name in names.items():
+        precisions, miou = TABLE_2[name][:3], TABLE_2[name][3]
+        assert found.pop(f'{model}, Table 2') == [miou, *precisions]
+    for model in ('CRATE', 'ViT'):
+        assert found.pop(f'{model}, Table 1') == [FIGURE_4B[names[model]], *TABLE_1[names[model]]]
+    assert not found

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Does segmentation emerge? Tables 1 and 2 of arXiv 2308.16271 in miniature, by one command.
+
+  python tools/experiments/emergence.py --budget cpu --data-root /datasets     # two cores, two hours
+  python tools/experiments/emergence.py --budget gpu --data-root /datasets     # one data-centre GPU, half an hour
+  python tools/experiments/emergence.py --budget smoke                         # a minute, on generated images
+
+CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet, and measured on images
+that none of them saw: coarse segmentation by attention, MaskCut, along training and layers, and with random weights.
+The same command goes on where an interrupted one stopped; a finished one only writes its tables again.
+
+Below --data-root: tiny-imagenet-100/{train,val}/<wnid>/*.JPEG, and a data set in VOC and one in COCO layout (in the
+folder itself or one beneath it; the first of each counts).
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
+TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
+TUNED = ('CRATE', 'ViT')  # the learning rate is chosen once for all, by the two that differ most
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What is trained and on what it is measured.
+
+    Attributes:
+        size: Of the models, as in the names of their configs.
+        recipe: The rest of those names.
+        image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
+        seeds: Trainings of each model.
+        num_resamples: Draws behind the intervals of AP.
+        options: As --cfg-options of tools/train.py.
+        rates: Learning rates that --tune tries.
+        tuning: Options of the shorter trainings for that.
+    """
+
+    size: str
+    recipe: str
+    image_sizes: tuple[tuple[int, int], ...]
+    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))
+    num_resamples: int = 1000
+    options: tuple[str, ...] = ()
+    rates: tuple[float, ...] = ()
+    tuning: tuple[str, ...] = ()
+
+
+SMALL = dict(size='w192d5', recipe='p4_1xb128-coslr-1750i_tinyimagenet100-64px')
+BUDGETS = {
+    'smoke': Budget(
+        **SMALL,
+        image_sizes=((48, 64),),
+        num_resamples=20,
+        options=(
+            'model.backbone.arch.num_layers=2',
+            'model.backbone.arch.embed_dims=48',
+            'model.head.in_channels=48',
+            'train_cfg.max_iters=4',
+            'default_hooks.checkpoint.interval=2',
+            'default_hooks.logger.interval=1',
+            'custom_hooks.1.until=2',
+            'train_dataloader.batch_size=8',
+            'auto_scale_lr.enable=False',
+            'param_scheduler.0.end=2',
+            'param_scheduler.1.begin=2',
+            'data_preprocessor.num_classes=8',
+            'model.head.num_classes=8',
+            'model.head.loss.num_classes=8',
+        ),
+    ),
+    'cpu': Budget(
+        **SMALL,
+        image_sizes=((128, 128), (64, 64)),
+        rates=(1.5e-4, 4e-4, 1e-3),
+        tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
+    ),
+    'gpu': Budget(
+        size='w384d6',
+        recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
+        image_sizes=((128, 128), (64, 64)),
+        seeds={'CRATE': 3, 'CRATE-MLP': 1, 'CRATE-MHSA': 1, 'ViT': 1},
+        rates=(1.5e-4, 4e-4, 1e-3),
+        tuning=('train_cfg.max_iters=600',),
+    ),
+}
+
+
+class CommandError(Exception):
+    """What the user has to change, or a command that did not end well."""
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--budget', choices=BUDGETS, required=True, help='what it may cost')
+    parser.add_argument('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='default: work_dirs/emergence-BUDGET')
+    parser.add_argument(
+        '--pictures', nargs='+', type=Path, metavar='IMAGE', help='what is shown (default: some of the images measured)'
+    )
+    parser.add_argument(
+        '--tune',
+        action='store_true',
+        help='only compare learning rates: short trainings of CRATE and the ViT, accuracy on the validation images',
+    )
+    args = parser.parse_args(argv)
+    if args.data_root is None and args.budget != 'smoke':
+        parser.error(f'--budget {args.budget} needs --data-root')
+    if args.tune and not BUDGETS[args.budget].rates:
+        parser.error(f'--tune: budget {args.budget} has no learning rates to compare')
+    args.out = args.out or Path(f'work_dirs/emergence-{args.budget}')
+    return args
+
+
+def main(argv=None):
+    args = parse_args(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    sys.path.insert(0, str(ROOT))
+    try:
+        from projects.crate.engine import launch
+    except ImportError as error:
+        print(f'emergence: {error}', file=sys.stderr)
+        return 1
+    try:
+        Experiment(args).tune() if args.tune else Experiment(args).run()
+    except (*launch.MISTAKES, CommandError) as error:
+        print(f'emergence: {launch.explain(error)}', file=sys.stderr)
+        return 1
+    return 0
+
+
+class Experiment:
+    """One run of the command.
+
+    Args:
+        args: The command line.
+    """
+
+    def __init__(self, args):
+        self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
+        self.root, self.options, self.commands = args.data_root, self.budget.options, []
+        self.pictures = args.pictures
+        if self.root is not None:
+            if not (self.root / TRAINING_SET).is_dir():
+                raise CommandError(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
+        else:
+            self.root = self.out / 'data'
+            self.call(
+                'tools/make_sample_set.py',
+                self.root,
+                '--images',
+                '16',
+                '--val-images',
+                '8',
+                '--scenes',
+                '8',
+                '--val-scenes',
+                '8',
+            )
+            self.options += tuple(
+                f'{split}_dataloader.dataset.data_root={self.root / "imagenet"}' for split in ('train', 'val', 'test')
+            )
+
+    def run(self):
+        """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
+        from projects.crate.analysis.experiment import Training, measure_all, write_results
+        from projects.crate.analysis.report import versions
+        from projects.crate.visualization.experiment import write_up
+
+        materials = self.materials()
+        trainings = []
+        for model, seeds in self.budget.seeds.items():
+            for seed in range(seeds):
+                work_dir = self.out / f'{model.lower()}-seed{seed}'
+                options = [f'randomness.seed={seed}', 'default_hooks.checkpoint.initial=True', *self.options]
+                cfg = self.train(model, work_dir, options)
+                trainings.append(Training(model, seed, cfg, work_dir))
+        rows = list(measure_all(trainings, materials, self.out, self.budget.num_resamples))
+        images = {kind: len(data.chosen) for kind in ('voc', 'coco') if (data := getattr(materials[0], kind))}
+        about = dict(budget=self.name, commands=self.commands, versions=versions(), images=images)
+        write_results(self.out / 'results.json', rows, about)
+        for path in write_up(rows, self.draw(trainings, materials[0].pictures), self.out):
+            print(f'emergence: wrote {path}')
+
+    def draw(self, trainings, images):
+        """What the first training of each model sees in some images."""
+        from projects.crate.analysis.observer import Observer, read_images
+        from projects.crate.analysis.sweeps import find_checkpoints
+        from projects.crate.visualization.experiment import pictures
+
+        if self.pictures:
+            images = [read_images(path, self.budget.image_sizes[0])[0][1] for path in self.pictures]
+        observers = {}
+        for training in trainings:
+            if training.seed == 0:
+                last = max(find_checkpoints(training.work_dir)[1].items())[1]
+                observers[training.model] = Observer.from_config(training.config, str(last))
+        return pictures(observers, images)
+
+    def tune(self):
+        """Print the accuracy of CRATE and the ViT with every learning rate."""
+        from projects.crate.analysis.sweeps import Measurements, find_checkpoints
+        from projects.crate.visualization.experiment import markdown
+
+        table = []
+        for rate in self.budget.rates:
+            found = []
+            for model in TUNED:
+                work_dir = self.out / 'tune' / f'{model.lower()}-lr{rate:g}'
+                options = ['randomness.seed=0', f'optim_wrapper.optimizer.lr={rate:g}', *self.options]
+                cfg = self.train(model, work_dir, [*options, *self.budget.tuning])
+                checkpoint = max(find_checkpoints(work_dir)[1].items())[1]
+                metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
+                found.append(metrics['accuracy/top1'])
+            table.append([f'{rate:g}', *(f'{value:.1f}%' for value in [*found, sum(found) / len(found)])])
+        print(markdown(['learning rate', *TUNED, 'mean'], table))
+
+    def train(self, model, work_dir, options):
+        """Train a model, or go on with it; returns its config."""
+        from projects.crate.engine.launch import read_config
+
+        stem = f'{MODELS[model].format(self.budget.size)}-{self.budget.recipe}'
+        config = f'configs/classification/{stem}.py'
+        os.environ['CRATE_DATA'] = str(self.root)  # where this config looks for its data, here and in the training
+        cfg = read_config(str(ROOT / config), options, str(work_dir))
+        words = [config, '--work-dir', work_dir, '--resume', '--no-validate', '--cfg-options', *options]
+        is_done = (work_dir / f'iter_{cfg.train_cfg.max_iters}.pth').is_file()
+        self.call('tools/train.py', *words, is_done=is_done)
+        return cfg
+
+    def materials(self):
+        """The images, once per size."""
+        from projects.crate.analysis.material import gather
+
+        beneath = sorted(path for path in self.root.iterdir() if path.is_dir())
+        return [gather([self.root, *beneath], size) for size in self.budget.image_sizes]
+
+    def call(self, tool, *arguments, is_done=False):
+        """Run a tool of this repository with its output on the screen, and remember it as typed."""
+        words = ['python', tool, *map(str, arguments)]
+        self.commands.append(shlex.join(words))
+        if is_done:
+            return
+        print(f'\n$ {self.commands[-1]}', flush=True)
+        started = time.monotonic()
+        if subprocess.run([sys.executable, *words[1:]], cwd=ROOT).returncode:
+            raise CommandError(f'`{self.commands[-1]}` failed: see above')
+        print(f'emergence: {(time.monotonic() - started) / 60:.1f} minutes', flush=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Write the weights of a checkpoint as safetensors: no optimiser, half precision, the config of their training.
+
+  python tools/model_converters/publish_model.py work_dirs/NAME/iter_1750.pth crate.safetensors
+
+The result is used as any checkpoint: by tools/test.py, load_from and init_cfg=dict(type='Pretrained').
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = ('float16', 'bfloat16', 'float32')
+
+
+def parse_args(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('src', help='checkpoint of a training')
+    parser.add_argument('dst', type=Path, help='file to write, *.safetensors')
+    parser.add_argument('--dtype', choices=TYPES, default='float16', help='of the weights (default: %(default)s)')
+    args = parser.parse_args(argv)
+    if args.dst.suffix != '.safetensors':
+        parser.error(f'{args.dst}: the name must end in .safetensors')
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    sys.path.insert(0, str(ROOT))
+    import torch
+
+    from projects.crate.engine import launch
+    from projects.crate.models.safetensors_file import save_safetensors
+
+    try:
+        checkpoint = launch.read_checkpoint(args.src)
+        if 'state_dict' not in checkpoint:
+            raise launch.LaunchError(f'{args.src} is no checkpoint of a training: it has no state_dict')
+        save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
+    except launch.MISTAKES as error:
+        print(f'publish_model: {launch.explain(error)}', file=sys.stderr)
+        return 1
+    print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
