@@ -79,7 +79,7 @@ BUDGETS = {
     'cpu': Budget(
         **SMALL,
         image_sizes=((128, 128), (64, 64)),
-        rates=(1.5e-4, 4e-4, 1e-3),
+        rates=(4e-4, 1e-3, 2.5e-3),
         tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
     ),
     'gpu': Budget(
@@ -87,7 +87,7 @@ BUDGETS = {
         recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
         image_sizes=((128, 128), (64, 64)),
         seeds={'CRATE': 3, 'CRATE-MLP': 1, 'CRATE-MHSA': 1, 'ViT': 1},
-        rates=(1.5e-4, 4e-4, 1e-3),
+        rates=(4e-4, 1e-3, 2.5e-3),
         tuning=('train_cfg.max_iters=600',),
     ),
 }
