@@ -12,12 +12,17 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 CONFIGS = {
     'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
     'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
+
+
+WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
+PHOTO_SIZE = (160, 160)  # height and width
 
 
 class CommandError(Exception):
@@ -38,7 +43,7 @@ def main(argv=None):
         return 1
     page = args.out / 'index.html'
     print('demo: looking at the attention of both models', flush=True)
-    write(page, trained, commands)
+    write(page, trained, commands, args.photos)
     print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
     return 0
 
@@ -50,10 +55,15 @@ def parse_args(argv):
     )
     parser.add_argument('--seeds', type=int, default=1, help='trainings per model; more than one gives the spread')
     parser.add_argument('--images', type=int, help="images for training and for validation, in place of the set's own")
+    parser.add_argument(
+        '--photos', type=Path, metavar='FOLDER', help='photographs to be shown (default: some of installed packages)'
+    )
     parser.add_argument('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
     args = parser.parse_args(argv)
     if args.seeds < 1:
         parser.error(f'--seeds: at least 1, not {args.seeds}')
+    if args.photos and not args.photos.exists():
+        parser.error(f'--photos: not found: {args.photos}')
     return args
 
 
@@ -83,7 +93,7 @@ def train(commands, args, name, seed):
     return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
 
 
-def write(path, trained, commands):
+def write(path, trained, commands, photos):
     """Measure the models and write the page."""
     import numpy as np
     import torch
@@ -112,7 +122,34 @@ def write(path, trained, commands):
         f'{config.model.head.num_classes} classes) with the same recipe.'
     )
     images = [(np.asarray(Image.open(path)), target_of(path).numpy()) for path in picture_paths(config)]
-    demo_page(path, results, about, commands, images)
+    demo_page(path, results, about, commands, images, draw_photos(photos))
+
+
+def draw_photos(folder):
+    """What the models in ``WEIGHTS`` see in photographs; None without weights."""
+    from projects.crate.analysis.observer import Observer, read_images
+    from projects.crate.analysis.trained import read_trained
+    from projects.crate.visualization.experiment import pictures
+
+    observers = {}
+    for name in CONFIGS:
+        for weights in WEIGHTS.glob(f'{name.lower()}-*.safetensors'):
+            observers[name] = Observer.from_config(read_trained(weights, name).config, str(weights))
+    paths = [folder] if folder else packaged_photos()
+    images = [image for path in paths for _, image in read_images(path, PHOTO_SIZE)]
+    return pictures(observers, images) if observers and images else None
+
+
+def packaged_photos():
+    """Photographs that installed packages bring along; matplotlib is always there."""
+    places = {
+        'matplotlib': ['mpl-data/sample_data/grace_hopper.jpg'],
+        'sklearn': ['datasets/images/flower.jpg', 'datasets/images/china.jpg'],
+        'skimage': ['data/astronaut.png', 'data/chelsea.png', 'data/coffee.png'],
+    }
+    found = {package: find_spec(package) for package in places}
+    files = [Path(spec.origin).parent / name for package, spec in found.items() if spec for name in places[package]]
+    return [path for path in files if path.is_file()]
 
 
 if __name__ == '__main__':

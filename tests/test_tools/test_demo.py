@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
+from toy_report import save_training
+from toy_runs import load_tool
 
+from projects.crate.models.safetensors_file import save_safetensors
 from projects.crate.visualization.demo import TrainedRun, spread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +38,8 @@ def demo(tmp_path_factory):
 def test_page_shows_both_models_and_stands_alone(demo):
     folder, output = demo
     page = (folder / 'out' / 'index.html').read_text()
-    assert page.count('<img src="data:image/png;base64,') == 4
+    photos = 2 * any(ROOT.glob('docs/experiments/weights/*.safetensors'))
+    assert page.count('<img src="data:image/png;base64,') == 4 + photos
     assert 'src="http' not in page and 'href=' not in page
     rows = re.findall(r'<tr><td>(.*?)</td></tr>', page)
     table = {name: cells for name, *cells in (row.split('</td><td>') for row in rows)}
@@ -66,3 +71,41 @@ def test_spread_says_how_many_seeds_it_saw():
 def test_bad_number_of_seeds():
     result = subprocess.run([sys.executable, 'tools/demo.py', '--seeds', '0'], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 2 and '--seeds: at least 1' in result.stderr
+
+
+@pytest.fixture
+def draw_photos(tmp_path, monkeypatch):
+    """What the demo draws with the weights of a toy, in a folder in place of the repository's."""
+    module = load_tool('demo').__globals__
+    monkeypatch.setitem(module, 'WEIGHTS', tmp_path)
+    checkpoint = torch.load(save_training(tmp_path / 'toy.pth'), weights_only=True)
+
+    def draw(folder, *names):
+        for name in names:
+            save_safetensors(checkpoint, tmp_path / f'{name}-toy.safetensors')
+        return module['draw_photos'](folder)
+
+    return draw
+
+
+def test_photographs_are_looked_at_with_the_weights_of_the_repository(draw_photos, tmp_path):
+    Image.new('RGB', (90, 40), 'red').save(tmp_path / 'mine.png')
+    figures = draw_photos(tmp_path / 'mine.png', 'crate', 'vit')
+    heads = [axis.get_title() for axis in figures['attention'].axes]
+    assert {'CRATE\nhead 0', 'ViT\nhead 0'} <= {*heads}
+    assert [axis.get_title() for axis in figures['masks'].axes] == ['image', 'CRATE', 'ViT']
+
+
+def test_installed_packages_have_photographs(draw_photos):
+    figures = draw_photos(None, 'crate')
+    assert len(figures['masks'].axes) >= 2
+
+
+def test_without_weights_there_are_no_photographs(draw_photos):
+    assert draw_photos(None) is None
+
+
+def test_photos_that_are_not_there_end_the_demo_before_it_trains(capsys):
+    with pytest.raises(SystemExit):
+        load_tool('demo')(['--photos', 'gone'])
+    assert '--photos: not found: gone' in capsys.readouterr().err

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import MODELS, init_default_scope
@@ -17,6 +18,10 @@ from .attention import attention_figure
 from .curves import curve_figure, read_scalars
 
 NUM_PICTURES = 5
+PHOTOS = (
+    'Other models than above, with weights that lie in this repository (docs/experiments): trained on classes of small '
+    'photographs, for two hours of two CPU cores. `python tools/demo.py --photos FOLDER` shows them yours.'
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,12 @@ def picture_paths(config: Config) -> list[str]:
 
 
 def demo_page(
-    path: Path, results: Mapping[str, ModelResult], about: str, commands: Sequence[str], images: Sequence
+    path: Path,
+    results: Mapping[str, ModelResult],
+    about: str,
+    commands: Sequence[str],
+    images: Sequence,
+    photos: Mapping[str, Figure] | None = None,
 ) -> None:
     """Write the page.
 
@@ -126,6 +136,7 @@ def demo_page(
         about: What was trained on what, in a sentence or two.
         commands: What was run, as typed.
         images: The pictures, (H, W, 3) uint8 and mask (H, W) each, in the order of ``ModelResult.maps``.
+        photos: What :func:`.experiment.pictures` drew with the weights of this repository.
     """
     seeds = len(next(iter(results.values())).accuracies)
     parts = [
@@ -154,6 +165,13 @@ def demo_page(
             'model was never shown. Each map is scaled to its own maximum; a square is a patch.'
         )
         parts += [page.heading(f'What {name} looks at'), page.picture(attention_figure(rgb, groups, outlines), caption)]
+    if photos:
+        parts += [
+            page.heading('On photographs'),
+            page.paragraph(PHOTOS),
+            page.picture(photos['attention'], 'Attention of [CLS] per head, last layer; each map has its own scale.'),
+            page.picture(photos['masks'], 'Masks of MaskCut: red the first, blue the second, yellow the third.'),
+        ]
     parts += [page.heading('The commands that made this page'), page.listing(commands)]
     page.write_page(path, 'Segmentation emerges in a white-box transformer: the demo', parts)
 
