@@ -25,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
+SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # what smoke trains and measures on
 TUNED = ('CRATE', 'ViT')  # the learning rate is chosen once for all, by the two that differ most
 
 
@@ -152,18 +153,7 @@ class Experiment:
                 raise CommandError(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
         else:
             self.root = self.out / 'data'
-            self.call(
-                'tools/make_sample_set.py',
-                self.root,
-                '--images',
-                '16',
-                '--val-images',
-                '8',
-                '--scenes',
-                '8',
-                '--val-scenes',
-                '8',
-            )
+            self.call('tools/make_sample_set.py', self.root, *SAMPLE.split())
             self.options += tuple(
                 f'{split}_dataloader.dataset.data_root={self.root / "imagenet"}' for split in ('train', 'val', 'test')
             )
@@ -250,7 +240,7 @@ class Experiment:
             return
         print(f'\n$ {self.commands[-1]}', flush=True)
         started = time.monotonic()
-        if subprocess.run([sys.executable, *words[1:]], cwd=ROOT).returncode:
+        if subprocess.run([sys.executable, *words[1:]]).returncode:
             raise CommandError(f'`{self.commands[-1]}` failed: see above')
         print(f'emergence: {(time.monotonic() - started) / 60:.1f} minutes', flush=True)
 
