@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import reference
 import torch
@@ -126,15 +128,103 @@ def test_ista_soft_threshold_keeps_the_sign():
         ISTA(6, threshold='hard')
 
 
-def test_ista_takes_two_matrix_products():
-    ffn, x = ISTA(16), torch.randn(2, 5, 16)
+FEW, MANY = (1, 15), (2, 10)  # (B, N) below and above the width of 16
+PRODUCTS = ['aten.addmm.default']
+
+
+def products(ffn, x):
+    """The matrix products of a call, and their multiply-adds."""
     with Record() as ops:
         ffn(x)
-    products = [name for name, _ in ops.calls if 'mm' in name or 'linear' in name]
-    assert products == ['aten.addmm.default'] * 2
     with FlopCounterMode(display=False) as flops:
         ffn(x)
-    assert flops.get_total_flops() == 2 * (2 * 10 * 16 * 16)
+    return [name for name, _ in ops.calls if 'mm' in name or 'linear' in name], flops.get_total_flops() // 2
+
+
+def test_ista_takes_two_products_in_training_or_forms_one_matrix():
+    ffn = ISTA(16)
+    assert products(ffn, torch.randn(*FEW, 16)) == (2 * PRODUCTS, 2 * 15 * 16 * 16)
+    assert products(ffn, torch.randn(*MANY, 16)) == (2 * PRODUCTS, (16 + 20) * 16 * 16)  # one of the two is d x d x d
+
+
+@pytest.mark.parametrize('shape', [FEW, MANY])
+def test_ista_takes_one_product_once_it_knows_the_weights(shape):
+    ffn = ISTA(16)
+    with torch.no_grad():
+        ffn(torch.randn(1, 1, 16))
+        assert products(ffn, torch.randn(*shape, 16)) == (PRODUCTS, shape[0] * shape[1] * 16 * 16)
+
+
+def change_data(ffn, value):
+    ffn.weight.data.copy_(value)
+
+
+def replace_data(ffn, value):
+    ffn.weight.data = value.clone()
+
+
+def load(ffn, value):
+    ffn.load_state_dict(dict(weight=value))
+
+
+def step(ffn, value):
+    """Gradient descent of 1/2 |weight - value|^2 by a step of one."""
+    optimizer = torch.optim.SGD(ffn.parameters(), lr=1.0)
+    with torch.enable_grad():
+        ((ffn.weight - value) ** 2).sum().div(2).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize('change', [change_data, replace_data, load, step])
+@pytest.mark.parametrize('inference', [torch.no_grad, torch.inference_mode])
+def test_ista_follows_its_weights(change, inference):
+    ffn, x = case(ISTA(16), *MANY, 16, seed=0)
+    ffn.eval()
+    with inference():
+        before = ffn(x)
+    value = torch.randn(16, 16).double()
+    change(ffn, value)
+    with inference():
+        torch.testing.assert_close(ffn(x), reference.ista(x, value, 0.1, 0.1))
+        assert not torch.allclose(ffn(x), before)
+
+
+def test_ista_follows_its_precision():
+    ffn, x = ISTA(16), torch.randn(*MANY, 16)
+    with torch.no_grad():
+        ffn(x)
+        ffn.double()
+        torch.testing.assert_close(ffn(x.double()), reference.ista(x.double(), ffn.weight, 0.1, 0.1))
+
+
+@pytest.mark.parametrize('shape', [FEW, MANY])
+def test_ista_has_the_gradients_of_the_three_product_form(shape):
+    ffn, x = case(ISTA(16), *shape, 16, seed=0)
+    x.requires_grad_()
+    weights = torch.randn_like(x)
+    ours = torch.autograd.grad((ffn(x) * weights).sum(), [x, ffn.weight])
+    theirs = torch.autograd.grad((reference.ista(x, ffn.weight, 0.1, 0.1) * weights).sum(), [x, ffn.weight])
+    for found, expected in zip(ours, theirs):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize('shape', [FEW, MANY])
+@pytest.mark.parametrize('enabled', [True, False], ids=['training', 'inference'])
+def test_ista_under_autocast(shape, enabled):
+    ffn, x = ISTA(16), torch.randn(*shape, 16)
+    with torch.set_grad_enabled(enabled), torch.autocast('cpu', torch.bfloat16):
+        found = ffn(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), reference.ista(x, ffn.weight, 0.1, 0.1), atol=0.02, rtol=0.02)
+
+
+def test_a_saved_ista_is_as_large_as_its_weights():
+    ffn = ISTA(16)
+    with torch.no_grad():
+        ffn(torch.randn(*MANY, 16))
+    copied = copy.deepcopy(ffn)
+    assert copied._kept is None and ffn._kept is not None
+    assert torch.equal(copied.weight, ffn.weight)
 
 
 @over_shapes

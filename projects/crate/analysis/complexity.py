@@ -1,9 +1,10 @@
 """What a model costs: multiply-adds of one image, by module, and parameters.
 
-Counted where torch runs its operators (``torch.utils.flop_counter``): matrix products (ISTA is two, each over all
-tokens), convolutions, and fused attention as its two products over the pairs of tokens that attend, so that a window
-costs what it computes. Not counted, as there: norms, activations, softmax, additions, interpolation. Operators that
-multiply and add but that torch has no formula for, mmcv's own above all, are named (``Complexity.uncounted``).
+Counted where torch runs its operators (``torch.utils.flop_counter``): matrix products (ISTA is one: what it makes of
+its weights alone is done once and not counted), convolutions, and fused attention as its two products over the pairs of
+tokens that attend, so that a window costs what it computes. Not counted, as there: norms, activations, softmax,
+additions, interpolation. Operators that multiply and add but that torch has no formula for, mmcv's own above all, are
+named (``Complexity.uncounted``).
 
 mmengine's ``get_model_complexity_info`` cannot be used: it has no formula for fused attention and passes it over.
 
@@ -31,6 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..engine.launch import LaunchError, explain, type_name
 from ..models.crate import to_pair
+from ..models.layers import ISTA
 
 # The fused attention of CPUs; torch has a formula for those of GPUs, and on the meta device it sees the two products.
 FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -140,6 +142,10 @@ def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
     model = revert_sync_batchnorm(model).eval().to(device)  # also tells the data preprocessor
     data = one_image(model, size)
     counter = FlopCounterMode(display=False, custom_mapping={FUSED_ATTENTION: attention_flops})
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, ISTA):
+                part(part.weight[:1])  # from here on it knows its weights, as after the first image
     with torch.no_grad(), profile() as operators, counter, attributed(counter) as (own, regions):
         model(**data, mode='tensor')
     return Complexity(
