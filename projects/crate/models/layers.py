@@ -212,7 +212,8 @@ class ISTA(nn.Module):
     def _update(self, num_tokens: int) -> Tensor | None:
         """H, if it pays: forward and backward it costs d^3 and 2 d^3, and saves d^2 and 2 d^2 per token."""
         weight = self.weight
-        if torch.is_grad_enabled() or weight.is_cuda or torch.compiler.is_compiling():
+        is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # neither traced nor sharded; no GPU waits
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_plain:
             return self._fold() if num_tokens > len(weight) else None
         if weight.is_meta:  # nothing is computed: as if it were known
             return torch.empty_like(weight)
