@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Measure this project against what its users could take instead, in one process.
 
+python tools/benchmark.py speed       # our backbone, against the textbook formulation and ViTs of its size
 python tools/benchmark.py maskcut     # against dense eigensolvers, on the features of four photographs
 python tools/benchmark.py attention   # what reading the attention of [CLS] adds to a forward pass
 python tools/benchmark.py memory      # of a backbone on images of 1024 x 1024, against the window of its attention
@@ -20,11 +21,30 @@ BACKBONES = ['crate-emergence-small-p8_8xb512-coslr-90e_in21k', 'vit-small-p8_16
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest='what', metavar='WHAT', required=True, help='maskcut, attention or memory')
+    commands = parser.add_subparsers(
+        dest='what', metavar='WHAT', required=True, help='speed, maskcut, attention or memory'
+    )
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
-    shared.add_argument('--repeats', type=positive, default=3, help='of every alternative (default: 3; attention: 15)')
+    shared.add_argument(
+        '--repeats', type=positive, default=3, help='of every alternative (default: 3; speed: 7, attention: 15)'
+    )
     shared.add_argument('--json', type=Path, help='write the numbers there, too')
+
+    speed = commands.add_parser(
+        'speed',
+        parents=[shared],
+        help='of our backbone, against the textbook formulation and ViTs of its width and depth',
+        description='Images a second of forward and of forward and backward, against the same network with three '
+        "products in ISTA and the attention map in memory, mmpretrain's VisionTransformer, and timm's if it is "
+        'installed; peak memory, and operations a second as a share of those of a matrix product in the same run.',
+    )
+    speed.add_argument('--arch', default='base', help='of the CRATE (default: %(default)s)')
+    speed.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
+    speed.add_argument('--size', type=positive, default=224, help='side of the images (default: %(default)s)')
+    speed.add_argument('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
+    speed.add_argument('--bf16', action='store_true', help='under bfloat16 autocast')
+    speed.set_defaults(run=run_speed, repeats=7)
 
     maskcut = commands.add_parser('maskcut', parents=[shared], help='MaskCut, against dense eigensolvers')
     maskcut.add_argument(
@@ -99,6 +119,21 @@ def main(argv=None):
     if args.json:
         args.json.write_text(json.dumps(dict(threads=args.threads, **numbers), indent=2) + '\n')
     return 0
+
+
+def run_speed(args):
+    from mmengine.device import get_device
+
+    from projects.crate.benchmark import speed
+    from projects.crate.engine.launch import LaunchError
+
+    try:
+        subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
+        difference, found = speed.difference(subject), speed.measure(subject, args.repeats)
+    except ValueError as error:  # of the backbone's arguments
+        raise LaunchError(str(error)) from error
+    text = f'largest difference to the textbook formulation: {difference:.1e}\n{speed.report(found, args.batch_size)}'
+    return dict(vars(subject), difference=difference, passes=found), text
 
 
 def run_maskcut(args):
