@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Does segmentation emerge? Tables 1 and 2 of arXiv 2308.16271 in miniature, by one command.
 
-  python tools/experiments/emergence.py --budget cpu --data-root /datasets     # two cores, two hours
-  python tools/experiments/emergence.py --budget gpu --data-root /datasets     # one data-centre GPU, half an hour
-  python tools/experiments/emergence.py --budget smoke                         # a minute, on generated images
+  python tools/experiments/emergence.py --budget cpu --data-root /datasets  # two cores, two hours
+  python tools/experiments/emergence.py --budget gpu --data-root /datasets  # a data-centre GPU, half an hour (estimate)
+  python tools/experiments/emergence.py --budget smoke                      # a minute or two, on generated images
 
 CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet, and measured on images
 that none of them saw: coarse segmentation by attention, MaskCut, along training and layers, and with random weights.

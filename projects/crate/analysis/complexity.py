@@ -146,8 +146,8 @@ def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
         for part in model.modules():
             if isinstance(part, ISTA):
                 part(part.weight[:1])  # from here on it knows its weights, as after the first image
-    with torch.no_grad(), profile() as operators, counter, attributed(counter) as (own, regions):
-        model(**data, mode='tensor')
+        with profile() as operators, counter, attributed(counter) as (own, regions):
+            model(**data, mode='tensor')
     return Complexity(
         size=tuple(data['inputs'].shape[-2:]),
         device=device,

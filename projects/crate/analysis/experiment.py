@@ -84,7 +84,8 @@ def measure_all(
     for training in trainings:
         checkpoints = find_checkpoints(training.work_dir)[1]
         last = max(checkpoints)
-        metrics = Measurements(out, 'accuracy').measure(_label(training, last), training.config, checkpoints[last])
+        label = f'{training.model}, seed {training.seed}, iteration {last}'
+        metrics = Measurements(out, 'accuracy').measure(label, training.config, checkpoints[last])
         yield Row(training.model, training.seed, last, '', -1, 'top-1', metrics['accuracy/top1'])
         for material in materials:
             size = '{} x {}'.format(*material.size)
@@ -126,10 +127,6 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, object]]:
 def _rounded(value: object) -> object:
     """Numbers as exact as they need be in a file that people read."""
     return round(value, 4) if isinstance(value, float) else value
-
-
-def _label(training: Training, step: int) -> str:
-    return f'{training.model}, seed {training.seed}, iteration {step}'
 
 
 def _coarse(model: TrainedModel, material: Material, out: Path) -> dict[str, CoarseSegmentation]:

@@ -17,8 +17,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
+from ..analysis.complexity import FUSED_ATTENTION, attention_flops
 from ..models import CRATE
 from ..models.layers import ISTA, MSSA, merge_heads, split_heads
 from .memory import peak_memory
@@ -27,8 +28,8 @@ from .timing import interleaved_medians
 OURS, TEXTBOOK = 'this project', 'textbook'
 CEILING = 'matrix product'  # what an alternative's operations a second are compared with
 SIDE = 2048  # of that product
-ATTENTION = {  # of a CPU; torch has formulas for the fused attention of GPUs alone
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+ATTENTION = {
+    FUSED_ATTENTION: attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
     ),

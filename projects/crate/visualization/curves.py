@@ -48,6 +48,15 @@ def curve_figure(
     return figure
 
 
+def error_bars(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    """Lengths of the bars from values (n,) to the ends of their intervals, (2, n).
+
+    An AP can lie outside of it: among equal scores it depends on the order of the images, which is drawn, too.
+    """
+    values = np.asarray(values)
+    return np.stack([values - low, high - values]).clip(min=0)
+
+
 def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Compression and sparsity against the layer, side by side, with standard deviations as error bars.
 

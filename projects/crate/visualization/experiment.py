@@ -11,9 +11,9 @@ from ..analysis.observer import Observer
 from ..analysis.report import PRECISIONS, cut_masks
 from ..files import atomic
 from .attention import attention_figure
-from .curves import draw_curves
+from .curves import draw_curves, error_bars
 from .masks import painted
-from .report import comparison_figure
+from .report import bracketed, comparison_figure
 
 # arXiv 2308.16271, S/8, supervised on ImageNet-21k: mIoU on VOC 2012 val, AP on COCO val2017
 PUBLISHED = {
@@ -164,16 +164,13 @@ def with_errors(rows: Sequence[Row]) -> tuple[list[float], ...]:
     values = [row.value for row in rows]
     if any(row.low is None for row in rows):
         return (values,)
-    # an AP can lie outside: among equal scores it depends on the order of the images, which is drawn, too
-    ends = [[row.value - row.low for row in rows], [row.high - row.value for row in rows]]
-    return values, np.clip(ends, 0, None)
+    return values, error_bars(values, [row.low for row in rows], [row.high for row in rows])
 
 
 def cell(row: Row, interval: bool = True) -> str:
     """'12.3 [10.1, 14.9]'; AP with two decimals."""
-    digits = 2 if 'AP' in row.metric else 1
-    text = f'{row.value:.{digits}f}'
-    return f'{text} [{row.low:.{digits}f}, {row.high:.{digits}f}]' if interval and row.low is not None else text
+    ends = [row.low, row.high] if interval and row.low is not None else []
+    return bracketed([row.value, *ends], '.2f' if 'AP' in row.metric else '.1f')
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -14,7 +14,7 @@ from ..analysis.report import NOISE, NUM_RESAMPLES, PRECISIONS, ModelReport, boo
 from ..evaluation.sparse_rate import mean_and_std
 from . import page
 from .attention import attention_figure
-from .curves import curve_figure, sparse_rate_figure
+from .curves import curve_figure, error_bars, sparse_rate_figure
 from .grid import draw_tokens, picture_grid
 from .masks import painted
 
@@ -270,8 +270,7 @@ def maskcut_curve(reports: Sequence[ModelReport], kind: str, count: int) -> str:
     curves = {}
     for report in reports:
         value, *ends = average_precisions(report, kind)
-        # an AP can lie outside: among equal scores it depends on the order of the images, which is drawn, too
-        bars = [np.stack([value - ends[0], ends[1] - value]).clip(min=0)] if ends else []
+        bars = [error_bars(value, *ends)] if ends else []
         curves[report.model.name] = (report.maskcut[0], value, *bars)
     figure = curve_figure(curves, 'layer (0-based)', f'{kind} (%)')
     return page.picture(figure, f'MaskCut, {kind} on {count} images; bars: 95% interval')
