@@ -5,6 +5,8 @@ python tools/benchmark.py speed       # our backbone, against the textbook formu
 python tools/benchmark.py maskcut     # against dense eigensolvers, on the features of four photographs
 python tools/benchmark.py attention   # what reading the attention of [CLS] adds to a forward pass
 python tools/benchmark.py memory      # of a backbone on images of 1024 x 1024, against the window of its attention
+python tools/benchmark.py input       # the transforms of a training, against the model's step
+python tools/benchmark.py pseudo-labels  # the whole of tools/maskcut.py, by stage
 python tools/benchmark.py maskcut --threads 2 --repeats 5 --json maskcut.json
 """
 
@@ -22,14 +24,15 @@ BACKBONES = ['crate-emergence-small-p8_8xb512-coslr-90e_in21k', 'vit-small-p8_16
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
-        dest='what', metavar='WHAT', required=True, help='speed, maskcut, attention or memory'
+        dest='what', metavar='WHAT', required=True, help='speed, maskcut, attention, memory, input or pseudo-labels'
     )
-    shared = argparse.ArgumentParser(add_help=False)
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument('--json', type=Path, help='write the numbers there, too')
+    shared = argparse.ArgumentParser(add_help=False, parents=[output])
     shared.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
     shared.add_argument(
         '--repeats', type=positive, default=3, help='of every alternative (default: 3; speed: 7, attention: 15)'
     )
-    shared.add_argument('--json', type=Path, help='write the numbers there, too')
 
     speed = commands.add_parser(
         'speed',
@@ -43,6 +46,7 @@ def parse_args(argv):
     speed.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
     speed.add_argument('--size', type=positive, default=224, help='side of the images (default: %(default)s)')
     speed.add_argument('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
+    speed.add_argument('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
     speed.add_argument('--bf16', action='store_true', help='under bfloat16 autocast')
     speed.set_defaults(run=run_speed, repeats=7)
 
@@ -88,6 +92,26 @@ def parse_args(argv):
     )
     memory.add_argument('--no-global-layers', action='store_true', help='windows in all layers, not in all but four')
     memory.set_defaults(run=run_memory)
+
+    trained = commands.add_parser(
+        'input', parents=[shared], help="the transforms of a training config, against its model's step on this device"
+    )
+    trained.add_argument('config', help='of mmpretrain, mmdet or mmseg; its data set must be there')
+    trained.add_argument('--images', type=positive, default=100, help='that are transformed (default: %(default)s)')
+    trained.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings')
+    trained.set_defaults(run=run_input)
+
+    labels = commands.add_parser(
+        'pseudo-labels',
+        parents=[output],
+        help='the whole of tools/maskcut.py, from images to JSON, by stage',
+        description='One run, one process, one thread, which loads the images, too.',
+    )
+    labels.add_argument('images', type=Path, help='folder, or text file with a path per line')
+    labels.add_argument('--config', required=True, help='config file, of configs/maskcut')
+    labels.add_argument('--checkpoint', required=True, help='weights of its backbone: a file')
+    labels.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings')
+    labels.set_defaults(run=run_pseudo_labels, threads=1, repeats=1)
     return parser.parse_args(argv)
 
 
@@ -129,9 +153,11 @@ def run_speed(args):
 
     try:
         subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
-        difference, found = speed.difference(subject), speed.measure(subject, args.repeats)
+        models = subject.models()
     except ValueError as error:  # of the backbone's arguments
         raise LaunchError(str(error)) from error
+    found = speed.measure(subject, models, args.repeats, args.passes)
+    difference = speed.difference(subject, models)  # afterwards: it leaves matrices that the memory would not show
     text = f'largest difference to the textbook formulation: {difference:.1e}\n{speed.report(found, args.batch_size)}'
     return dict(vars(subject), difference=difference, passes=found), text
 
@@ -184,6 +210,29 @@ def run_memory(args):
         raise LaunchError(str(error)) from error
     named = {memory.name(window): s for window, s in seconds.items()}
     return dict(arch=args.arch, patch_size=args.patch_size, memory=rows, seconds=named), memory.report(rows, seconds)
+
+
+def run_input(args):
+    from projects.crate.benchmark import training_input
+    from projects.crate.engine.launch import prepare_training, read_config
+
+    cfg = read_config(args.config, args.cfg_options)
+    prepare_training(cfg)
+    found = training_input.measure(cfg, args.images, args.repeats)
+    return found, training_input.report(found)
+
+
+def run_pseudo_labels(args):
+    import tempfile
+
+    from projects.crate import pseudo_labels
+    from projects.crate.benchmark import pseudo_labels as stages
+    from projects.crate.engine.launch import read_config
+
+    with tempfile.TemporaryDirectory() as scratch:
+        images = pseudo_labels.list_images(args.images, Path(scratch))
+        seconds = stages.measure(read_config(args.config, args.cfg_options), args.checkpoint, images)
+    return dict(images=len(images), seconds=seconds), stages.report(seconds, len(images))
 
 
 if __name__ == '__main__':

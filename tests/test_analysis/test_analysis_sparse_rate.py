@@ -14,7 +14,7 @@ from projects.crate.evaluation.sparse_rate import coding_rate, nonzero_share
 
 def oracle(observer, image):
     """(compression, nonzero) of each layer, one after the other."""
-    seen = [observer.observe([image], [layer])[layer] for layer in range(observer.num_layers)]
+    seen = [observer.observe([image], [layer], outputs=True)[layer] for layer in range(observer.num_layers)]
     return zip(*((coding_rate(s.features, observer.num_heads).item(), nonzero_share(s.output).item()) for s in seen))
 
 

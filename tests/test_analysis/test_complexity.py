@@ -16,8 +16,8 @@ D, CLASSES = 24, 5
 DEVICES = ['meta', 'cpu']
 
 
-def classifier(size=(8, 12), num_layers=1, **options):
-    """Patches of 4 x 4: 2 x 3 of them, and [CLS]."""
+def classifier(size=(8, 12), num_layers=2, **options):
+    """Patches of 4 x 4: 2 x 3 of them, and [CLS], which is alone in what follows the last projection."""
     arch = dict(embed_dims=D, num_heads=3, num_layers=num_layers)
     backbone = dict(type='CRATE', arch=arch, img_size=size, patch_size=4, **options)
     head = dict(type='LinearClsHead', num_classes=CLASSES, in_channels=D)
@@ -41,31 +41,34 @@ def macs(result):
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize(
-    ('attn', 'expected'),
+    ('attn', 'projection', 'attended'),
     [
-        ('MSSA', 7 * D * D + 2 * 7 * 7 * D + 7 * D * D),  # U, scores and their products with W, O
-        ('MHSA', 7 * D * 3 * D + 2 * 7 * 7 * D + 7 * D * D),
-        ('TSSA', 7 * D * D + 7 * D + 7 * D * D),  # the middle one: a weighted mean of squares per head
+        ('MSSA', D * D, 2 * 7 * D),  # U; scores and their products with W
+        ('MHSA', 3 * D * D, 2 * 7 * D),
+        ('TSSA', D * D, D),  # a weighted mean of squares per head
     ],
 )
-def test_attention(attn, expected, device):
+def test_attention(attn, projection, attended, device):
     result = macs(count(classifier(attn_cfg=dict(type=attn)), (8, 12), device))
-    assert result['backbone.layers.0.attn'] == expected
+    assert result['backbone.layers.0.attn'] == 7 * (projection + attended + D * D)
+    rows = 7 if attn == 'TSSA' else 1  # its mean is over all tokens
+    assert result['backbone.layers.1.attn'] == 7 * projection + rows * attended + D * D
 
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize(
     ('ffn', 'expected'),
     [
-        ('ISTA', 7 * D * D),  # x H
-        ('MLP', 2 * 7 * D * 4 * D),
-        ('ODL', 4 * 7 * D * 4 * D),  # D^T x, D a, D^T of the error, D1 a
+        ('ISTA', D * D),  # x H
+        ('MLP', 2 * D * 4 * D),
+        ('ODL', 4 * D * 4 * D),  # D^T x, D a, D^T of the error, D1 a
     ],
 )
 def test_feed_forward(ffn, expected, device):
     result = macs(count(classifier(ffn_cfg=dict(type=ffn)), (8, 12), device))
-    assert result['backbone.layers.0.ffn'] == expected
-    assert result['backbone.layers.0'] == result['backbone.layers.0.attn'] + expected
+    assert result['backbone.layers.0.ffn'] == 7 * expected
+    assert result['backbone.layers.1.ffn'] == expected
+    assert result['backbone.layers.0'] == result['backbone.layers.0.attn'] + 7 * expected
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -93,7 +96,8 @@ def test_crate_base_by_closed_formula():
     """N = 197, d = 768, L = 12; the paper's Table 1 says 22.80 M parameters (arXiv 2306.01129)."""
     result = measure_config(load(ROOT / 'configs/classification/crate-base-p16_8xb64-coslr-200e_in1k.py'), (224, 224))
     n, d = 197, 768
-    assert result.parts[0].macs == 196 * d * d + 12 * (3 * n * d * d + 2 * n * n * d) + 1000 * d
+    last = (n + 2) * d * d + 2 * n * d  # U of all tokens, the rest of [CLS] alone
+    assert result.parts[0].macs == 196 * d * d + 11 * (3 * n * d * d + 2 * n * n * d) + last + 1000 * d
     assert round(result.parts[0].parameters / 1e6, 2) == 22.80
     assert result.device == 'meta'
     assert not result.uncounted and not result.idle

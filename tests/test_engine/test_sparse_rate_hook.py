@@ -79,7 +79,7 @@ def test_what_a_run_leaves(tmp_path):
     backbone = runner.model.net.backbone.eval()
     rates = np.empty((2, 2, IMAGES))
     for index, image in enumerate(ToyImages(IMAGES)[index]['inputs'] for index in range(IMAGES)):
-        with torch.no_grad(), observe(backbone, [0, 1]) as found:
+        with torch.no_grad(), observe(backbone, [0, 1], outputs=True) as found:
             backbone(image[None].float())
         for layer in (0, 1):
             values = coding_rate(found[layer].features, 2), nonzero_share(found[layer].output)

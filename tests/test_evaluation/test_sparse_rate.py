@@ -104,7 +104,7 @@ def test_nonzero_share():
 def test_layers_of_a_backbone(options):
     """CRATE's output is sparse; a ViT's keys are measured, and its output is dense."""
     backbone = crate(out_type='raw', out_indices=[0, 1, 2], final_norm=False, **options).eval()
-    with torch.no_grad(), observe(backbone, range(3)) as seen:
+    with torch.no_grad(), observe(backbone, range(3), outputs=True) as seen:
         outputs = backbone(images(num=2))
     rates = sparse_rate(seen.values())
     for layer, output in enumerate(outputs):
@@ -120,7 +120,7 @@ def test_mmpretrain_vit():
     arch = dict(embed_dims=12, num_layers=2, num_heads=3, feedforward_channels=24)
     vit = build('mmpretrain', dict(type='VisionTransformer', arch=arch, img_size=8, patch_size=4))
     vit.eval()
-    with torch.no_grad(), observe(vit, range(2)) as seen:
+    with torch.no_grad(), observe(vit, range(2), outputs=True) as seen:
         vit(images(8, 8, num=2))
     rates = sparse_rate(seen.values())
     keys = seen[1].projected[..., 12:24]

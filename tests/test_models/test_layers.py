@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from operators import Record
 from torch.utils.flop_counter import FlopCounterMode
 
-from projects.crate.models.layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath, softmax_rows
+from projects.crate.models.layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath, Fold, softmax_rows
 
 SHAPES = dict(
     batch=st.integers(1, 3),
@@ -129,7 +129,7 @@ def test_ista_soft_threshold_keeps_the_sign():
 
 
 FEW, MANY = (1, 15), (2, 10)  # (B, N) below and above the width of 16
-PRODUCTS = ['aten.addmm.default']
+PRODUCTS = ['aten.mm.default']
 
 
 def products(ffn, x):
@@ -144,7 +144,8 @@ def products(ffn, x):
 def test_ista_takes_two_products_in_training_or_forms_one_matrix():
     ffn = ISTA(16)
     assert products(ffn, torch.randn(*FEW, 16)) == (2 * PRODUCTS, 2 * 15 * 16 * 16)
-    assert products(ffn, torch.randn(*MANY, 16)) == (2 * PRODUCTS, (16 + 20) * 16 * 16)  # one of the two is d x d x d
+    names, number = products(ffn, torch.randn(*MANY, 16))
+    assert names == ['aten.addmm.default', *PRODUCTS] and number == (16 + 20) * 16 * 16  # the first is d x d x d
 
 
 @pytest.mark.parametrize('shape', [FEW, MANY])
@@ -208,14 +209,63 @@ def test_ista_has_the_gradients_of_the_three_product_form(shape):
         torch.testing.assert_close(found, expected)
 
 
+def test_the_folded_matrix_and_its_gradients():
+    """Against the formula, by finite differences (first and second order), and under torch.func."""
+    ffn, _ = case(ISTA(5), 1, 1, 5, seed=0)
+    weight = ffn.weight.detach().requires_grad_()
+    torch.testing.assert_close(Fold.apply(weight, 0.3), 0.3 * (weight - weight.T @ weight))
+    assert torch.autograd.gradcheck(Fold.apply, (weight, 0.3))
+    assert torch.autograd.gradgradcheck(Fold.apply, (weight, 0.3))
+
+    def loss(weight):
+        return Fold.apply(weight, 0.3).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(weight), weight)
+    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected)
+    _, slope = torch.func.jvp(loss, (weight.detach(),), (weight.detach(),))
+    torch.testing.assert_close(slope, (expected * weight).sum())
+    both = torch.stack([weight.detach(), -weight.detach()])
+    torch.testing.assert_close(torch.vmap(torch.func.grad(loss))(both)[0], expected)
+
+
+def test_the_gradient_of_the_folded_matrix_takes_one_product():
+    weight = torch.randn(6, 6, requires_grad=True)
+    with FlopCounterMode(display=False) as flops:
+        Fold.apply(weight, 0.1).sum().backward()
+    assert flops.get_total_flops() // 2 == 2 * 6**3  # the other one is the matrix
+
+
+@pytest.mark.parametrize('kind', [MSSA, MHSA])
+@pytest.mark.parametrize(('gradients', 'kernel'), [(True, torch.float32), (False, torch.bfloat16)])
+def test_attention_in_bfloat16_is_computed_in_the_type_whose_gradient_is_fast(kind, gradients, kernel, monkeypatch):
+    attn, x, seen = kind(16, 2), torch.randn(2, 10, 16), []
+    attend = F.scaled_dot_product_attention
+
+    def watched(query, *others):
+        seen.append(query.dtype)
+        return attend(query, *others)
+
+    monkeypatch.setattr(F, 'scaled_dot_product_attention', watched)
+    with torch.set_grad_enabled(gradients), torch.autocast('cpu', torch.bfloat16):
+        found = attn(x)
+    assert seen == [kernel] and found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), attn(x), atol=0.02, rtol=0.02)
+    if gradients:
+        found.float().sum().backward()
+        assert all(parameter.grad.dtype == torch.float32 for parameter in attn.parameters())
+
+
 @pytest.mark.parametrize('shape', [FEW, MANY])
 @pytest.mark.parametrize('enabled', [True, False], ids=['training', 'inference'])
 def test_ista_under_autocast(shape, enabled):
     ffn, x = ISTA(16), torch.randn(*shape, 16)
     with torch.set_grad_enabled(enabled), torch.autocast('cpu', torch.bfloat16):
         found = ffn(x)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), reference.ista(x, ffn.weight, 0.1, 0.1), atol=0.02, rtol=0.02)
+        released = reference.ista(x, ffn.weight, 0.1, 0.1)
+    assert found.dtype == released.dtype == torch.float32  # the products alone are of bfloat16
+    expected = reference.ista(x, ffn.weight, 0.1, 0.1)
+    assert (found - expected).abs().max() < 0.005
+    assert (found - expected).square().mean() < 2 * (released - expected).square().mean()
 
 
 def test_a_saved_ista_is_as_large_as_its_weights():

@@ -18,7 +18,9 @@ def trained(tmp_path):
     """A checkpoint as mmengine writes it: (path, its content)."""
     weights = {f'backbone.{name}': value for name, value in crate().state_dict().items()}
     weights['count'] = torch.tensor(7)
-    meta = dict(cfg="model = dict(type='CRATE')\n", experiment_name='crate_20260102_030405', epoch=0, iter=1750, seed=3)
+    folder = repr(str(tmp_path))
+    cfg = f"model = dict(init_cfg=[dict(checkpoint={folder})], type='CRATE')\nwork_dir = {folder}\n"
+    meta = dict(cfg=cfg, experiment_name='crate_20260102_030405', epoch=0, iter=1750, seed=3)
     content = dict(meta=dict(meta, time='now'), state_dict=weights, optimizer=dict(state={}), message_hub={})
     torch.save(content, tmp_path / 'iter_1750.pth')
     return tmp_path / 'iter_1750.pth', content
@@ -40,10 +42,21 @@ def test_weights_come_back_in_the_type_that_was_asked_for(trained, dtype):
         assert torch.equal(found['state_dict'][name], expected)
 
 
-def test_the_config_of_the_training_is_kept_and_the_optimiser_is_not(trained):
-    found = read_checkpoint(str(publish(trained)))
+def test_the_config_of_the_model_is_kept_and_optimiser_and_folders_are_not(trained, tmp_path):
+    path = publish(trained)
+    found = read_checkpoint(str(path))
     assert found.keys() == {'meta', 'state_dict'}
-    assert found['meta'] == {key: value for key, value in trained[1]['meta'].items() if key != 'time'}
+    meta = {key: value for key, value in trained[1]['meta'].items() if key != 'time'}
+    assert found['meta'] == dict(meta, cfg="model = dict(type='CRATE')\n")
+    assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_a_config_that_would_have_to_be_executed_is_left_out(trained, capsys):
+    path, content = trained
+    content['meta']['cfg'] = 'model = __import__("os").getcwd()'
+    torch.save(content, path)
+    assert 'cfg' not in read_checkpoint(str(publish(trained)))['meta']
+    assert 'more than plain values and is left out' in capsys.readouterr().err
 
 
 def test_half_precision_is_half_as_large(trained):

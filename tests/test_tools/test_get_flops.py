@@ -7,8 +7,9 @@ import toy_observer as toy
 from toy_runs import load_tool, run_tool
 
 TOOL = 'analysis_tools/get_flops'
-# one image of 8 x 12: N = 7 tokens, d = 24, 3 layers of 4 N d d + 2 N N d; patches of 48 values; 2 classes
-BACKBONE = 6 * 48 * 24 + 3 * (3 * 7 * 24 * 24 + 2 * 7 * 7 * 24)
+# one image of 8 x 12: N = 7 tokens, d = 24, 2 layers of 3 N d d + 2 N N d; patches of 48 values; 2 classes
+LAST = (7 + 2) * 24 * 24 + 2 * 7 * 24  # of [CLS] alone after U
+BACKBONE = 6 * 48 * 24 + 2 * (3 * 7 * 24 * 24 + 2 * 7 * 7 * 24) + LAST
 HEAD = 2 * 24
 
 
@@ -46,10 +47,10 @@ def test_depth_and_options(tmp_path, flops, capsys):
     arguments = [toy.config(tmp_path), '--size', 8, 12, '--depth', 4]
     assert flops(*arguments) == 0
     found = cells(capsys.readouterr().out)
-    assert float(found['backbone.layers.2.ffn'][2]) == pytest.approx(7 * 24 * 24 / 1e9, rel=1e-3)
+    assert float(found['backbone.layers.1.ffn'][2]) == pytest.approx(7 * 24 * 24 / 1e9, rel=1e-3)
     assert flops(*arguments, '--cfg-options', 'model.backbone.ffn_cfg.type=MLP') == 0
     found = cells(capsys.readouterr().out)
-    assert float(found['backbone.layers.2.ffn'][2]) == pytest.approx(8 * 7 * 24 * 24 / 1e9, rel=1e-3)
+    assert float(found['backbone.layers.1.ffn'][2]) == pytest.approx(8 * 7 * 24 * 24 / 1e9, rel=1e-3)
 
 
 def test_the_size_of_the_config(tmp_path, flops, capsys):

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write the weights of a checkpoint as safetensors: no optimiser, half precision, the config of their training.
+"""Write the weights of a checkpoint as safetensors: no optimiser, half precision, the config of the model.
 
   python tools/model_converters/publish_model.py work_dirs/NAME/iter_1750.pth crate.safetensors
 
-The result is used as any checkpoint: by tools/test.py, load_from and init_cfg=dict(type='Pretrained').
+The result is used as any checkpoint: by tools/test.py, load_from and init_cfg=dict(type='Pretrained'). Of the config it
+keeps the model and its normalisation, and nothing that tells of the machine, such as folders and init_cfg.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def main(argv=None):
     args = parse_args(argv)
     sys.path.insert(0, str(ROOT))
     import torch
+    from mmengine.config import Config
 
+    from projects.crate.analysis.trained import literal_config
     from projects.crate.engine import launch
     from projects.crate.models.safetensors_file import save_safetensors
 
@@ -37,12 +40,24 @@ def main(argv=None):
         checkpoint = launch.read_checkpoint(args.src)
         if 'state_dict' not in checkpoint:
             raise launch.LaunchError(f'{args.src} is no checkpoint of a training: it has no state_dict')
+        if text := (checkpoint.get('meta') or {}).pop('cfg', None):
+            try:
+                checkpoint['meta']['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
+            except launch.LaunchError:
+                print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
         save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
     except launch.MISTAKES as error:
         print(f'publish_model: {launch.explain(error)}', file=sys.stderr)
         return 1
     print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
     return 0
+
+
+def without(config, key):
+    """A config without this key, anywhere."""
+    if isinstance(config, dict):
+        return {name: without(value, key) for name, value in config.items() if name != key}
+    return [without(value, key) for value in config] if isinstance(config, list) else config
 
 
 if __name__ == '__main__':

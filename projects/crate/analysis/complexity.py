@@ -2,7 +2,8 @@
 
 Counted where torch runs its operators (``torch.utils.flop_counter``): matrix products (ISTA is one: what it makes of
 its weights alone is done once and not counted), convolutions, and fused attention as its two products over the pairs of
-tokens that attend, so that a window costs what it computes. Not counted, as there: norms, activations, softmax,
+tokens that attend, so that a window costs what it computes. What does not run is not counted: of the last layer of a
+CRATE that returns [CLS] alone all but [CLS] after the projection; nor are, as in torch, norms, activations, softmax,
 additions, interpolation. Operators that multiply and add but that torch has no formula for, mmcv's own above all, are
 named (``Complexity.uncounted``).
 
@@ -30,7 +31,7 @@ from torch.autograd.profiler import profile
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ..engine.launch import LaunchError, explain, type_name
+from ..engine.launch import LaunchError, explain, model_cfg, type_name
 from ..models.crate import to_pair
 from ..models.layers import ISTA
 
@@ -125,7 +126,7 @@ def build(cfg: Config, device: str) -> nn.Module:
     """The model of a config as its Runner would build it, with weights that are not initialised."""
     if 'model' not in cfg:
         raise LaunchError(f'{cfg.filename}: the config has no model')
-    model = copy.deepcopy({'data_preprocessor': cfg.get('data_preprocessor'), **cfg.model})  # mmseg writes in it
+    model = copy.deepcopy(model_cfg(cfg))  # mmseg writes in it
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'), torch.device(device):
         return MODELS.build(model)
 

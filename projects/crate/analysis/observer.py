@@ -115,12 +115,15 @@ class Observer:
         return token_grid(self.backbone, size)
 
     @torch.no_grad()
-    def observe(self, images: Sequence[np.ndarray], layers: Iterable[int]) -> dict[int, Observation]:
+    def observe(
+        self, images: Sequence[np.ndarray], layers: Iterable[int], outputs: bool = False
+    ) -> dict[int, Observation]:
         """One forward pass.
 
         Args:
             images: (H, W, 3) uint8 RGB each, all of one size.
             layers: 0-based indices; negative ones count from the end.
+            outputs: Whether to keep what the layers return.
 
         Returns:
             {layer as asked for: what its attention saw}.
@@ -132,7 +135,7 @@ class Observer:
         """
         if len({image.shape for image in images}) != 1:
             raise ValueError(f'images of several sizes: {", ".join(str(image.shape[:2]) for image in images)}')
-        with evaluating(self.backbone), observe(self.backbone, list(layers)) as seen:
+        with evaluating(self.backbone), observe(self.backbone, list(layers), outputs) as seen:
             self.backbone(self._normalised(images))
         return seen
 

@@ -24,5 +24,6 @@ def layer_rates(
         n) float64 each, L being the layers that run.
     """
     layers = range(observer.num_layers)
-    paths, rates = zip(*((path, sparse_rate(observer.observe([image], layers).values())) for path, image in images))
+    seen = ((path, observer.observe([image], layers, outputs=True)) for path, image in images)
+    paths, rates = zip(*((path, sparse_rate(observations.values())) for path, observations in seen))
     return [*paths], {key: torch.cat([rate[key] for rate in rates], dim=1).cpu().numpy() for key in rates[0]}

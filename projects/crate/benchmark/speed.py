@@ -5,7 +5,7 @@ of the same width and depth, mmpretrain's, and timm's where it is installed.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -43,11 +43,11 @@ class TextbookMSSA(nn.Module):
         super().__init__()
         self.qkv, self.proj, self.num_heads = attn.qkv, attn.proj, attn.num_heads
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """(B, N, d) -> (B, rows, d)."""
         w = split_heads(self.qkv(x), self.num_heads)
         attention = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
-        return self.proj(merge_heads(attention @ w))
+        return self.proj(merge_heads(attention @ w))[:, rows]
 
 
 class TextbookISTA(nn.Module):
@@ -122,6 +122,7 @@ def textbook(backbone: CRATE) -> nn.Module:
     backbone = copy.deepcopy(backbone)
     for layer in backbone.layers:
         layer.attn, layer.ffn = TextbookMSSA(layer.attn), TextbookISTA(layer.ffn)
+        layer.register_forward_hook(lambda *_: None)  # a layer that is watched computes every token, as released
     return backbone
 
 
@@ -140,22 +141,27 @@ def train(model: nn.Module, images: Tensor) -> None:
 PASSES = dict(forward=infer, training=train)
 
 
-def measure(subject: Subject, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+def measure(
+    subject: Subject, models: Mapping[str, nn.Module], repeats: int, passes: Sequence[str] = tuple(PASSES)
+) -> dict[str, dict[str, dict[str, float]]]:
     """Time, operations and memory of each alternative.
 
     Args:
         subject: What is measured.
+        models: Its alternatives.
         repeats: Of each alternative and of the matrix product, in turn.
+        passes: Keys of ``PASSES``.
 
     Returns:
         Pass -> name -> ``seconds``, ``flops`` (that were executed, two per multiply-add) and ``bytes`` (at the peak,
         beyond weights and images; of the matrix product none).
     """
-    models, images = subject.models(), subject.images()
+    images = subject.images()
     dtype = torch.bfloat16 if subject.bfloat16 else torch.float32
     square = torch.randn(SIDE, SIDE, device=subject.device, dtype=dtype)
     found = {}
-    for kind, run in PASSES.items():
+    for kind in passes:
+        run = PASSES[kind]
         for model in models.values():
             model.train(kind == 'training')
         with subject.precision():
@@ -171,9 +177,9 @@ def measure(subject: Subject, repeats: int) -> dict[str, dict[str, dict[str, flo
     return found
 
 
-def difference(subject: Subject) -> float:
+def difference(subject: Subject, models: Mapping[str, nn.Module]) -> float:
     """Largest difference between our output and the textbook's."""
-    models, images = subject.models(), subject.images()
+    images = subject.images()
     with subject.precision():
         ours, theirs = (infer(models[name].eval(), images).float() for name in (OURS, TEXTBOOK))
     return float((ours - theirs).abs().max())

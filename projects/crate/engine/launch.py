@@ -161,6 +161,14 @@ def build_runner(cfg: Config) -> Runner:
     return RUNNERS.build(cfg)
 
 
+def model_cfg(cfg: Config) -> dict:
+    """The model as a runner builds it: with the config's ``data_preprocessor``, unless it has its own."""
+    model = dict(cfg.model)
+    if cfg.get('data_preprocessor'):
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return model
+
+
 def check_checkpoint(path: str) -> str:
     """``path``, if there is a checkpoint; paths with a scheme (``https://``, ``torchvision://``) are not looked up.
 

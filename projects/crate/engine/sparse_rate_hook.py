@@ -148,7 +148,7 @@ class SparseRateHook(AsideHook):
 
     def _rates(self, images: Tensor) -> dict[str, Tensor]:
         """Of those layers that run."""
-        with observe(self._backbone, range(len(self._backbone.layers))) as seen:
+        with observe(self._backbone, range(len(self._backbone.layers)), outputs=True) as seen:
             self._backbone(images)
         return sparse_rate(seen.values())
 

@@ -54,7 +54,7 @@ class CRATELayer(nn.Module):
     Drop path acts on residual branches only: ISTA is not one, and dropping it would leave zeros.
 
     Args:
-        attn: Attention, (B, N, d) -> (B, N, d).
+        attn: Attention, (B, N, d) -> (B, N, d); (x, windows), and (x, rows=rows) -> (B, rows, d), where those are used.
         ffn: Feed-forward part with an attribute ``residual``.
         dim: Token width d.
         norm_eps: epsilon of the norms.
@@ -73,13 +73,22 @@ class CRATELayer(nn.Module):
         self.ffn = ffn
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, z: Tensor, windows: Windows | None = None) -> Tensor:
-        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
+    def forward(self, z: Tensor, windows: Windows | None = None, rows: slice | None = None) -> Tensor:
+        """(B, N, d) -> (B, N, d); or (B, rows, d) of the tokens ``rows``, which attend to all, whatever the windows."""
         x = self.ln1(z)
-        attended = self.attn(x, windows) if windows else self.attn(x)
+        if rows is not None:
+            attended, x, z = self.attn(x, rows=rows), x[:, rows], z[:, rows]
+        else:
+            attended = self.attn(x, windows) if windows else self.attn(x)
         z = (x if self.normalised_skip else z) + self.drop_path(attended)
         x = self.ln2(z)
         return z + self.drop_path(self.ffn(x)) if self.ffn.residual else self.ffn(x)
+
+    def is_watched(self) -> bool:
+        """Whether a hook sees tokens after the attention; norm and projection have all of them in any case."""
+        parts = [part for name, part in self.named_modules() if name not in ('ln1', 'attn.qkv')]
+        enters = any(part._forward_pre_hooks for part in parts if part is not self)
+        return enters or any(part._forward_hooks or part._backward_hooks or part._backward_pre_hooks for part in parts)
 
 
 @register_model
@@ -102,8 +111,8 @@ class CRATE(BaseModule):
         in_channels: Channels of the images.
         out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Layers after the last
             of them are not run and take no part in training.
-        out_type: 'cls_token': (B, d). 'raw': (B, N, d), [CLS] first. 'featmap': (B, d, h, w). 'avg_featmap': mean of
-            the patches, (B, d).
+        out_type: 'cls_token': (B, d), of which the last layer computes nothing else. 'raw': (B, N, d), [CLS] first.
+            'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
         with_cls_token: Whether there is a [CLS] token.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
@@ -275,11 +284,13 @@ class CRATE(BaseModule):
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
-            windows = self._windows(grid, index)
+            # of the last layer [CLS] alone is returned, and it attends to all tokens in any case
+            is_cls = self.out_type == 'cls_token' and index == self.out_indices[-1] and not layer.is_watched()
+            arguments = z, self._windows(grid, index), slice(1) if is_cls else None
             if self.with_cp and self.training:
-                z = checkpoint(layer, z, windows, use_reentrant=False)
+                z = checkpoint(layer, *arguments, use_reentrant=False)
             else:
-                z = layer(z, windows)
+                z = layer(*arguments)
             if index in self.out_indices:
                 norm = self.ln1 if index == self.num_layers - 1 else None
                 outputs.append(self._format(z, grid, norm or nn.Identity()))

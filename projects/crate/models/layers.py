@@ -32,6 +32,22 @@ def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
 
 
+def for_attention(projected: Tensor) -> Tensor:
+    """What ``qkv`` returned, in the type in which attention is computed.
+
+    That is its own but where gradients are wanted of bfloat16 on a CPU: the backward pass of torch's kernel takes three
+    times as long there as that for float32.
+    """
+    is_slow = projected.dtype == torch.bfloat16 and projected.is_cpu and projected.requires_grad
+    return projected.float() if is_slow else projected
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(Q K^T / sqrt(p)) V, on a CPU in the type of its arguments: (B, K, Q, p), (B, K, N, p) -> (B, K, Q, p)."""
+    with torch.autocast('cpu', enabled=False):
+        return F.scaled_dot_product_attention(query, key, value)
+
+
 class MSSA(nn.Module):
     """Multi-head subspace self-attention.
 
@@ -54,15 +70,15 @@ class MSSA(nn.Module):
         self.qkv = nn.Linear(dim, dim, bias=False)
         self.proj = nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity()
 
-    def forward(self, x: Tensor, windows: Callable | None = None) -> Tensor:
-        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
+    def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
+        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
         projected = self.qkv(x)
-        return self.proj(windows(self.attend, projected) if windows else self.attend(projected))
+        return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
 
     def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
         """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
-        w = split_heads(projected, self.num_heads)
-        return merge_heads(F.scaled_dot_product_attention(w[:, :, rows], w, w))
+        w = split_heads(for_attention(projected), self.num_heads)
+        return merge_heads(fused_attention(w[:, :, rows], w, w)).to(projected.dtype)
 
     def features(self, projected: Tensor) -> Tensor:
         """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
@@ -94,15 +110,16 @@ class MHSA(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, windows: Callable | None = None) -> Tensor:
-        """(B, N, d) -> (B, N, d), attending to all tokens or within windows."""
+    def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
+        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
         projected = self.qkv(x)
-        return self.proj(windows(self.attend, projected) if windows else self.attend(projected))
+        return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
 
     def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
         """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
-        query, key, value = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
-        return merge_heads(F.scaled_dot_product_attention(query[:, :, rows], key, value))
+        parts = for_attention(projected).chunk(3, dim=-1)
+        query, key, value = (split_heads(part, self.num_heads) for part in parts)
+        return merge_heads(fused_attention(query[:, :, rows], key, value)).to(projected.dtype)
 
     def features(self, projected: Tensor) -> Tensor:
         """The keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
@@ -141,11 +158,12 @@ class TSSA(nn.Module):
         """pi, (B, K, N), of the projected tokens (B, K, N, p)."""
         return (F.normalize(w, dim=-2).square().sum(-1) * self.temp).softmax(dim=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """(B, N, d) -> (B, rows, d), of the tokens ``rows``."""
         w = split_heads(self.qkv(x), self.num_heads)
         pi = self.membership(w).unsqueeze(-2)  # (B, K, 1, N)
         second_moment = pi / (pi.sum(-1, keepdim=True) + 1e-8) @ w.square()  # (B, K, 1, p)
+        w, pi = w[:, :, rows], pi[..., rows]
         return self.proj(merge_heads(-w * pi.transpose(-2, -1) / (1 + second_moment)))
 
     def features(self, projected: Tensor) -> Tensor:
@@ -196,24 +214,26 @@ class ISTA(nn.Module):
         """(B, N, d) -> (B, N, d)."""
         tokens = x.flatten(0, -2)
         update = self._update(len(tokens))
+        # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
         if update is None:
-            error = torch.addmm(tokens, tokens, self.weight.t(), alpha=-1)
-            step = torch.addmm(tokens, error, self.weight, alpha=self.eta)
+            error = tokens - F.linear(tokens, self.weight)
+            step = torch.add(tokens, error @ self.weight, alpha=self.eta)
         else:
-            step = torch.addmm(tokens, tokens, update)
-        step = step.view_as(x)
+            change = tokens @ update
+            step = change.add_(tokens) if change.dtype == tokens.dtype else tokens + change
         if self.threshold == 'soft':
-            return F.softshrink(step, self.eta * self.lambd)
-        return step.sub_(self.eta * self.lambd).relu_()
+            return F.softshrink(step, self.eta * self.lambd).view_as(x)
+        # in place before the view, not after it: the gradient of a view that was changed takes five copies
+        return step.sub_(self.eta * self.lambd).relu_().view_as(x)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_kept': None}  # a saved module is as large as its weights
 
     def _update(self, num_tokens: int) -> Tensor | None:
-        """H, if it pays: forward and backward it costs d^3 and 2 d^3, and saves d^2 and 2 d^2 per token."""
+        """H, if it pays: forward and backward it costs d^3 each, and saves d^2 and 2 d^2 per token."""
         weight = self.weight
-        is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # neither traced nor sharded; no GPU waits
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not is_plain:
+        is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # not sharded; no GPU waits
+        if torch.is_grad_enabled() or _is_recorded() or not is_plain:
             return self._fold() if num_tokens > len(weight) else None
         if weight.is_meta:  # nothing is computed: as if it were known
             return torch.empty_like(weight)
@@ -223,9 +243,50 @@ class ISTA(nn.Module):
         return kept[1]
 
     def _fold(self) -> Tensor:
-        """H = eta (D - D^T D), in the precision of the weights also under autocast."""
+        """H, in the precision of the weights also under autocast."""
+        # a trace with a Function cannot be saved, and torch.compile takes none with a jvp
+        fold = Fold.forward if _is_recorded() else Fold.apply
         with torch.autocast(self.weight.device.type, enabled=False):
-            return torch.addmm(self.weight, self.weight.t(), self.weight, beta=self.eta, alpha=-self.eta)
+            return fold(self.weight, self.eta)
+
+
+def _is_recorded() -> bool:
+    """Whether a trace or a graph is made of what runs."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
+class Fold(torch.autograd.Function):
+    """H = eta (D - D^T D) with a gradient of one product: dD = eta (dH - D (dH + dH^T)).
+
+    Automatic differentiation does not know that the factors of D^T D are the same, and takes two.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weight: Tensor, eta: float) -> Tensor:
+        """(d, d) -> (d, d)."""
+        return torch.addmm(weight, weight.t(), weight, beta=eta, alpha=-eta)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+        """Keep D and eta."""
+        weight, ctx.eta = inputs
+        ctx.save_for_backward(weight)
+        ctx.save_for_forward(weight)
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _: None) -> Tensor:
+        """(d, d) -> (d, d), forward mode."""
+        (weight,) = ctx.saved_tensors
+        half = weight.t() @ tangent
+        return ctx.eta * (tangent - half - half.t())
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        """(d, d) -> (d, d), and nothing for eta."""
+        (weight,) = ctx.saved_tensors
+        return torch.addmm(grad, weight, grad + grad.t(), beta=ctx.eta, alpha=-ctx.eta), None
 
 
 class ODL(nn.Module):

@@ -18,7 +18,7 @@ class Observation:
         attn: The attention module.
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
         num_extra_tokens: Tokens before those of the patches; the first of them is [CLS].
-        output: What the layer returned, (B, N, d): of a layer with ISTA, the sparse code.
+        output: What the layer returned, (B, N, d), if that was asked for: of a layer with ISTA, the sparse code.
         windowed: Whether patches attended within windows; [CLS] attends to all tokens in any case.
     """
 
@@ -75,7 +75,7 @@ class Observations(dict):
 
 
 @contextmanager
-def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[Observations]:
+def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -> Iterator[Observations]:
     """Record the attention of some layers during a forward pass; nothing stays behind on the model.
 
     >>> with observe(backbone, layers=[10]) as seen:
@@ -85,6 +85,7 @@ def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[Observations
     Args:
         backbone: CRATE with any attention, or a VisionTransformer of mmpretrain.
         layers: 0-based indices; negative ones count from the end.
+        outputs: Whether to keep what the layers return; for [CLS] alone a CRATE would not compute the last one's.
 
     Yields:
         {index as given: Observation}, filled by the forward pass; a second pass replaces it.
@@ -96,21 +97,32 @@ def observe(backbone: nn.Module, layers: Sequence[int]) -> Iterator[Observations
     seen = Observations()
     attentions = {index: _attention(backbone, index) for index in layers}
 
+    windowed = {}
+
+    def enter(index: int):
+        # a CRATE gives its layers tokens and windows
+        return lambda _, inputs: windowed.update({index: len(inputs) > 1 and inputs[1] is not None})
+
     def begin(index: int, attn: nn.Module):
-        return lambda _, __, projected: seen.update({index: Observation(attn, projected, backbone.num_extra_tokens)})
+        def keep(_, __, projected: Tensor) -> None:
+            seen[index] = Observation(attn, projected, backbone.num_extra_tokens, windowed=windowed.get(index, False))
+
+        return keep
 
     def complete(index: int):
-        def keep(_, inputs: tuple, output: Tensor) -> None:
+        def keep(_, __, output: Tensor) -> None:
             if index in seen:  # not where an attention goes around its projection
-                windowed = len(inputs) > 1 and inputs[1] is not None  # a CRATE gives its layers tokens and windows
-                seen[index] = replace(seen[index], output=output, windowed=windowed)
+                seen[index] = replace(seen[index], output=output)
 
         return keep
 
     with ExitStack() as hooks:
         for index, attn in attentions.items():
+            layer = backbone.layers[index]
+            hooks.callback(layer.register_forward_pre_hook(enter(index)).remove)
             hooks.callback(attn.qkv.register_forward_hook(begin(index, attn)).remove)
-            hooks.callback(backbone.layers[index].register_forward_hook(complete(index)).remove)
+            if outputs:
+                hooks.callback(layer.register_forward_hook(complete(index)).remove)
         yield seen
 
 

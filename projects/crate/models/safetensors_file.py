@@ -40,7 +40,7 @@ def load_from_safetensors(filename: str, map_location: str | torch.device | None
 
 
 def save_safetensors(checkpoint: Mapping, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write the weights of a checkpoint, in one step, with the config of their training.
+    """Write the weights of a checkpoint, in one step, with what ``META`` names.
 
     Args:
         checkpoint: What mmengine saved.

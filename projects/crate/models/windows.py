@@ -10,7 +10,7 @@ from torch import Tensor
 Attend = Callable[[Tensor, slice], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # torch.compile hashes it before it has its fields
 class Windows:
     """Every patch attends to its window and to [CLS]; [CLS] attends to all tokens (windows: ViTDet, arXiv 2203.16527).
 

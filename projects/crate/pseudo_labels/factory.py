@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import LaunchError, check_checkpoint, explain, fill, read_checkpoint, type_name
+from ..engine.launch import LaunchError, check_checkpoint, explain, fill, model_cfg, read_checkpoint, type_name
 from ..models.convert import sha256
 from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList
@@ -115,7 +115,7 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
         LaunchError: The model cannot be built; the checkpoint cannot be read or does not fill it.
     """
     try:
-        model = MODELS.build(_model_cfg(cfg))
+        model = MODELS.build(model_cfg(cfg))
     except (TypeError, ValueError, LookupError, ImportError) as error:  # of the registry, a backbone, a missing extra
         raise LaunchError(explain(error)) from error
     weights = read_checkpoint(checkpoint)
@@ -142,16 +142,9 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
         checkpoint=dict(sha256=sha256(Path(check_checkpoint(checkpoint)))),
         images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
         batch_size=cfg.test_dataloader.batch_size,
-        model=_model_cfg(cfg),
+        model=model_cfg(cfg),
         pipeline=pipeline,
     )
-
-
-def _model_cfg(cfg: Config) -> dict:
-    model = dict(cfg.model)
-    if cfg.get('data_preprocessor'):
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return model
 
 
 def _work(
