@@ -28,15 +28,16 @@ def parse_args(argv):
     )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument('--json', type=Path, help='write the numbers there, too')
-    shared = argparse.ArgumentParser(add_help=False, parents=[output])
-    shared.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
-    shared.add_argument(
-        '--repeats', type=positive, default=3, help='of every alternative (default: 3; speed: 7, attention: 15)'
-    )
+
+    def shared(repeats=3):  # one each: subcommands would change each other's defaults
+        parser = argparse.ArgumentParser(add_help=False, parents=[output])
+        parser.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
+        parser.add_argument('--repeats', type=positive, default=repeats, help='of each of them (default: %(default)s)')
+        return parser
 
     speed = commands.add_parser(
         'speed',
-        parents=[shared],
+        parents=[shared(7)],
         help='of our backbone, against the textbook formulation and ViTs of its width and depth',
         description='Images a second of forward and of forward and backward, against the same network with three '
         "products in ISTA and the attention map in memory, mmpretrain's VisionTransformer, and timm's if it is "
@@ -48,9 +49,9 @@ def parse_args(argv):
     speed.add_argument('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
     speed.add_argument('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
     speed.add_argument('--bf16', action='store_true', help='under bfloat16 autocast')
-    speed.set_defaults(run=run_speed, repeats=7)
+    speed.set_defaults(run=run_speed)
 
-    maskcut = commands.add_parser('maskcut', parents=[shared], help='MaskCut, against dense eigensolvers')
+    maskcut = commands.add_parser('maskcut', parents=[shared()], help='MaskCut, against dense eigensolvers')
     maskcut.add_argument(
         '--features',
         type=Path,
@@ -63,7 +64,7 @@ def parse_args(argv):
     maskcut.set_defaults(run=run_maskcut)
 
     attention = commands.add_parser(
-        'attention', parents=[shared], help='reading the attention of [CLS], against the forward pass alone'
+        'attention', parents=[shared(15)], help='reading the attention of [CLS], against the forward pass alone'
     )
     attention.add_argument(
         '--configs',
@@ -74,11 +75,11 @@ def parse_args(argv):
     )
     attention.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), default=[224, 224], help='of the images')
     attention.add_argument('--batch-size', type=positive, default=1, help='images in a pass (default: %(default)s)')
-    attention.set_defaults(run=run_attention, repeats=15)
+    attention.set_defaults(run=run_attention)
 
     memory = commands.add_parser(
         'memory',
-        parents=[shared],
+        parents=[shared()],
         help='of a forward and a backward pass, against the window of the attention',
         description='Peak memory on square images, with attention fused and with its matrix in memory, and the speed '
         'of the forward pass on the last of them. Without a GPU the bytes of live tensors are counted: no memory is '
@@ -94,7 +95,7 @@ def parse_args(argv):
     memory.set_defaults(run=run_memory)
 
     trained = commands.add_parser(
-        'input', parents=[shared], help="the transforms of a training config, against its model's step on this device"
+        'input', parents=[shared()], help="the transforms of a training config, against its model's step on this device"
     )
     trained.add_argument('config', help='of mmpretrain, mmdet or mmseg; its data set must be there')
     trained.add_argument('--images', type=positive, default=100, help='that are transformed (default: %(default)s)')

@@ -103,3 +103,8 @@ def test_an_unknown_arch_is_one_line(capsys):
     assert load_tool('benchmark')(['speed', '--arch', 'huge']) == 1
     error = capsys.readouterr().err
     assert error.startswith('benchmark: ') and 'huge' in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(('command', 'repeats'), dict(speed=7, maskcut=3, attention=15, memory=3).items())
+def test_every_command_has_its_own_number_of_repeats(command, repeats):
+    assert load_tool('benchmark').__globals__['parse_args']([command]).repeats == repeats
