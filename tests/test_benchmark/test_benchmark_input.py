@@ -15,13 +15,6 @@ from projects.crate.engine.launch import LaunchError
 CONFIG = ROOT / 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 class Numbers(BaseDataset):
     """0 to 9; the second transform takes ten times as long as the first."""
 

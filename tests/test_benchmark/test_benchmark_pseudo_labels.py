@@ -3,21 +3,12 @@
 import json
 import time
 
-import pytest
-import torch
 import toy_maskcut
 from toy_runs import load_tool
 
 from projects.crate import pseudo_labels as tool
 from projects.crate.benchmark import pseudo_labels as module
 from projects.crate.engine.launch import read_config
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_stages_are_parts_of_the_run(tmp_path):

@@ -17,13 +17,6 @@ SMALL = ['speed', '--arch', 'toy', '--patch-size', '4', '--size', '16', '--batch
 
 
 @pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
 def toy(monkeypatch):
     monkeypatch.setitem(crate.ARCHS, 'toy', (*SIZES, crate.CRATE_FAMILY))
 
