@@ -29,6 +29,12 @@ def parse_args(argv):
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument('--json', type=Path, help='write the numbers there, too')
 
+    network = argparse.ArgumentParser(add_help=False)
+    network.add_argument('--arch', default='base', help='of the CRATE (default: %(default)s)')
+    network.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings')
+
     def shared(repeats=3):  # one each: subcommands would change each other's defaults
         parser = argparse.ArgumentParser(add_help=False, parents=[output])
         parser.add_argument('--threads', type=positive, default=1, help='of every alternative (default: %(default)s)')
@@ -37,14 +43,12 @@ def parse_args(argv):
 
     speed = commands.add_parser(
         'speed',
-        parents=[shared(7)],
+        parents=[shared(7), network],
         help='of our backbone, against the textbook formulation and ViTs of its width and depth',
         description='Images a second of forward and of forward and backward, against the same network with three '
         "products in ISTA and the attention map in memory, mmpretrain's VisionTransformer, and timm's if it is "
         'installed; peak memory, and operations a second as a share of those of a matrix product in the same run.',
     )
-    speed.add_argument('--arch', default='base', help='of the CRATE (default: %(default)s)')
-    speed.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
     speed.add_argument('--size', type=positive, default=224, help='side of the images (default: %(default)s)')
     speed.add_argument('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
     speed.add_argument('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
@@ -79,14 +83,12 @@ def parse_args(argv):
 
     memory = commands.add_parser(
         'memory',
-        parents=[shared()],
+        parents=[shared(), network],
         help='of a forward and a backward pass, against the window of the attention',
         description='Peak memory on square images, with attention fused and with its matrix in memory, and the speed '
         'of the forward pass on the last of them. Without a GPU the bytes of live tensors are counted: no memory is '
         'needed but for the speed.',
     )
-    memory.add_argument('--arch', default='base', help='of the CRATE (default: %(default)s)')
-    memory.add_argument('--patch-size', type=positive, default=16, help='in pixels (default: %(default)s)')
     memory.add_argument('--sizes', type=positive, nargs='+', default=[512, 1024], help='of images (default: 512 1024)')
     memory.add_argument(
         '--windows', type=positive, nargs='+', default=[7, 14, 28], help='in tokens, beside global (default: 7 14 28)'
@@ -95,23 +97,23 @@ def parse_args(argv):
     memory.set_defaults(run=run_memory)
 
     trained = commands.add_parser(
-        'input', parents=[shared()], help="the transforms of a training config, against its model's step on this device"
+        'input',
+        parents=[shared(), options],
+        help="the transforms of a training config, against its model's step on this device",
     )
     trained.add_argument('config', help='of mmpretrain, mmdet or mmseg; its data set must be there')
     trained.add_argument('--images', type=positive, default=100, help='that are transformed (default: %(default)s)')
-    trained.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings')
     trained.set_defaults(run=run_input)
 
     labels = commands.add_parser(
         'pseudo-labels',
-        parents=[output],
+        parents=[output, options],
         help='the whole of tools/maskcut.py, from images to JSON, by stage',
         description='One run, one process, one thread, which loads the images, too.',
     )
     labels.add_argument('images', type=Path, help='folder, or text file with a path per line')
     labels.add_argument('--config', required=True, help='config file, of configs/maskcut')
     labels.add_argument('--checkpoint', required=True, help='weights of its backbone: a file')
-    labels.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings')
     labels.set_defaults(run=run_pseudo_labels, threads=1, repeats=1)
     return parser.parse_args(argv)
 

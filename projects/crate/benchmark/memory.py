@@ -12,7 +12,6 @@ from functools import partial
 
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -22,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..models import CRATE
+from .text import plain_text
 from .timing import interleaved_medians
 
 # What computes the attention -> context in which it does.
@@ -175,12 +175,10 @@ def report(rows: Sequence[dict], seconds: dict[int | None, float]) -> str:
         megabytes = (f'{row[kind] / 1e6:,.0f}' for kind in ('forward', 'training', 'checkpointed'))
         per_token = f'{row["training"] / row["tokens"] / 1e3:,.0f}'
         table.add_row(str(row['size']), str(row['tokens']), row['kernel'], name(row['window']), *megabytes, per_token)
-    console = Console(width=100, color_system=None)
-    with console.capture() as text:
-        console.print(table)
-    lines = [line.rstrip() for line in text.get().splitlines()]
     ratios = [f'{name(window)} {s:.4g} ({seconds[None] / s:.2f})' for window, s in seconds.items()]
-    return '\n'.join([*lines, f'Forward in seconds, medians (times as fast as global): {" | ".join(ratios)}'])
+    return '\n'.join(
+        [plain_text(table), f'Forward in seconds, medians (times as fast as global): {" | ".join(ratios)}']
+    )
 
 
 def name(window: int | None) -> str:

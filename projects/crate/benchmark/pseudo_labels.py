@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ..datasets.layouts import coco_annotation
@@ -17,6 +16,7 @@ from ..models import MaskCutDetector
 from ..pseudo_labels import ImageList, factory, make_pseudo_labels
 from ..pseudo_labels.images import ImageBatches
 from ..pseudo_labels.parts import Parts
+from .text import plain_text
 
 START = 'start: the model, its weights, the list'
 # stage -> the functions that do it; none of them calls another
@@ -80,13 +80,10 @@ def report(seconds: Mapping[str, float], number: int) -> str:
         table.add_row(stage, f'{1e3 * value:.1f}', f'{value / total:.1%}')
     table.add_section()
     table.add_row('all', f'{1e3 * total:.1f}', '')
-    console = Console(width=100, color_system=None)
-    with console.capture() as text:
-        console.print(table)
     days = IMAGENET_1K * total / 86400
     return '\n'.join(
         [
-            *(line.rstrip() for line in text.get().splitlines()),
+            plain_text(table),
             f'{number} images, one process, one thread: {1 / total:.3g} images/s after {seconds[START]:.1f} s of start',
             f'ImageNet-1k ({IMAGENET_1K:,} images) would take {days:.3g} days of such a process',
         ]

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 import torch
 import torch.nn.functional as F
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
@@ -23,6 +22,7 @@ from ..analysis.complexity import FUSED_ATTENTION, attention_flops
 from ..models import CRATE
 from ..models.layers import ISTA, MSSA, merge_heads, split_heads
 from .memory import peak_memory
+from .text import plain_text
 from .timing import interleaved_medians
 
 OURS, TEXTBOOK = 'this project', 'textbook'
@@ -43,11 +43,11 @@ class TextbookMSSA(nn.Module):
         super().__init__()
         self.qkv, self.proj, self.num_heads = attn.qkv, attn.proj, attn.num_heads
 
-    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """(B, N, d) -> (B, rows, d)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, d) -> (B, N, d)."""
         w = split_heads(self.qkv(x), self.num_heads)
         attention = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
-        return self.proj(merge_heads(attention @ w))[:, rows]
+        return self.proj(merge_heads(attention @ w))
 
 
 class TextbookISTA(nn.Module):
@@ -192,28 +192,27 @@ def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], batch_size: i
         found: What :func:`measure` returned.
         batch_size: Of the subject.
     """
-    console = Console(width=110, color_system=None)
-    with console.capture() as text:
-        for kind, numbers in found.items():
-            ceiling = _rate(numbers[CEILING])
-            table = Table(box=box.SIMPLE, title=TITLES[kind], title_justify='left', title_style='')
-            for column in ('', 'images/s', 'ours is', 'GFLOP/image', 'GFLOP/s', 'of the ceiling', 'peak MB'):
-                table.add_column(column, justify='left' if column == '' else 'right')
-            for name, row in numbers.items():
-                if name != CEILING:
-                    table.add_row(
-                        name,
-                        f'{batch_size / row["seconds"]:.3g}',
-                        f'{row["seconds"] / numbers[OURS]["seconds"]:.2f} x',
-                        f'{row["flops"] / batch_size / 1e9:.3g}',
-                        f'{_rate(row) / 1e9:,.0f}',
-                        f'{_rate(row) / ceiling:.0%}',
-                        f'{row["bytes"] / 1e6:,.0f}',
-                    )
-            table.add_section()
-            table.add_row(f'{CEILING}, {SIDE} x {SIDE}', '', '', '', f'{ceiling / 1e9:,.0f}', '', '')
-            console.print(table)
-    return '\n'.join(line.rstrip() for line in text.get().splitlines())
+    tables = []
+    for kind, numbers in found.items():
+        ceiling = _rate(numbers[CEILING])
+        table = Table(box=box.SIMPLE, title=TITLES[kind], title_justify='left', title_style='')
+        for column in ('', 'images/s', 'ours is', 'GFLOP/image', 'GFLOP/s', 'of the ceiling', 'peak MB'):
+            table.add_column(column, justify='left' if column == '' else 'right')
+        for name, row in numbers.items():
+            if name != CEILING:
+                table.add_row(
+                    name,
+                    f'{batch_size / row["seconds"]:.3g}',
+                    f'{row["seconds"] / numbers[OURS]["seconds"]:.2f} x',
+                    f'{row["flops"] / batch_size / 1e9:.3g}',
+                    f'{_rate(row) / 1e9:,.0f}',
+                    f'{_rate(row) / ceiling:.0%}',
+                    f'{row["bytes"] / 1e6:,.0f}',
+                )
+        table.add_section()
+        table.add_row(f'{CEILING}, {SIDE} x {SIDE}', '', '', '', f'{ceiling / 1e9:,.0f}', '', '')
+        tables.append(plain_text(table))
+    return '\n'.join(tables)
 
 
 TITLES = dict(forward='Forward', training='Forward and backward')

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -13,11 +13,11 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ..engine.launch import LaunchError, explain, model_cfg
 from ..engine.loops import samples_per_step
+from .text import plain_text
 from .timing import interleaved_medians, now
 
 MODEL = 'model'
@@ -97,21 +97,17 @@ def report(found: Mapping) -> str:
     table = Table(box=box.SIMPLE)
     table.add_column('')
     table.add_column('ms/image', justify='right')
-    rows: Sequence = found['transforms']
-    for name, seconds in rows:
+    for name, seconds in found['transforms']:
         table.add_row(name, f'{1e3 * seconds:.2f}')
-    loading = sum(seconds for _, seconds in rows)
+    loading = sum(seconds for _, seconds in found['transforms'])
     table.add_section()
     table.add_row('all transforms, one worker', f'{1e3 * loading:.2f}')
     table.add_row(f'{MODEL}, a training step', f'{1e3 * found["model"]:.2f}')
-    console = Console(width=100, color_system=None)
-    with console.capture() as text:
-        console.print(table)
     needed, there = math.ceil(loading / found['model']), found['num_workers']
     verdict = 'the model is the bottleneck' if needed <= max(there, 1) else 'the transforms are the bottleneck'
     return '\n'.join(
         [
-            *(line.rstrip() for line in text.get().splitlines()),
+            plain_text(table),
             f'A worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: it '
             f'needs {needed} workers. The config has {there}: {verdict}.',
         ]
