@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -7,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
 from tiny_models import ARCH
-from toy_runs import config
+from toy_runs import ROOT, config
 
 from projects.crate.engine import launch
 from projects.crate.models import CRATE
@@ -121,6 +124,25 @@ def test_testing(tmp_path):
     launch.prepare_testing(cfg, weights, tta=True)
     assert cfg.model == dict(type='TTA', module=dict(type='ToyModel'))
     assert cfg.test_dataloader.dataset.dataset.pipeline == ['augmented']
+
+
+TINY = """
+import torch
+from toy_runs import train
+train('{path}')
+tiny = torch.full((1 << 20,), 1000, dtype=torch.int32).view(torch.float32)  # 1.4e-42
+print(torch.get_num_threads(), (tiny * 1).view(torch.int32).count_nonzero().item())
+"""
+
+
+def test_tiny_numbers_are_zero_in_every_thread(tmp_path):
+    """In a process of its own: threads take the setting over from the one that starts them, once."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
+    command = [sys.executable, '-c', TINY.format(path=config(tmp_path))]
+    result = subprocess.run(
+        command, env=dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='2'), capture_output=True, text=True
+    )
+    assert result.stdout.splitlines()[-1:] == ['2 0'], result.stderr[-3000:]
 
 
 def test_errors_of_workers_are_one_line():
