@@ -1,11 +1,11 @@
-# CRATE of the paper's smallest width (192) with 5 layers on the 100-class Tiny-ImageNet, 256 tokens an image: what two
-# CPU cores can do. A part of `python tools/experiments/emergence.py --budget cpu`.
+# CRATE of the paper's smallest width (192) with 5 layers on the 100-class Tiny-ImageNet, 256 tokens in the end: what
+# two CPU cores can do. A part of `python tools/experiments/emergence.py --budget cpu`.
 #   CRATE_DATA=/datasets python tools/train.py \
 #       configs/classification/crate-w192d5-p4_1xb128-coslr-1750i_tinyimagenet100-64px.py
 #
 # 4.5 epochs, of which the first 4.1 see images of 32 x 32 (64 tokens, six times as fast) and the last 150 iterations
 # those of 64 x 64.
-# Not run here.
+# Measured here, seed 0: top-1 17.5%; mIoU of the attention of the last layer on photographs 36.0 (docs/experiments).
 _base_ = ['../_base_/datasets/tinyimagenet100_64.py', '../_base_/default_runtime.py']
 
 model = dict(
@@ -29,6 +29,8 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=128, enable=True)
 
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=250, max_keep_ckpts=-1))
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=250, initial=True, max_keep_ckpts=-1)
+)
 custom_hooks = [dict(type='ClassNumCheckHook'), dict(type='SmallImagesHook', size=32, until=1600)]
 log_processor = dict(by_epoch=False)

@@ -30,6 +30,8 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=512, enable=True)
 
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=-1))
+default_hooks = dict(
+    logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=500, initial=True, max_keep_ckpts=-1)
+)
 custom_hooks = [dict(type='ClassNumCheckHook')]
 log_processor = dict(by_epoch=False)

@@ -5,7 +5,7 @@
 #
 # The run starts from the file `init_cfg.checkpoint` below, and stops before its first step where it is missing:
 # mmpretrain's vit-base-p16_32xb128-mae_in1k, which learnt the labels of ImageNet-1k at 224 x 224:
-#   curl -o checkpoints/vit-base-p16_in1k.pth \
+#   curl --create-dirs -o checkpoints/vit-base-p16_in1k.pth \
 #       https://download.openmmlab.com/mmclassification/v0/vit/vit-base-p16_pt-32xb128-mae_in1k_20220623-4c544545.pth
 #
 # What is published of the recipe and what was chosen here stands in the files below.

@@ -7,7 +7,7 @@
 # CHECKPOINT: of configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py, or the released weights:
 #   python tools/model_converters/crate_to_mm.py SRC CHECKPOINT --arch emergence-small
 #
-# The other configs of this folder name their difference from this one. What every one of them takes:
+# The other coarse-seg_* configs name their difference from this one. What every one of them takes:
 #   --cfg-options model.layers=all              every layer in one pass; or a 0-based index, or several: 8,10,11
 #   --cfg-options test_evaluator.rule=top       the paper's words: the top 60% of a map's entries, not 60% of its mass
 #   --cfg-options test_evaluator.resolution=token           compare on the token grid, as the paper does, not per pixel

@@ -1,11 +1,19 @@
 """tools/experiments/emergence.py: the smoke budget as a user runs it."""
 
+import json
+import os
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from toy_runs import run_tool
+from toy_runs import ROOT, run_tool
 
-from projects.crate.analysis.experiment import read_results
+from projects.crate.analysis.experiment import WHOLE_IMAGE, read_results
 
 TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT']
@@ -21,10 +29,10 @@ def smoke(tmp_path_factory):
 def test_every_model_is_trained_and_measured(smoke):
     folder, output = smoke
     rows, about = read_results(folder / 'results.json')
-    assert output.count('$ python tools/train.py') == 4
-    assert [command for command in about['commands'] if 'train.py' in command] == [
-        line.removeprefix('$ ') for line in output.splitlines() if line.startswith('$ python tools/train.py')
-    ]
+    trained = [line.removeprefix('$ ') for line in output.splitlines() if re.match(r'\$ .*tools/train\.py', line)]
+    assert len(trained) == 4 and all(f'CRATE_DATA={folder / "data"} ' in command for command in trained)
+    assert [command for command in about['commands'] if 'train.py' in command] == trained
+    assert f'coarse segmentation on 8 of 8 images of {folder / "data"}' in output
     assert about['images'] == dict(voc=8, coco=8)
     found = {(row.model, row.iteration, row.layer, row.metric) for row in rows}
     for model in MODELS:
@@ -33,8 +41,29 @@ def test_every_model_is_trained_and_measured(smoke):
             assert {(model, step, layer, f'mIoU {rule}') for layer in (0, 1) for rule in ('mass', 'top')} <= found
             assert {(model, step, 1, f'{kind} AP{item}') for kind in ('box', 'mask') for item in ('', 50, 75)} <= found
         assert (model, 4, 0, 'mask AP') in found and (model, 0, 0, 'mask AP') not in found
-    differences = {row.model for row in rows if row.metric == 'mIoU mass - CRATE'}
-    assert differences == {*MODELS} - {'CRATE'}
+    (whole,) = [row for row in rows if row.model == WHOLE_IMAGE]
+    assert 0 < whole.value < 100
+
+
+def test_differences_are_of_the_last_layer_and_the_last_checkpoint(smoke):
+    rows, _ = read_results(smoke[0] / 'results.json')
+    for rule in ('mass', 'top'):
+        last = {
+            row.model: row.value for row in rows if (row.iteration, row.layer, row.metric) == (4, 1, f'mIoU {rule}')
+        }
+        found = {row.model: row.value for row in rows if row.metric == f'mIoU {rule} - CRATE'}
+        assert found == pytest.approx({model: last[model] - last['CRATE'] for model in MODELS[1:]}, abs=2e-4)
+
+
+def test_precisions_are_in_percent(smoke):
+    folder, _ = smoke
+    rows, _ = read_results(folder / 'results.json')
+    known = [*json.loads((folder / 'layers.json').read_text()).values()]
+    for model in MODELS:
+        (layer,) = [each for each in known if each['label'] == f'{model}, seed 0, iteration 4, 48 x 64, layer 1']
+        (row,) = [row for row in rows if (row.model, row.iteration, row.layer, row.metric) == (model, 4, 1, 'box AP50')]
+        assert row.value == pytest.approx(100 * layer['metrics']['coco/bbox_mAP_50'], abs=1e-4)
+        assert row.low <= row.value <= row.high
 
 
 def test_results_are_drawn_and_tabulated(smoke):
@@ -56,7 +85,7 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
     checkpoint = folder / 'vit-seed0' / 'iter_4.pth'
     written = checkpoint.stat().st_mtime_ns
     again = run_tool(TOOL, '--budget', 'smoke', '--out', folder)
-    assert '$ python tools/train.py' not in again.stdout
+    assert 'tools/train.py' not in again.stdout
     measured = [line for line in again.stderr.splitlines() if line.startswith(('accuracy: ', 'layers: '))]
     assert measured and all(line.endswith('(known)') for line in measured)
     assert checkpoint.stat().st_mtime_ns == written
@@ -67,6 +96,8 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
     ('arguments', 'message'),
     [
         (['--budget', 'cpu'], '--budget cpu needs --data-root'),
+        (['--budget', 'smoke', '--data-root', '.'], '--data-root: the smoke budget makes its own images'),
+        (['--budget', 'smoke', '--pictures', 'nowhere.jpg'], '--pictures: not found: nowhere.jpg'),
         (['--budget', 'smoke', '--tune'], '--tune: budget smoke has no learning rates'),
         (['--budget', 'huge'], "invalid choice: 'huge'"),
     ],
@@ -82,3 +113,46 @@ def test_a_folder_without_the_data_is_named(tmp_path):
     assert result.returncode == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith('emergence: ')]
     assert 'tiny-imagenet-100' in line
+
+
+def test_a_training_of_other_settings_is_refused(smoke, tmp_path):
+    folder, _ = smoke
+    copy = tmp_path / 'out'
+    shutil.copytree(folder, copy)
+    path = copy / 'vit-seed0' / 'settings.json'
+    settings = json.loads(path.read_text())
+    settings['optim_wrapper']['optimizer']['lr'] = 1.0
+    path.write_text(json.dumps(settings))
+    result = run_tool(TOOL, '--budget', 'smoke', '--out', copy, check=False)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith('emergence: ')]
+    assert line.startswith(f'emergence: {copy / "vit-seed0"} was trained with another optim_wrapper: ')
+
+
+def test_a_stopped_command_ends_its_training(tmp_path):
+    """SIGTERM, as a scheduler sends it: nobody may train on in a folder that the next call goes on with."""
+    out = tmp_path / 'out'
+    command = [sys.executable, ROOT / 'tools' / TOOL, '--budget', 'smoke', '--out', out]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        for line in process.stdout:
+            if 'tools/train.py' in line:
+                break
+        child = wait_for_training(process.pid)
+        time.sleep(1)  # until the command waits for it, too
+        process.send_signal(signal.SIGTERM)
+        process.stdout.close()
+        assert process.wait(60) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+    assert not (out / 'results.json').exists()
+
+
+def wait_for_training(pid, seconds=60):
+    """The training that a process started, or is about to."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split():
+            if 'tools/train.py' in Path(f'/proc/{child}/cmdline').read_text():
+                return int(child)
+        time.sleep(0.05)
+    raise TimeoutError(f'process {pid} started no training within {seconds} s')

@@ -3,7 +3,7 @@
 import pytest
 from published import FIGURE_4B, TABLE_1, TABLE_2
 
-from projects.crate.analysis.experiment import Row, read_results, write_results
+from projects.crate.analysis.experiment import WHOLE_IMAGE, Row, read_results, write_results
 from projects.crate.visualization import experiment
 
 SIZES = ('128 x 128', '64 x 64')
@@ -11,7 +11,7 @@ SIZES = ('128 x 128', '64 x 64')
 
 def rows():
     """CRATE with two seeds and a ViT, two layers, three checkpoints; a number tells where it belongs."""
-    made = []
+    made = [Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', 23.14)]
     for model, seed, base in (('CRATE', 0, 30), ('CRATE', 1, 31), ('ViT', 0, 10)):
         made.append(Row(model, seed, 200, '', -1, 'top-1', base + 0.55))
         for size in SIZES:
@@ -62,7 +62,9 @@ def test_last_layer_of_every_training_beside_its_random_weights():
         ['CRATE', '1', '31.6%'],
         ['ViT', '0', 'random weights'],
         ['ViT', '0', '10.6%'],
+        [WHOLE_IMAGE, '', ''],
     ]
+    assert lines[-1][3:] == ['23.1', *[''] * 7]
     found = dict(zip(header, lines[1]))
     assert found['mIoU, 60% of the mass'] == '32.1 [31.1, 34.1]'
     assert found['mIoU, top 60%'] == '16.1'
@@ -70,11 +72,21 @@ def test_last_layer_of_every_training_beside_its_random_weights():
     assert found['box AP'] == ''  # not measured
 
 
+def test_several_seeds():
+    header, _, *lines = cells(experiment.seed_table(rows(), SIZES[0], ['CRATE']))
+    assert header == ['model', 'trainings', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60%', 'box AP', 'mask AP']
+    assert lines == [
+        ['CRATE', '2', '31.1 (30.6 to 31.6)', '32.6 (32.1 to 33.1)', '16.3 (16.1 to 16.6)', '', '3.26 (3.21 to 3.31)']
+    ]
+    single = [row for row in rows() if row.seed == 0]
+    assert not [name for name in experiment.tables(single) if 'seeds' in name]
+
+
 def test_every_layer():
     header, _, *lines = cells(experiment.layer_table(rows(), SIZES[1]))
     assert header == ['model', 'seed', '', 'layer 0', 'layer 1']
     assert lines[4] == ['ViT', '0', 'mIoU, 60% of the mass', '12.0', '12.1']
-    assert lines[5] == ['ViT', '0', 'mask AP', '1.2', '1.2']
+    assert lines[5] == ['ViT', '0', 'mask AP', '1.20', '1.21']
     assert len(lines) == 6
 
 
@@ -102,7 +114,9 @@ def test_everything_is_written(tmp_path):
     paths = experiment.write_up(rows(), {}, tmp_path / 'new')
     assert [path.name for path in paths] == ['tables.md', 'curves.png']
     assert all(path.is_file() for path in paths)
-    assert paths[0].read_text().count('### ') == 7
+    text = paths[0].read_text()
+    assert text.count('### ') == 9
+    assert text.startswith(experiment.LEGEND)
     assert sorted((tmp_path / 'new').iterdir()) == sorted(paths)
 
 

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 from published import FIGURE_4B, TABLE_1
 
-from projects.crate.analysis.material import COCO_CONFIG, VOC_CONFIG, DataSet, Material
+from projects.crate.analysis.material import COCO_CONFIG, VOC_CONFIG, DataSet, Material, whole_image
 from projects.crate.analysis.report import CoarseSegmentation, ModelReport, bootstrap_interval
 from projects.crate.analysis.trained import TrainedModel
 from projects.crate.visualization import page
@@ -16,7 +16,6 @@ from projects.crate.visualization.report import (
     figure_groups,
     maskcut_curve,
     report_page,
-    whole_image,
 )
 
 SIZE = (24, 32)

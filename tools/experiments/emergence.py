@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Does segmentation emerge? Tables 1 and 2 of arXiv 2308.16271 in miniature, by one command.
 
-  python tools/experiments/emergence.py --budget cpu --data-root /datasets  # two cores, two hours
+  python tools/experiments/emergence.py --budget cpu --data-root /datasets  # two cores, two and a half hours
   python tools/experiments/emergence.py --budget gpu --data-root /datasets  # a data-centre GPU, half an hour (estimate)
   python tools/experiments/emergence.py --budget smoke                      # a minute or two, on generated images
 
 CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet, and measured on images
 that none of them saw: coarse segmentation by attention, MaskCut, along training and layers, and with random weights.
-The same command goes on where an interrupted one stopped; a finished one only writes its tables again.
+The same command goes on where an interrupted one stopped; a finished one only writes its tables again. Run it in the
+folder of the repository.
 
 Below --data-root: tiny-imagenet-100/{train,val}/<wnid>/*.JPEG, and a data set in VOC and one in COCO layout (in the
 folder itself or one beneath it; the first of each counts).
 """
 
 import argparse
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -27,6 +30,9 @@ MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
 SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # what smoke trains and measures on
 TUNED = ('CRATE', 'ViT')  # the learning rate is chosen once for all, by the two that differ most
+# what makes two trainings the same, of a config
+SETTINGS = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
+SETTINGS += ('custom_hooks', 'randomness')
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Budget:
         image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
         seeds: Trainings of each model.
         num_resamples: Draws behind the intervals of AP.
+        max_images: Of each data set that is measured.
         options: As --cfg-options of tools/train.py.
         rates: Learning rates that --tune tries.
         tuning: Options of the shorter trainings for that.
@@ -49,6 +56,7 @@ class Budget:
     image_sizes: tuple[tuple[int, int], ...]
     seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))
     num_resamples: int = 1000
+    max_images: int = 500
     options: tuple[str, ...] = ()
     rates: tuple[float, ...] = ()
     tuning: tuple[str, ...] = ()
@@ -80,15 +88,15 @@ BUDGETS = {
     'cpu': Budget(
         **SMALL,
         image_sizes=((128, 128), (64, 64)),
-        rates=(4e-4, 1e-3, 2.5e-3),
+        rates=(1.5e-4, 4e-4, 1e-3, 2.5e-3),
         tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
     ),
     'gpu': Budget(
         size='w384d6',
         recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
         image_sizes=((128, 128), (64, 64)),
-        seeds={'CRATE': 3, 'CRATE-MLP': 1, 'CRATE-MHSA': 1, 'ViT': 1},
-        rates=(4e-4, 1e-3, 2.5e-3),
+        seeds={**dict.fromkeys(MODELS, 1), 'CRATE': 3},
+        rates=(1.5e-4, 4e-4, 1e-3, 2.5e-3),
         tuning=('train_cfg.max_iters=600',),
     ),
 }
@@ -114,14 +122,19 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if args.data_root is None and args.budget != 'smoke':
         parser.error(f'--budget {args.budget} needs --data-root')
+    if args.data_root is not None and args.budget == 'smoke':
+        parser.error('--data-root: the smoke budget makes its own images')
     if args.tune and not BUDGETS[args.budget].rates:
         parser.error(f'--tune: budget {args.budget} has no learning rates to compare')
+    if missing := [path for path in args.pictures or [] if not path.exists()]:
+        parser.error(f'--pictures: not found: {missing[0]}')
     args.out = args.out or Path(f'work_dirs/emergence-{args.budget}')
     return args
 
 
 def main(argv=None):
     args = parse_args(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: the training that runs is ended, too
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     sys.path.insert(0, str(ROOT))
     try:
@@ -134,6 +147,9 @@ def main(argv=None):
     except (*launch.MISTAKES, CommandError) as error:
         print(f'emergence: {launch.explain(error)}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('emergence: stopped; the same command goes on', file=sys.stderr)
+        return 130
     return 0
 
 
@@ -148,6 +164,8 @@ class Experiment:
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
         self.root, self.options, self.commands = args.data_root, self.budget.options, []
         self.pictures = args.pictures
+        if Path.cwd() != ROOT:
+            raise CommandError(f'run it in the folder of the repository: cd {ROOT}')
         if self.root is not None:
             if not (self.root / TRAINING_SET).is_dir():
                 raise CommandError(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
@@ -162,20 +180,19 @@ class Experiment:
         """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
         from projects.crate.analysis.experiment import Training, measure_all, write_results
         from projects.crate.analysis.report import versions
+        from projects.crate.benchmark.timing import machine
         from projects.crate.visualization.experiment import write_up
 
         materials = self.materials()
+        about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(materials[0]))
         trainings = []
         for model, seeds in self.budget.seeds.items():
             for seed in range(seeds):
                 work_dir = self.out / f'{model.lower()}-seed{seed}'
-                options = [f'randomness.seed={seed}', 'default_hooks.checkpoint.initial=True', *self.options]
-                cfg = self.train(model, work_dir, options)
+                cfg = self.train(model, work_dir, [f'randomness.seed={seed}', *self.options])
                 trainings.append(Training(model, seed, cfg, work_dir))
         rows = list(measure_all(trainings, materials, self.out, self.budget.num_resamples))
-        images = {kind: len(data.chosen) for kind in ('voc', 'coco') if (data := getattr(materials[0], kind))}
-        about = dict(budget=self.name, commands=self.commands, versions=versions(), images=images)
-        write_results(self.out / 'results.json', rows, about)
+        write_results(self.out / 'results.json', rows, dict(about, commands=self.commands))
         for path in write_up(rows, self.draw(trainings, materials[0].pictures), self.out):
             print(f'emergence: wrote {path}')
 
@@ -186,7 +203,8 @@ class Experiment:
         from projects.crate.visualization.experiment import pictures
 
         if self.pictures:
-            images = [read_images(path, self.budget.image_sizes[0])[0][1] for path in self.pictures]
+            size = self.budget.image_sizes[0]
+            images = [image for path in self.pictures for _, image in read_images(path, size)]
         observers = {}
         for training in trainings:
             if training.seed == 0:
@@ -195,8 +213,9 @@ class Experiment:
         return pictures(observers, images)
 
     def tune(self):
-        """Print the accuracy of CRATE and the ViT with every learning rate."""
+        """Print and write the accuracy of CRATE and the ViT with every learning rate."""
         from projects.crate.analysis.sweeps import Measurements, find_checkpoints
+        from projects.crate.files import atomic
         from projects.crate.visualization.experiment import markdown
 
         table = []
@@ -210,7 +229,10 @@ class Experiment:
                 metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
                 found.append(metrics['accuracy/top1'])
             table.append([f'{rate:g}', *(f'{value:.1f}%' for value in [*found, sum(found) / len(found)])])
-        print(markdown(['learning rate', *TUNED, 'mean'], table))
+        text = markdown(['learning rate', *TUNED, 'mean'], table)
+        with atomic(self.out / 'tune' / 'table.md') as part:
+            part.write_text(f'{text}\n')
+        print(text)
 
     def train(self, model, work_dir, options):
         """Train a model, or go on with it; returns its config."""
@@ -220,22 +242,56 @@ class Experiment:
         config = f'configs/classification/{stem}.py'
         os.environ['CRATE_DATA'] = str(self.root)  # where this config looks for its data, here and in the training
         cfg = read_config(str(ROOT / config), options, str(work_dir))
+        self.check_settings(work_dir, cfg)
         words = [config, '--work-dir', work_dir, '--resume', '--no-validate', '--cfg-options', *options]
         is_done = (work_dir / f'iter_{cfg.train_cfg.max_iters}.pth').is_file()
         self.call('tools/train.py', *words, is_done=is_done)
         return cfg
+
+    def check_settings(self, work_dir, cfg):
+        """Refuse to go on with a training of other settings; its results would be given for those of these."""
+        from projects.crate.files import atomic
+
+        path = work_dir / 'settings.json'
+        settings = json.loads(json.dumps({key: cfg.get(key) for key in SETTINGS}, default=str))
+        settings['train_dataloader']['dataset'].pop('data_root')  # images may be moved
+        if path.is_file():
+            known = json.loads(path.read_text())
+            if differs := [key for key in SETTINGS if known.get(key) != settings[key]]:
+                raise CommandError(
+                    f'{work_dir} was trained with another {" and ".join(differs)}: '
+                    'remove that folder, or name another --out'
+                )
+            return
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as part:
+            part.write_text(json.dumps(settings, indent=1))
 
     def materials(self):
         """The images, once per size."""
         from projects.crate.analysis.material import gather
 
         beneath = sorted(path for path in self.root.iterdir() if path.is_dir())
-        return [gather([self.root, *beneath], size) for size in self.budget.image_sizes]
+        return [gather([self.root, *beneath], size, self.budget.max_images) for size in self.budget.image_sizes]
+
+    def describe(self, material):
+        """Tell, before hours of training, what will be measured on which images; {layout: what and how many}."""
+        found = {}
+        for layout, task in (('voc', 'coarse segmentation'), ('coco', 'MaskCut')):
+            data = getattr(material, layout)
+            if data is None:
+                print(f'emergence: no data set in {layout.upper()} layout below {self.root}: {task} is not measured')
+                continue
+            found[layout] = len(data.chosen)
+            count = f'{len(data.chosen)} of {len(data.images)} images'
+            print(f'emergence: {task} on {count} of {data.changes["data_root"]}', flush=True)
+        return found
 
     def call(self, tool, *arguments, is_done=False):
         """Run a tool of this repository with its output on the screen, and remember it as typed."""
         words = ['python', tool, *map(str, arguments)]
-        self.commands.append(shlex.join(words))
+        data = f'CRATE_DATA={shlex.quote(os.environ["CRATE_DATA"])} ' if 'CRATE_DATA' in os.environ else ''
+        self.commands.append(data + shlex.join(words))
         if is_done:
             return
         print(f'\n$ {self.commands[-1]}', flush=True)

@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from ..engine.launch import LaunchError
 from ..evaluation.best_head import RULES
 from ..files import atomic
-from .material import Material
+from .material import Material, object_shares, whole_image
 from .report import NUM_RESAMPLES, PRECISIONS, CoarseSegmentation, bootstrap_interval, coarse_segmentation
 from .sweeps import Measurements, find_checkpoints, layer_sweep
 from .trained import TrainedModel, read_trained
 
 NUM_WORKERS = 2  # processes that load images
+WHOLE_IMAGE = 'a mask of the whole image'  # a row that is of no model
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Row:
     """A number, in percent.
 
     Attributes:
-        model: Name of the model.
+        model: Name of the model, or ``WHOLE_IMAGE``.
         seed: Of its training.
         iteration: Of the checkpoint; 0: random weights.
         size: Of the images, 'height x width'.
@@ -78,27 +80,33 @@ def measure_all(
         num_resamples: Draws of the images behind the intervals of AP.
 
     Raises:
-        LaunchError: A training has no checkpoints, or they do not fit its config.
+        LaunchError: A training has no checkpoints, none of its random weights, or they do not fit its config.
     """
+    if (voc := materials[0].voc) is not None:
+        yield Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', whole_image(object_shares(voc)))
     first: dict[str, dict[str, CoarseSegmentation]] = {}  # size -> what the first training has, by rule
     for training in trainings:
         checkpoints = find_checkpoints(training.work_dir)[1]
         last = max(checkpoints)
-        label = f'{training.model}, seed {training.seed}, iteration {last}'
-        metrics = Measurements(out, 'accuracy').measure(label, training.config, checkpoints[last])
+        if 0 not in checkpoints:
+            raise LaunchError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
+        name = f'{training.model}, seed {training.seed}'
+        metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', training.config, checkpoints[last])
         yield Row(training.model, training.seed, last, '', -1, 'top-1', metrics['accuracy/top1'])
         for material in materials:
             size = '{} x {}'.format(*material.size)
-            steps = checkpoints if material is materials[-1] else [min(checkpoints), last]
+            steps = checkpoints if material is materials[-1] else [0, last]
             for step in steps:
                 model = read_trained(checkpoints[step], training.model)
                 key = dict(model=training.model, seed=training.seed, iteration=step, size=size)
-                measured = _coarse(model, material, out)
+                label = f'{name}, iteration {step}, {size}'
+                measured = _coarse(model, material, out, label)
                 yield from _miou_rows(measured, key)
                 if material.coco is not None:
                     cfg = material.coco.measurement(model, material.size, NUM_WORKERS)
                     cfg.test_evaluator.num_resamples = num_resamples
-                    found = layer_sweep(cfg, str(model.checkpoint), out, None if step == last else [-1])
+                    layers = None if step == last else [-1]
+                    found = layer_sweep(cfg, str(model.checkpoint), out, layers, label)
                     yield from _precision_rows(*found, key)
             if training is trainings[0]:
                 first[size] = measured
@@ -129,10 +137,11 @@ def _rounded(value: object) -> object:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _coarse(model: TrainedModel, material: Material, out: Path) -> dict[str, CoarseSegmentation]:
+def _coarse(model: TrainedModel, material: Material, out: Path, label: str) -> dict[str, CoarseSegmentation]:
     if material.voc is None:
         return {}
-    return coarse_segmentation(material.voc.measurement(model, material.size, NUM_WORKERS), model, out, RULES)
+    cfg = material.voc.measurement(model, material.size, NUM_WORKERS)
+    return coarse_segmentation(cfg, model, out, RULES, label)
 
 
 def _miou_rows(measured: Mapping[str, CoarseSegmentation], key: Mapping[str, object]) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """The images that models are measured on."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,6 +161,11 @@ def object_shares(voc: DataSet) -> list[dict[str, float]]:
         found, counts = np.unique(labels[labels != VOID], return_counts=True)
         shares.append({names[index]: count / counts.sum() for index, count in zip(found, counts) if index})
     return shares
+
+
+def whole_image(shares: Sequence[Mapping[str, float]]) -> float:
+    """The mIoU of a mask of the whole image, in percent, from what :func:`object_shares` found."""
+    return 100 * float(np.mean([np.mean([*image.values()]) for image in shares if image]))
 
 
 def _object(target: Path, size: Sequence[int]) -> np.ndarray:

@@ -153,7 +153,7 @@ def versions() -> dict[str, str]:
 
 
 def coarse_segmentation(
-    cfg: Config, model: TrainedModel, out: Path, rules: Sequence[str]
+    cfg: Config, model: TrainedModel, out: Path, rules: Sequence[str], label: str = ''
 ) -> dict[str, CoarseSegmentation]:
     """All rules and all layers from one pass over the images.
 
@@ -162,12 +162,13 @@ def coarse_segmentation(
         model: The checkpoint.
         out: Folder for the measurement, from where a second call takes it.
         rules: How an attention map becomes a mask.
+        label: As in :func:`layer_sweep`.
 
     Returns:
         Rule -> what was found.
     """
     cfg.test_evaluator = [dict(cfg.test_evaluator, rule=rule, prefix=rule, per_image=True) for rule in rules]
-    _, metrics = layer_sweep(cfg, str(model.checkpoint), out)
+    _, metrics = layer_sweep(cfg, str(model.checkpoint), out, label=label)
     results = {}
     for rule in rules:
         found = {

@@ -32,7 +32,7 @@ LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_fact
 
 
 def layer_sweep(
-    cfg: Config, checkpoint: str | Path, out: Path, layers: Iterable[int] | None = None
+    cfg: Config, checkpoint: str | Path, out: Path, layers: Iterable[int] | None = None, label: str = ''
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Metrics of every layer's features or attention.
 
@@ -43,6 +43,7 @@ def layer_sweep(
         checkpoint: Path of the weights.
         out: Folder. ``layers.json`` there keeps what was measured (:class:`Measurements`).
         layers: 0-based; negative ones count from the end. Default: all.
+        label: Of the model, for the lines that report on the progress.
 
     Returns:
         (layers (n,), {metric: values (n,)}); in the order of ``layers``, 'coarse_seg/layer_3/mIoU' as
@@ -51,13 +52,15 @@ def layer_sweep(
     Raises:
         LaunchError: The model has no layer to choose, or not this one, or there is no such checkpoint.
     """
-    layers = _resolved(layers, _count_layers(cfg))
+    layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
     if type_name(cfg.model.type) == 'AttentionSegmentor':
-        found = measurements.measure('all layers', _changed(cfg, layers=layers), checkpoint)
+        found = measurements.measure(f'{label}all layers', _changed(cfg, layers=layers), checkpoint)
         results = [_of_layer(found, layer) for layer in layers]
     else:
-        results = [measurements.measure(f'layer {layer}', _changed(cfg, layer=layer), checkpoint) for layer in layers]
+        results = [
+            measurements.measure(f'{label}layer {layer}', _changed(cfg, layer=layer), checkpoint) for layer in layers
+        ]
     return np.array(layers), _table(results)
 
 

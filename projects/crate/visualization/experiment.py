@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..analysis.experiment import Row
+from ..analysis.experiment import WHOLE_IMAGE, Row
 from ..analysis.observer import Observer
 from ..analysis.report import PRECISIONS, cut_masks
 from ..files import atomic
@@ -26,6 +26,10 @@ PUBLISHED = {
 }
 RULES = {'mIoU mass': 'mIoU, 60% of the mass', 'mIoU top': 'mIoU, top 60%'}
 WITH_INTERVAL = ('mIoU mass', 'box AP', 'mask AP')
+LEGEND = (
+    'All in percent. In brackets: 95% intervals over images (bootstrap); what another training of the same model would '
+    'give is not in them.'
+)
 
 
 def tables(rows: Sequence[Row]) -> dict[str, str]:
@@ -35,7 +39,10 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
         rows: What was measured.
     """
     sizes = list(dict.fromkeys(row.size for row in rows if row.size))
-    made = {f'last layer, {size}': last_layer_table(rows, size) for size in sizes}
+    made = {}
+    if several := [model for model, seed, _ in trainings(rows) if seed == 1]:
+        made = {f'several seeds, {size}': seed_table(rows, size, several) for size in sizes}
+    made |= {f'last layer, {size}': last_layer_table(rows, size) for size in sizes}
     made |= {f'every layer, {size}': layer_table(rows, size) for size in sizes}
     made |= {f'differences, {size}': difference_table(rows, size) for size in sizes}
     return {**made, 'published': published_table()}
@@ -53,7 +60,26 @@ def last_layer_table(rows: Sequence[Row], size: str) -> str:
                 found = find(rows, model=model, seed=seed, iteration=step, size=size, metric=name)
                 cells.append(cell(found[-1], name in WITH_INTERVAL) if found else '')
             lines.append([model, seed, label, *cells])
+    for row in find(rows, model=WHOLE_IMAGE):
+        lines.append([WHOLE_IMAGE, '', '', cell(row), *[''] * (len(names) - 1)])
     return markdown(['model', 'seed', 'top-1', *RULES.values(), *PRECISIONS], lines)
+
+
+def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
+    """The mean over the trainings of a model, lowest and highest, after training; of mIoU and AP, the last layer."""
+    lines = []
+    for model in models:
+        seeds = [(seed, max(steps)) for name, seed, steps in trainings(rows) if name == model]
+        cells = []
+        for metric in ('top-1', *RULES, 'box AP', 'mask AP'):
+            where = dict(model=model, metric=metric, size='' if metric == 'top-1' else size)
+            found = [find(rows, **where, seed=seed, iteration=last) for seed, last in seeds]
+            values = [each[-1].value for each in found if each]
+            style = '.2f' if 'AP' in metric else '.1f'
+            low, high = (f'{end(values):{style}}' for end in (min, max)) if values else ('', '')
+            cells.append(f'{np.mean(values):{style}} ({low} to {high})' if values else '')
+        lines.append([model, len(seeds), *cells])
+    return markdown(['model', 'trainings', 'top-1', *RULES.values(), 'box AP', 'mask AP'], lines)
 
 
 def layer_table(rows: Sequence[Row], size: str) -> str:
@@ -63,7 +89,7 @@ def layer_table(rows: Sequence[Row], size: str) -> str:
         for metric in ('mIoU mass', 'mask AP'):
             found = find(rows, model=model, seed=seed, iteration=max(steps), size=size, metric=metric)
             if found:
-                lines.append([model, seed, RULES.get(metric, metric), *(f'{row.value:.1f}' for row in found)])
+                lines.append([model, seed, RULES.get(metric, metric), *(cell(row, interval=False) for row in found)])
     layers = max(len(line) for line in lines) - 3
     return markdown(['model', 'seed', '', *(f'layer {layer}' for layer in range(layers))], lines)
 
@@ -134,7 +160,7 @@ def write_up(rows: Sequence[Row], figures: Mapping[str, Figure], out: Path) -> l
         figures: By the name of their file; curves are added.
         out: Folder.
     """
-    text = '\n\n'.join(f'### {name}\n\n{table}' for name, table in tables(rows).items())
+    text = '\n\n'.join([LEGEND, *(f'### {name}\n\n{table}' for name, table in tables(rows).items())])
     size = next(row.size for row in reversed(rows) if row.size)  # the one that was measured along the training
     drawn = {out / f'{name}.png': figure for name, figure in {'curves': curves(rows, size), **figures}.items()}
     out.mkdir(parents=True, exist_ok=True)
@@ -150,7 +176,8 @@ def trainings(rows: Iterable[Row]) -> list[tuple[str, int, list[int]]]:
     """(model, seed, iterations that were measured) of each training, in their order."""
     found: dict[tuple[str, int], set[int]] = {}
     for row in rows:
-        found.setdefault((row.model, row.seed), set()).add(row.iteration)
+        if row.model != WHOLE_IMAGE:
+            found.setdefault((row.model, row.seed), set()).add(row.iteration)
     return [(*key, sorted(steps)) for key, steps in found.items()]
 
 

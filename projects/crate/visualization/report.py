@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ..analysis.material import DataSet, Material
+from ..analysis.material import DataSet, Material, whole_image
 from ..analysis.report import NOISE, NUM_RESAMPLES, PRECISIONS, ModelReport, bootstrap_interval
 from ..evaluation.sparse_rate import mean_and_std
 from . import page
@@ -93,11 +93,6 @@ def in_short(reports: Sequence[ModelReport], shares: Sequence[Mapping[str, float
             f'{average_precision(report, "mask AP")[0]:.2f}% ({report.model.name})' for report in reports
         )
         yield f'The masks that MaskCut finds in the features have an average precision of {values}.'
-
-
-def whole_image(shares: Sequence[Mapping[str, float]]) -> float:
-    """The mIoU of a mask of the whole image, in percent."""
-    return 100 * float(np.mean([np.mean([*image.values()]) for image in shares if image]))
 
 
 def facts(reports: Sequence[ModelReport]) -> list[list[str]]:

@@ -1,0 +1,72 @@
+"""docs/experiments: the page says what was measured, and the weights are those it speaks of."""
+
+import re
+
+import pytest
+import torch
+from config_tree import ROOT
+from mmengine.registry import MODELS
+
+from projects.crate.analysis.experiment import read_results
+from projects.crate.analysis.trained import read_trained
+from projects.crate.engine.launch import fill, read_checkpoint, read_config
+from projects.crate.models.convert import sha256
+from projects.crate.visualization.experiment import find, tables, trainings
+
+FOLDER = ROOT / 'docs/experiments'
+PAGE, CARD = FOLDER / 'emergence.md', FOLDER / 'weights/README.md'
+WEIGHTS = sorted(FOLDER.glob('weights/*.safetensors'))
+CONFIGS = ROOT / 'configs/classification'
+each_file = pytest.mark.parametrize('weights', WEIGHTS, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope='module')
+def results():
+    return read_results(FOLDER / 'emergence.json')
+
+
+def test_every_table_is_on_the_page(results):
+    rows, _ = results
+    text = PAGE.read_text()
+    made = tables(rows)
+    assert len(made) > 3
+    missing = [name for name, table in made.items() if table not in text]
+    assert not missing
+
+
+def test_every_model_was_measured(results):
+    rows, about = results
+    assert {model for model, _, _ in trainings(rows)} == {'CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT'}
+    assert about['budget'] in PAGE.read_text()
+    for path in re.findall(r'configs/\S+\.py', ' '.join(about['commands'])):
+        assert (ROOT / path).is_file()
+
+
+def test_nothing_tells_of_the_machine():
+    for path in FOLDER.rglob('*'):
+        if path.is_file():
+            assert not [word for word in (b'/work', b'/root', b'/tmp') if word in path.read_bytes()], path
+
+
+def test_the_weights_are_small_and_on_the_card():
+    assert {path.stem.split('-')[0] for path in WEIGHTS} == {'crate', 'vit'}
+    assert sum(path.stat().st_size for path in WEIGHTS) < 15e6
+    card = CARD.read_text()
+    for path in WEIGHTS:
+        assert path.name in card and sha256(path) in card
+
+
+@each_file
+def test_weights_fill_their_config(weights):
+    model = read_trained(weights, 'model')
+    cfg = read_config(str(CONFIGS / f'{model.config_name}.py'))
+    classifier = MODELS.build(dict(cfg.model, _scope_='mmpretrain'))
+    assert not fill(classifier, read_checkpoint(str(weights))['state_dict'], str(weights))
+    assert all(torch.isfinite(value).all() for value in classifier.state_dict().values())
+
+
+@each_file
+def test_accuracies_on_the_card_are_those_of_the_results(weights, results):
+    name = dict(crate='CRATE', vit='ViT')[weights.stem.split('-')[0]]
+    (row,) = find(results[0], model=name, seed=0, metric='top-1')
+    assert f'{row.value:.1f}%' in CARD.read_text()
