@@ -15,6 +15,7 @@ def fresh_state():
     torch.manual_seed(0)
     yield
     forget_runs()
+    torch.set_flush_denormal(False)  # a training in this process set it, and hypothesis refuses to work so
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ def main(argv=None):
         print(f'train: {error}', file=sys.stderr)
         return 1
     try:
+        launch.flush_tiny_numbers()
         cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
         launch.build_runner(cfg).train()

@@ -128,8 +128,8 @@ def test_testing(tmp_path):
 
 TINY = """
 import torch
-from toy_runs import train
-train('{path}')
+from toy_runs import load_tool
+assert load_tool('train')(['{path}']) == 0
 tiny = torch.full((1 << 20,), 1000, dtype=torch.int32).view(torch.float32)  # 1.4e-42
 print(torch.get_num_threads(), (tiny * 1).view(torch.int32).count_nonzero().item())
 """
@@ -140,7 +140,10 @@ def test_tiny_numbers_are_zero_in_every_thread(tmp_path):
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     command = [sys.executable, '-c', TINY.format(path=config(tmp_path))]
     result = subprocess.run(
-        command, env=dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='2'), capture_output=True, text=True
+        command,
+        env=dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='2', MKL_NUM_THREADS='2'),
+        capture_output=True,
+        text=True,
     )
     assert result.stdout.splitlines()[-1:] == ['2 0'], result.stderr[-3000:]
 

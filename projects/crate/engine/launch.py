@@ -49,6 +49,15 @@ class LaunchError(Exception):
 MISTAKES = (LaunchError, PretrainedError, StridesError, FileNotFoundError, pickle.UnpicklingError)
 
 
+def flush_tiny_numbers() -> None:
+    """Let this process take numbers below 1e-38 for 0; for tools, as it concerns everything that runs in it.
+
+    A processor computes with them in microcode, and a sharp softmax is full of them: late steps of a ViT took up to
+    four times as long. Threads take the setting over from the one that starts them: call it before torch does.
+    """
+    torch.set_flush_denormal(True)
+
+
 def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = None, launcher: str = 'none') -> Config:
     """The config in ``path`` with the options of the command line, ready to be prepared for training or testing.
 
@@ -150,12 +159,8 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    It checks that a pyramid and its heads agree, and shows progress bars on a terminal. The process takes numbers below
-    1e-38 for 0 from here on.
+    It checks that a pyramid and its heads agree, and shows progress bars on a terminal.
     """
-    # A processor computes with them in microcode. A sharp softmax is full of them: late steps of a ViT took up to four
-    # times as long. Threads inherit the setting, so it comes before torch starts its own.
-    torch.set_flush_denormal(True)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
     if sys.stderr.isatty():
         cfg.custom_hooks.append(dict(type='ProgressBarHook'))
