@@ -63,7 +63,7 @@ def test_precisions_are_in_percent(smoke):
         (layer,) = [each for each in known if each['label'] == f'{model}, seed 0, iteration 4, 48 x 64, layer 1']
         (row,) = [row for row in rows if (row.model, row.iteration, row.layer, row.metric) == (model, 4, 1, 'box AP50')]
         assert row.value == pytest.approx(100 * layer['metrics']['coco/bbox_mAP_50'], abs=1e-4)
-        assert row.low <= row.value <= row.high
+        assert row.low <= row.high  # 20 draws: the value may lie outside
 
 
 def test_results_are_drawn_and_tabulated(smoke):
