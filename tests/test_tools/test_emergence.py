@@ -16,7 +16,7 @@ from toy_runs import ROOT, run_tool
 from projects.crate.analysis.experiment import WHOLE_IMAGE, read_results
 
 TOOL = 'experiments/emergence.py'
-MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT']
+MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +30,7 @@ def test_every_model_is_trained_and_measured(smoke):
     folder, output = smoke
     rows, about = read_results(folder / 'results.json')
     trained = [line.removeprefix('$ ') for line in output.splitlines() if re.match(r'\$ .*tools/train\.py', line)]
-    assert len(trained) == 4 and all(f'CRATE_DATA={folder / "data"} ' in command for command in trained)
+    assert len(trained) == len(MODELS) and all(f'CRATE_DATA={folder / "data"} ' in command for command in trained)
     assert [command for command in about['commands'] if 'train.py' in command] == trained
     assert f'coarse segmentation on 8 of 8 images of {folder / "data"}' in output
     assert about['images'] == dict(voc=8, coco=8)
@@ -43,6 +43,15 @@ def test_every_model_is_trained_and_measured(smoke):
         assert (model, 4, 0, 'mask AP') in found and (model, 0, 0, 'mask AP') not in found
     (whole,) = [row for row in rows if row.model == WHOLE_IMAGE]
     assert 0 < whole.value < 100
+
+
+def test_a_learning_rate_of_its_own_is_in_the_name(smoke):
+    folder, _ = smoke
+    rates = {}
+    for model in MODELS:
+        settings = json.loads((folder / f'{model.lower()}-seed0' / 'settings.json').read_text())
+        rates[model] = settings['optim_wrapper']['optimizer']['lr']
+    assert rates == {**dict.fromkeys(MODELS, 4e-4), 'ViT-lr1e-3': 1e-3}
 
 
 def test_differences_are_of_the_last_layer_and_the_last_checkpoint(smoke):

@@ -54,7 +54,7 @@ def test_results_come_back_as_they_were_written(tmp_path):
 
 def test_last_layer_of_every_training_beside_its_random_weights():
     header, _, *lines = cells(experiment.last_layer_table(rows(), SIZES[0]))
-    assert header[:5] == ['model', 'seed', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60%']
+    assert header[:5] == ['model', 'seed', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60% of patches']
     assert [line[:3] for line in lines] == [
         ['CRATE', '0', 'random weights'],
         ['CRATE', '0', '30.6%'],
@@ -67,14 +67,22 @@ def test_last_layer_of_every_training_beside_its_random_weights():
     assert lines[-1][3:] == ['23.1', *[''] * 7]
     found = dict(zip(header, lines[1]))
     assert found['mIoU, 60% of the mass'] == '32.1 [31.1, 34.1]'
-    assert found['mIoU, top 60%'] == '16.1'
+    assert found['mIoU, top 60% of patches'] == '16.1'
     assert found['mask AP'] == '3.21 [0.00, 6.42]'
     assert found['box AP'] == ''  # not measured
 
 
 def test_several_seeds():
     header, _, *lines = cells(experiment.seed_table(rows(), SIZES[0], ['CRATE']))
-    assert header == ['model', 'trainings', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60%', 'box AP', 'mask AP']
+    assert header == [
+        'model',
+        'trainings',
+        'top-1',
+        'mIoU, 60% of the mass',
+        'mIoU, top 60% of patches',
+        'box AP',
+        'mask AP',
+    ]
     assert lines == [
         ['CRATE', '2', '31.1 (30.6 to 31.6)', '32.6 (32.1 to 33.1)', '16.3 (16.1 to 16.6)', '', '3.26 (3.21 to 3.31)']
     ]
@@ -104,7 +112,10 @@ def test_curves_along_training_and_layers():
     assert [axis.get_xlabel() for axis in figure.axes] == ['iteration', 'layer (0-based)'] * 2
     training, layers = (axis.get_legend_handles_labels() for axis in figure.axes[:2])
     assert training[1] == layers[1] == ['CRATE', 'CRATE, seed 1', 'ViT']
-    steps, values = training[0][2].lines[0].get_data()
+    first, second, other = (container.lines[0] for container in training[0])
+    assert first.get_color() == second.get_color() != other.get_color()
+    assert [line.get_linestyle() for line in (first, second, other)] == ['-', '--', '-']
+    steps, values = other.get_data()
     assert list(steps) == [0, 100, 200]
     assert list(values) == pytest.approx([10.1, 11.1, 12.1])
     assert list(layers[0][0].lines[0].get_data()[1]) == pytest.approx([32.0, 32.1])

@@ -43,7 +43,7 @@ class Budget:
         size: Of the models, as in the names of their configs.
         recipe: The rest of those names.
         image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
-        seeds: Trainings of each model.
+        seeds: Trainings of each model; 'ViT-lr1e-3' is the ViT with a learning rate of its own.
         num_resamples: Draws behind the intervals of AP.
         max_images: Of each data set that is measured.
         options: As --cfg-options of tools/train.py.
@@ -67,6 +67,7 @@ BUDGETS = {
     'smoke': Budget(
         **SMALL,
         image_sizes=((48, 64),),
+        seeds=dict.fromkeys([*MODELS, 'ViT-lr1e-3'], 1),
         num_resamples=20,
         options=(
             'model.backbone.arch.num_layers=2',
@@ -222,9 +223,9 @@ class Experiment:
         for rate in self.budget.rates:
             found = []
             for model in TUNED:
-                work_dir = self.out / 'tune' / f'{model.lower()}-lr{rate:g}'
-                options = ['randomness.seed=0', f'optim_wrapper.optimizer.lr={rate:g}', *self.options]
-                cfg = self.train(model, work_dir, [*options, *self.budget.tuning])
+                name = f'{model}-lr{rate:g}'
+                work_dir = self.out / 'tune' / name.lower()
+                cfg = self.train(name, work_dir, ['randomness.seed=0', *self.options, *self.budget.tuning])
                 checkpoint = max(find_checkpoints(work_dir)[1].items())[1]
                 metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
                 found.append(metrics['accuracy/top1'])
@@ -234,10 +235,19 @@ class Experiment:
             part.write_text(f'{text}\n')
         print(text)
 
-    def train(self, model, work_dir, options):
-        """Train a model, or go on with it; returns its config."""
+    def train(self, name, work_dir, options):
+        """Train a model, or go on with it; returns its config.
+
+        Args:
+            name: As in ``Budget.seeds``.
+            work_dir: Of the training.
+            options: As --cfg-options of tools/train.py.
+        """
         from projects.crate.engine.launch import read_config
 
+        model, _, rate = name.partition('-lr')
+        if rate:
+            options = [*options, f'optim_wrapper.optimizer.lr={rate}']
         stem = f'{MODELS[model].format(self.budget.size)}-{self.budget.recipe}'
         config = f'configs/classification/{stem}.py'
         os.environ['CRATE_DATA'] = str(self.root)  # where this config looks for its data, here and in the training

@@ -20,7 +20,7 @@ from .curves import curve_figure, read_scalars
 NUM_PICTURES = 5
 PHOTOS = (
     'Other models than above, with weights that lie in this repository (docs/experiments): trained on classes of small '
-    'photographs, for two hours of two CPU cores. `python tools/demo.py --photos FOLDER` shows them yours.'
+    'photographs, for half an hour of two CPU cores each. `python tools/demo.py --photos FOLDER` shows them yours.'
 )
 
 

@@ -13,7 +13,7 @@ from ..files import atomic
 from .attention import attention_figure
 from .curves import draw_curves, error_bars
 from .masks import painted
-from .report import bracketed, comparison_figure
+from .report import RULES, bracketed, comparison_figure
 
 # arXiv 2308.16271, S/8, supervised on ImageNet-21k: mIoU on VOC 2012 val, AP on COCO val2017
 PUBLISHED = {
@@ -24,7 +24,7 @@ PUBLISHED = {
     'CRATE-MHSA, Table 2': (18.4, 0.1, 0.1, 0.0, '', '', ''),
     'ViT, Table 2': (14.1, 0.1, 0.1, 0.0, '', '', ''),
 }
-RULES = {'mIoU mass': 'mIoU, 60% of the mass', 'mIoU top': 'mIoU, top 60%'}
+MIOU = {f'mIoU {rule}': f'mIoU, {words}' for rule, words in RULES.items()}  # metric -> what tables call it
 WITH_INTERVAL = ('mIoU mass', 'box AP', 'mask AP')
 LEGEND = (
     'All in percent. In brackets: 95% intervals over images (bootstrap); what another training of the same model would '
@@ -50,7 +50,7 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
 
 def last_layer_table(rows: Sequence[Row], size: str) -> str:
     """Accuracy, mIoU and AP of each training and of random weights, all of the last layer."""
-    names = [*RULES, *PRECISIONS]
+    names = [*MIOU, *PRECISIONS]
     lines = []
     for model, seed, steps in trainings(rows):
         top1 = find(rows, model=model, seed=seed, metric='top-1')[0].value
@@ -62,7 +62,7 @@ def last_layer_table(rows: Sequence[Row], size: str) -> str:
             lines.append([model, seed, label, *cells])
     for row in find(rows, model=WHOLE_IMAGE):
         lines.append([WHOLE_IMAGE, '', '', cell(row), *[''] * (len(names) - 1)])
-    return markdown(['model', 'seed', 'top-1', *RULES.values(), *PRECISIONS], lines)
+    return markdown(['model', 'seed', 'top-1', *MIOU.values(), *PRECISIONS], lines)
 
 
 def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
@@ -71,7 +71,7 @@ def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
     for model in models:
         seeds = [(seed, max(steps)) for name, seed, steps in trainings(rows) if name == model]
         cells = []
-        for metric in ('top-1', *RULES, 'box AP', 'mask AP'):
+        for metric in ('top-1', *MIOU, 'box AP', 'mask AP'):
             where = dict(model=model, metric=metric, size='' if metric == 'top-1' else size)
             found = [find(rows, **where, seed=seed, iteration=last) for seed, last in seeds]
             values = [each[-1].value for each in found if each]
@@ -79,7 +79,7 @@ def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
             low, high = (f'{end(values):{style}}' for end in (min, max)) if values else ('', '')
             cells.append(f'{np.mean(values):{style}} ({low} to {high})' if values else '')
         lines.append([model, len(seeds), *cells])
-    return markdown(['model', 'trainings', 'top-1', *RULES.values(), 'box AP', 'mask AP'], lines)
+    return markdown(['model', 'trainings', 'top-1', *MIOU.values(), 'box AP', 'mask AP'], lines)
 
 
 def layer_table(rows: Sequence[Row], size: str) -> str:
@@ -89,7 +89,7 @@ def layer_table(rows: Sequence[Row], size: str) -> str:
         for metric in ('mIoU mass', 'mask AP'):
             found = find(rows, model=model, seed=seed, iteration=max(steps), size=size, metric=metric)
             if found:
-                lines.append([model, seed, RULES.get(metric, metric), *(cell(row, interval=False) for row in found)])
+                lines.append([model, seed, MIOU.get(metric, metric), *(cell(row, interval=False) for row in found)])
     layers = max(len(line) for line in lines) - 3
     return markdown(['model', 'seed', '', *(f'layer {layer}' for layer in range(layers))], lines)
 
@@ -97,7 +97,7 @@ def layer_table(rows: Sequence[Row], size: str) -> str:
 def difference_table(rows: Sequence[Row], size: str) -> str:
     """Every training against the first, last layers on the same images."""
     lines = []
-    for metric, rule in RULES.items():
+    for metric, rule in MIOU.items():
         found = [row for row in rows if row.size == size and row.metric.startswith(f'{metric} - ')]
         lines += [[f'{row.model}, seed {row.seed}', row.metric[len(metric) + 3 :], rule, cell(row)] for row in found]
     return markdown(['', 'minus', 'rule', 'difference'], lines)
@@ -109,7 +109,12 @@ def published_table() -> str:
 
 
 def curves(rows: Sequence[Row], size: str) -> Figure:
-    """The mIoU and mask AP along the training (last layer) and along the layers (last checkpoint)."""
+    """The mIoU and mask AP along the training (last layer) and along the layers (last checkpoint).
+
+    Further seeds of a model are dashed lines of its colour.
+    """
+    names = {(model, seed): model if seed == 0 else f'{model}, seed {seed}' for model, seed, _ in trainings(rows)}
+    dashed = [name for (_, seed), name in names.items() if seed]
     figure = Figure(figsize=(10, 6.5), layout='constrained')
     for column, (metric, label) in enumerate((('mIoU mass', 'mIoU (%)'), ('mask AP', 'mask AP (%)'))):
         along_training, along_layers = {}, {}
@@ -117,14 +122,14 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
             key = dict(model=model, seed=seed, size=size, metric=metric)
             if not (layers := find(rows, **key, iteration=max(steps))):
                 continue
-            name = model if seed == 0 else f'{model}, seed {seed}'
+            name = names[model, seed]
             points = [find(rows, **key, iteration=step)[-1] for step in steps]
             along_training[name] = (steps, *with_errors(points))
             along_layers[name] = ([row.layer for row in layers], *with_errors(layers))
         if along_training:
             first, second = figure.add_subplot(2, 2, 1 + column), figure.add_subplot(2, 2, 3 + column)
-            draw_curves(first, along_training, 'iteration', f'{label}, last layer')
-            draw_curves(second, along_layers, 'layer (0-based)', f'{label}, after training')
+            draw_curves(first, along_training, 'iteration', f'{label}, last layer', dashed)
+            draw_curves(second, along_layers, 'layer (0-based)', f'{label}, after training', dashed)
     return figure
 
 
