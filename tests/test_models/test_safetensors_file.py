@@ -65,6 +65,11 @@ def test_half_precision_is_half_as_large(trained):
     assert sizes[1] - sizes[0] == pytest.approx(2 * numbers, rel=0.01)
 
 
+def test_others_may_read_it_as_any_file(trained, tmp_path):
+    (tmp_path / 'plain').touch()
+    assert publish(trained).stat().st_mode == (tmp_path / 'plain').stat().st_mode
+
+
 def test_mmengine_reads_it(trained):
     path = str(publish(trained, '--dtype', 'float32'))
 

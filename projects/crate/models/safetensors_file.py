@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..files import atomic
 
@@ -51,7 +51,7 @@ def save_safetensors(checkpoint: Mapping, path: Path, dtype: torch.dtype = torch
     meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as part:
-        save_file(weights, part, metadata=dict(format='pt', meta=json.dumps(meta)))
+        part.write_bytes(save(weights, dict(format='pt', meta=json.dumps(meta))))  # save_file hides it from other users
 
 
 def _compact(value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
