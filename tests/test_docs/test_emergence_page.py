@@ -34,9 +34,25 @@ def test_every_table_is_on_the_page(results):
     assert not missing
 
 
+def test_readme_has_the_same_numbers(results):
+    rows, _ = results
+    text = (ROOT / 'README.md').read_text()
+    for model, seed, steps in trainings(rows):
+        found = [
+            [
+                find(rows, model=model, seed=seed, iteration=step, size='128 x 128', metric=metric)[-1].value
+                for step in (0, max(steps))
+            ]
+            for metric in ('mIoU mass', 'mIoU top')
+        ]
+        values = ' | '.join(f'{before:.1f}, {after:.1f}' for before, after in found)
+        (top1,) = find(rows, model=model, seed=seed, metric='top-1')
+        assert f'| {top1.value:.1f}% | {values} |' in text, (model, seed)
+
+
 def test_every_model_was_measured(results):
     rows, about = results
-    assert {model for model, _, _ in trainings(rows)} == {'CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT'}
+    assert {model for model, _, _ in trainings(rows)} == {'CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1.5e-4'}
     assert about['budget'] in PAGE.read_text()
     for path in re.findall(r'configs/\S+\.py', ' '.join(about['commands'])):
         assert (ROOT / path).is_file()
@@ -67,6 +83,6 @@ def test_weights_fill_their_config(weights):
 
 @each_file
 def test_accuracies_on_the_card_are_those_of_the_results(weights, results):
-    name = dict(crate='CRATE', vit='ViT')[weights.stem.split('-')[0]]
+    name = dict(crate='CRATE', vit='ViT-lr1.5e-4')[weights.stem.split('-')[0]]
     (row,) = find(results[0], model=name, seed=0, metric='top-1')
     assert f'{row.value:.1f}%' in CARD.read_text()

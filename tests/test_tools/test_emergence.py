@@ -19,11 +19,15 @@ TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']
 
 
+def smoke_into(folder):
+    return ['--budget', 'smoke', '--also', 'ViT-lr1e-3=1', '--out', folder]
+
+
 @pytest.fixture(scope='module')
 def smoke(tmp_path_factory):
     """The whole experiment on generated images: (folder, what the command printed)."""
     folder = tmp_path_factory.mktemp('emergence') / 'out'
-    return folder, run_tool(TOOL, '--budget', 'smoke', '--out', folder).stdout
+    return folder, run_tool(TOOL, *smoke_into(folder)).stdout
 
 
 def test_every_model_is_trained_and_measured(smoke):
@@ -93,7 +97,7 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
     before = (folder / 'results.json').read_text()
     checkpoint = folder / 'vit-seed0' / 'iter_4.pth'
     written = checkpoint.stat().st_mtime_ns
-    again = run_tool(TOOL, '--budget', 'smoke', '--out', folder)
+    again = run_tool(TOOL, *smoke_into(folder))
     assert 'tools/train.py' not in again.stdout
     measured = [line for line in again.stderr.splitlines() if line.startswith(('accuracy: ', 'layers: '))]
     assert measured and all(line.endswith('(known)') for line in measured)
@@ -107,6 +111,8 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
         (['--budget', 'cpu'], '--budget cpu needs --data-root'),
         (['--budget', 'smoke', '--data-root', '.'], '--data-root: the smoke budget makes its own images'),
         (['--budget', 'smoke', '--pictures', 'nowhere.jpg'], '--pictures: not found: nowhere.jpg'),
+        (['--budget', 'smoke', '--also', 'CRATE=0'], "'CRATE=0' is not like CRATE=3 or ViT-lr1e-3=1 (models: CRATE, "),
+        (['--budget', 'smoke', '--also', 'DINO=1'], "'DINO=1' is not like CRATE=3"),
         (['--budget', 'smoke', '--tune'], '--tune: budget smoke has no learning rates'),
         (['--budget', 'huge'], "invalid choice: 'huge'"),
     ],

@@ -17,6 +17,7 @@ folder itself or one beneath it; the first of each counts).
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -43,7 +44,7 @@ class Budget:
         size: Of the models, as in the names of their configs.
         recipe: The rest of those names.
         image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
-        seeds: Trainings of each model; 'ViT-lr1e-3' is the ViT with a learning rate of its own.
+        seeds: Trainings of each model; --also adds to them.
         num_resamples: Draws behind the intervals of AP.
         max_images: Of each data set that is measured.
         options: As --cfg-options of tools/train.py.
@@ -67,7 +68,6 @@ BUDGETS = {
     'smoke': Budget(
         **SMALL,
         image_sizes=((48, 64),),
-        seeds=dict.fromkeys([*MODELS, 'ViT-lr1e-3'], 1),
         num_resamples=20,
         options=(
             'model.backbone.arch.num_layers=2',
@@ -113,6 +113,14 @@ def parse_args(argv):
     parser.add_argument('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
     parser.add_argument('--out', type=Path, metavar='DIR', help='default: work_dirs/emergence-BUDGET')
     parser.add_argument(
+        '--also',
+        nargs='+',
+        type=name_and_seeds,
+        default=[],
+        metavar='MODEL=SEEDS',
+        help='CRATE=3 ViT-lr1e-3=1: three trainings of CRATE (seeds 0, 1, 2), and a ViT with that learning rate',
+    )
+    parser.add_argument(
         '--pictures', nargs='+', type=Path, metavar='IMAGE', help='what is shown (default: some of the images measured)'
     )
     parser.add_argument(
@@ -131,6 +139,13 @@ def parse_args(argv):
         parser.error(f'--pictures: not found: {missing[0]}')
     args.out = args.out or Path(f'work_dirs/emergence-{args.budget}')
     return args
+
+
+def name_and_seeds(text):
+    """('ViT-lr1e-3', 2) of 'ViT-lr1e-3=2'."""
+    if not (match := re.fullmatch(rf'((?:{"|".join(MODELS)})(?:-lr\d[\d.]*(?:e-?\d+)?)?)=([1-9]\d*)', text)):
+        raise argparse.ArgumentTypeError(f'{text!r} is not like CRATE=3 or ViT-lr1e-3=1 (models: {", ".join(MODELS)})')
+    return match[1], int(match[2])
 
 
 def main(argv=None):
@@ -164,7 +179,7 @@ class Experiment:
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
         self.root, self.options, self.commands = args.data_root, self.budget.options, []
-        self.pictures = args.pictures
+        self.pictures, self.seeds = args.pictures, {**self.budget.seeds, **dict(args.also)}
         if Path.cwd() != ROOT:
             raise CommandError(f'run it in the folder of the repository: cd {ROOT}')
         if self.root is not None:
@@ -187,7 +202,7 @@ class Experiment:
         materials = self.materials()
         about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(materials[0]))
         trainings = []
-        for model, seeds in self.budget.seeds.items():
+        for model, seeds in self.seeds.items():
             for seed in range(seeds):
                 work_dir = self.out / f'{model.lower()}-seed{seed}'
                 cfg = self.train(model, work_dir, [f'randomness.seed={seed}', *self.options])
@@ -239,7 +254,7 @@ class Experiment:
         """Train a model, or go on with it; returns its config.
 
         Args:
-            name: As in ``Budget.seeds``.
+            name: Of the model, with its learning rate where that is not the one of the config: 'ViT-lr1e-3'.
             work_dir: Of the training.
             options: As --cfg-options of tools/train.py.
         """
