@@ -115,10 +115,12 @@ def parse_args(argv):
     parser.add_argument(
         '--also',
         nargs='+',
+        action='extend',
         type=name_and_seeds,
         default=[],
         metavar='MODEL=SEEDS',
-        help='CRATE=3 ViT-lr1e-3=1: three trainings of CRATE (seeds 0, 1, 2), and a ViT with that learning rate',
+        help='CRATE=3 ViT-lr1e-3=1: at least three trainings of CRATE (seeds 0, 1, 2), and a ViT with that learning '
+        'rate; the tables have them as long as it is given',
     )
     parser.add_argument(
         '--pictures', nargs='+', type=Path, metavar='IMAGE', help='what is shown (default: some of the images measured)'
@@ -133,6 +135,8 @@ def parse_args(argv):
         parser.error(f'--budget {args.budget} needs --data-root')
     if args.data_root is not None and args.budget == 'smoke':
         parser.error('--data-root: the smoke budget makes its own images')
+    if args.tune and args.also:
+        parser.error('--tune: has no use for --also')
     if args.tune and not BUDGETS[args.budget].rates:
         parser.error(f'--tune: budget {args.budget} has no learning rates to compare')
     if missing := [path for path in args.pictures or [] if not path.exists()]:
@@ -143,9 +147,10 @@ def parse_args(argv):
 
 def name_and_seeds(text):
     """('ViT-lr1e-3', 2) of 'ViT-lr1e-3=2'."""
-    if not (match := re.fullmatch(rf'((?:{"|".join(MODELS)})(?:-lr\d[\d.]*(?:e-?\d+)?)?)=([1-9]\d*)', text)):
+    match = re.fullmatch(rf'((?:{"|".join(MODELS)})(?:-lr(\d+(?:\.\d+)?(?:e-\d+)?))?)=([1-9]\d*)', text)
+    if not match or float(match[2] or 1) == 0:
         raise argparse.ArgumentTypeError(f'{text!r} is not like CRATE=3 or ViT-lr1e-3=1 (models: {", ".join(MODELS)})')
-    return match[1], int(match[2])
+    return match[1], int(match[3])
 
 
 def main(argv=None):
@@ -179,7 +184,9 @@ class Experiment:
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
         self.root, self.options, self.commands = args.data_root, self.budget.options, []
-        self.pictures, self.seeds = args.pictures, {**self.budget.seeds, **dict(args.also)}
+        self.pictures, self.seeds = args.pictures, dict(self.budget.seeds)
+        for name, seeds in args.also:
+            self.seeds[name] = max(seeds, self.seeds.get(name, 0))
         if Path.cwd() != ROOT:
             raise CommandError(f'run it in the folder of the repository: cd {ROOT}')
         if self.root is not None:

@@ -20,7 +20,7 @@ from .curves import curve_figure, read_scalars
 NUM_PICTURES = 5
 PHOTOS = (
     'Other models than above, with weights that lie in this repository (docs/experiments): trained on classes of small '
-    'photographs, for half an hour of two CPU cores each. `python tools/demo.py --photos FOLDER` shows them yours.'
+    'photographs, each for about an hour of one CPU core. `python tools/demo.py --photos FOLDER` shows them yours.'
 )
 
 
