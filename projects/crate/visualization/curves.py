@@ -44,7 +44,9 @@ def curve_figure(
         dashed: Names drawn with a dashed line, in the colour of the curve before it.
     """
     figure = Figure(figsize=(5, 3), layout='constrained')
-    draw_curves(figure.subplots(), curves, xlabel, ylabel, dashed)
+    axis = figure.subplots()
+    draw_curves(axis, curves, xlabel, ylabel, dashed)
+    axis.legend(fontsize=8)
     return figure
 
 
@@ -70,13 +72,14 @@ def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]
             name: (range(len(values[key])), values[key], values[f'{key}_std']) for name, values in measurements.items()
         }
         draw_curves(axis, curves, 'layer (0-based)', label)
+        axis.legend(fontsize=8)
     return figure
 
 
 def draw_curves(
     axis: Axes, curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> None:
-    """Named curves in an axis; arguments as in :func:`curve_figure`."""
+    """Named curves in an axis, without a legend; arguments as in :func:`curve_figure`."""
     colour = None
     for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}
@@ -87,4 +90,3 @@ def draw_curves(
     axis.set_xlabel(xlabel)
     axis.set_ylabel(ylabel)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)

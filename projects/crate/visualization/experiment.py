@@ -130,9 +130,7 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
             first, second = figure.add_subplot(2, 2, 1 + column), figure.add_subplot(2, 2, 3 + column)
             draw_curves(first, along_training, 'iteration', f'{label}, last layer', dashed)
             draw_curves(second, along_layers, 'layer (0-based)', f'{label}, after training', dashed)
-    for axis in figure.axes:
-        axis.get_legend().remove()  # one for all, where it hides nothing
-    if figure.axes:
+    if figure.axes:  # one legend for all, where it hides nothing
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8)
     return figure
 
