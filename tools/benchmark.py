@@ -133,12 +133,12 @@ def main(argv=None):
     import torch
 
     from projects.crate.benchmark.timing import machine
-    from projects.crate.engine.launch import LaunchError
+    from projects.crate.errors import UserError
 
     torch.set_num_threads(args.threads)
     try:
         numbers, text = args.run(args)
-    except LaunchError as error:
+    except UserError as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 1
     print(f'{machine()}, torch {torch.__version__}, {args.threads} threads, {args.repeats} repeats')
@@ -152,13 +152,13 @@ def run_speed(args):
     from mmengine.device import get_device
 
     from projects.crate.benchmark import speed
-    from projects.crate.engine.launch import LaunchError
+    from projects.crate.errors import UserError
 
     try:
         subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
         models = subject.models()
     except ValueError as error:  # of the backbone's arguments
-        raise LaunchError(str(error)) from error
+        raise UserError(str(error)) from error
     found = speed.measure(subject, models, args.repeats, args.passes)
     difference = speed.difference(subject, models)  # afterwards: it leaves matrices that the memory would not show
     text = f'largest difference to the textbook formulation: {difference:.1e}\n{speed.report(found, args.batch_size)}'
@@ -167,10 +167,10 @@ def run_speed(args):
 
 def run_maskcut(args):
     from projects.crate.benchmark import maskcut
-    from projects.crate.engine.launch import LaunchError
+    from projects.crate.errors import UserError
 
     if not args.features.is_file():
-        raise LaunchError(f'{args.features}: no such file; give an npz file with --features')
+        raise UserError(f'{args.features}: no such file; give an npz file with --features')
     rows = maskcut.measure(maskcut.read_features(args.features), args.repeats)
     memory = {f'{side} x {side}': maskcut.peak_memory(side) for side in args.sides}
     return dict(images=rows, memory_mb=memory), maskcut.report(rows, memory)
@@ -194,7 +194,7 @@ def run_memory(args):
     from rich.progress import track
 
     from projects.crate.benchmark import memory
-    from projects.crate.engine.launch import LaunchError
+    from projects.crate.errors import UserError
 
     subject = dict(
         arch=args.arch,
@@ -210,7 +210,7 @@ def run_memory(args):
         rows = list(track(rows, 'memory', total, **progress))
         seconds = memory.measure_speed(size=args.sizes[-1], repeats=args.repeats, **subject)
     except ValueError as error:  # of the backbone's arguments
-        raise LaunchError(str(error)) from error
+        raise UserError(str(error)) from error
     named = {memory.name(window): s for window, s in seconds.items()}
     return dict(arch=args.arch, patch_size=args.patch_size, memory=rows, seconds=named), memory.report(rows, seconds)
 

@@ -84,6 +84,7 @@ def run(args):
     try:
         from projects.crate import pseudo_labels
         from projects.crate.engine import launch
+        from projects.crate.errors import UserError
     except ImportError as error:
         print(f'maskcut: {error}', file=sys.stderr)
         return 1
@@ -97,7 +98,7 @@ def run(args):
             print(f'maskcut: {number} batches with unreadable images will be done again by the next run')
         else:
             pseudo_labels.make_pseudo_labels(cfg, args.checkpoint, images, args.out, rank, world_size)
-    except (launch.LaunchError, OSError) as error:
+    except (UserError, OSError) as error:
         print(f'maskcut: {error}', file=sys.stderr)
         return 1
     return 0

@@ -76,13 +76,13 @@ def main(argv=None):
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     sys.path.insert(0, str(ROOT))
     try:
-        from projects.crate.engine.launch import LaunchError, explain
+        from projects.crate.errors import UserError, explain
     except ImportError as error:
         print(f'report: {error}', file=sys.stderr)
         return 1
     try:
         page = write_report(args)
-    except (LaunchError, ImportError, OSError, ValueError, LookupError, pickle.UnpicklingError) as error:
+    except (UserError, ImportError, OSError, ValueError, LookupError, pickle.UnpicklingError) as error:
         print(f'report: {explain(error)}', file=sys.stderr)
         return 1
     print(f'report: open {page.resolve()} in a browser')

@@ -42,6 +42,7 @@ def main(argv=None):
     sys.path.insert(0, str(ROOT))
     try:
         from projects.crate.engine import launch
+        from projects.crate.errors import UserError, explain
     except ImportError as error:
         print(f'test: {error}', file=sys.stderr)
         return 1
@@ -49,8 +50,8 @@ def main(argv=None):
         cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
         launch.build_runner(cfg).test()
-    except launch.MISTAKES as error:
-        print(f'test: {launch.explain(error)}', file=sys.stderr)
+    except (UserError, FileNotFoundError) as error:
+        print(f'test: {explain(error)}', file=sys.stderr)
         return 1
     return 0
 

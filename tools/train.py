@@ -53,6 +53,7 @@ def main(argv=None):
     sys.path.insert(0, str(ROOT))
     try:
         from projects.crate.engine import launch
+        from projects.crate.errors import UserError, explain
     except ImportError as error:
         print(f'train: {error}', file=sys.stderr)
         return 1
@@ -61,8 +62,8 @@ def main(argv=None):
         cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
         launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
         launch.build_runner(cfg).train()
-    except launch.MISTAKES as error:
-        print(f'train: {launch.explain(error)}', file=sys.stderr)
+    except (UserError, FileNotFoundError) as error:
+        print(f'train: {explain(error)}', file=sys.stderr)
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from projects.crate.analysis.observer import Observer
 from projects.crate.analysis.report import bootstrap_interval, measure_model
 from projects.crate.analysis.trained import default_names, literal_config, read_trained
 from projects.crate.datasets.coats import CLASSES
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou
 
 SIZE = (32, 48)
@@ -46,7 +46,7 @@ def test_keys_that_are_no_names():
 )
 def test_nothing_in_a_checkpoint_is_executed(tmp_path, text):
     path = save_training(tmp_path / 'a.pth', text.format(path=str(tmp_path / 'touched')))
-    with pytest.raises(LaunchError, match='a.pth: its config .* --configs'):
+    with pytest.raises(UserError, match='a.pth: its config .* --configs'):
         read_trained(path, 'A')
     assert not (tmp_path / 'touched').exists()
     found = read_trained(path, 'A', str(config(tmp_path))).config.model.backbone
@@ -75,12 +75,12 @@ def test_what_a_checkpoint_says(tmp_path):
 
 def test_a_converted_checkpoint_needs_a_config(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'a.pth')
-    with pytest.raises(LaunchError, match='a.pth holds no config .* --configs'):
+    with pytest.raises(UserError, match='a.pth holds no config .* --configs'):
         read_trained(tmp_path / 'a.pth', 'A')
     model = read_trained(tmp_path / 'a.pth', 'A', str(config(tmp_path)))
     assert (model.config_name, model.training) == ('config', '')
     (tmp_path / 'empty.py').write_text('model = dict()')
-    with pytest.raises(LaunchError, match=r'empty.py: the config has no model\.backbone'):
+    with pytest.raises(UserError, match=r'empty.py: the config has no model\.backbone'):
         read_trained(tmp_path / 'a.pth', 'A', str(tmp_path / 'empty.py'))
 
 
@@ -121,7 +121,7 @@ def test_coco_is_found_validation_first(tmp_path, folder):
 
 
 def test_no_data_is_one_line(tmp_path):
-    with pytest.raises(LaunchError, match='no data below --data-root'):
+    with pytest.raises(UserError, match='no data below --data-root'):
         gather([tmp_path], SIZE)
 
 
@@ -188,7 +188,7 @@ def test_only_one_layout_and_every_layer(tmp_path, fast_runner):
     report = measure_model(model, material, tmp_path / 'out', all_layers=True, num_workers=0)
     assert report.coarse == {} and report.maskcut[0].tolist() == [0, 1, 2]
     assert not any(mask.any() for mask in material.objects)
-    with pytest.raises(LaunchError, match='a.pth: no layer 3: it has 3'):
+    with pytest.raises(UserError, match='a.pth: no layer 3: it has 3'):
         measure_model(model, material, tmp_path / 'out', layer=3)
     one = measure_model(model, gather([tmp_path / 'sample'], SIZE, 1), tmp_path / 'out', num_workers=0)
     assert 'coco/segm_mAP' in one.maskcut[1] and 'coco/segm_mAP_low' not in one.maskcut[1]

@@ -10,7 +10,8 @@ from torch.autograd import Function
 
 from projects.crate.analysis import complexity
 from projects.crate.analysis.complexity import build, default_size, measure, measure_config
-from projects.crate.engine.launch import LaunchError, read_config
+from projects.crate.engine.launch import read_config
+from projects.crate.errors import UserError
 
 D, CLASSES = 24, 5
 DEVICES = ['meta', 'cpu']
@@ -233,9 +234,9 @@ def test_the_size_that_a_config_is_made_for(cfg, expected):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(LaunchError, match=r'toy.py: the config fixes no size of images; give one with --size H W'):
+    with pytest.raises(UserError, match=r'toy.py: the config fixes no size of images; give one with --size H W'):
         default_size(classifier())
-    with pytest.raises(LaunchError, match=r'toy.py: the config has no model'):
+    with pytest.raises(UserError, match=r'toy.py: the config has no model'):
         measure_config(Config({}, cfg_text='toy', filename='toy.py'), (8, 12))
-    with pytest.raises(LaunchError, match=r'toy.py: an image of 8 x 12: .*out_type'):
+    with pytest.raises(UserError, match=r'toy.py: an image of 8 x 12: .*out_type'):
         measure_config(classifier(out_type='nonsense'), (8, 12))

@@ -10,7 +10,7 @@ from operators import Record
 from PIL import Image
 
 from projects.crate.analysis import Observer, iterate_images, read_images
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 from projects.crate.models import observe
 from projects.crate.pseudo_labels.report import Report
 
@@ -159,10 +159,10 @@ def test_checkpoints_that_do_not_fit_are_refused_in_a_line(tmp_path):
     for name, (content, message) in bad_checkpoints(tmp_path).items():
         path = tmp_path / f'{name}.pth'
         torch.save(content, path)
-        with pytest.raises(LaunchError, match=message) as error:
+        with pytest.raises(UserError, match=message) as error:
             Observer.from_config(cfg, str(path))
         assert str(path) in str(error.value) and '\n' not in str(error.value), name
-    with pytest.raises(LaunchError, match='checkpoint not found'):
+    with pytest.raises(UserError, match='checkpoint not found'):
         Observer.from_config(cfg, str(tmp_path / 'none.pth'))
 
 
@@ -184,7 +184,7 @@ def test_unused_weights_of_the_backbone_are_told(tmp_path):
 )
 def test_configs_that_do_not_fit_are_refused_in_a_line(model, message, tmp_path):
     cfg = Config.fromfile(toy.config(tmp_path, model=model))
-    with pytest.raises(LaunchError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         Observer.from_config(cfg, None)
     assert str(error.value).startswith(str(cfg.filename)) and '\n' not in str(error.value)
 
@@ -241,5 +241,5 @@ def test_no_images_is_an_error(tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken.png').write_bytes(b'')
     for source, message in {'empty': 'no images in', 'none': 'images not found', 'broken.png': 'no readable'}.items():
-        with pytest.raises(LaunchError, match=message):
+        with pytest.raises(UserError, match=message):
             read_images(Path(tmp_path, source))

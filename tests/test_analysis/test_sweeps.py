@@ -16,7 +16,8 @@ from toy_sweeps import ARCH, CONFIGS, OPTIONS, make_scenes, metrics_of, save_wei
 
 from projects.crate.analysis import sweeps
 from projects.crate.analysis.sweeps import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
-from projects.crate.engine.launch import LaunchError, read_config
+from projects.crate.engine.launch import read_config
+from projects.crate.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
@@ -217,7 +218,7 @@ def test_epochs_are_taken_where_there_are_both(tmp_path):
 
 
 def test_a_work_folder_without_checkpoints(tmp_path):
-    with pytest.raises(LaunchError, match=rf'^no epoch_\*\.pth or iter_\*\.pth in {tmp_path} .*max_keep_ckpts=-1'):
+    with pytest.raises(UserError, match=rf'^no epoch_\*\.pth or iter_\*\.pth in {tmp_path} .*max_keep_ckpts=-1'):
         epoch_sweep(Config(), tmp_path, tmp_path)
 
 
@@ -230,7 +231,7 @@ def test_a_work_folder_without_checkpoints(tmp_path):
 )
 def test_random_weights_are_not_measured(tmp_path, read, changes, message):
     weights = save_weights(tmp_path / 'w.pth', **changes)
-    with pytest.raises(LaunchError, match=f'w.pth does not fit the model: {message}'):
+    with pytest.raises(UserError, match=f'w.pth does not fit the model: {message}'):
         evaluate(read('segmentation'), weights, tmp_path)
 
 
@@ -242,13 +243,13 @@ def test_positions_of_another_size_fit(tmp_path, read):
 
 @pytest.mark.parametrize('layer', [3, -4])
 def test_layers_that_there_are_not(tmp_path, read, layer):
-    with pytest.raises(LaunchError, match=f'^no layer {layer}: the backbone has 3 layers'):
+    with pytest.raises(UserError, match=f'^no layer {layer}: the backbone has 3 layers'):
         layer_sweep(read('maskcut'), 'weights.pth', tmp_path, [0, layer])
 
 
 def test_configs_without_a_layer_to_choose(tmp_path):
     cfg, _ = toy(tmp_path)
-    with pytest.raises(LaunchError, match='a config of configs/maskcut or configs/segmentation, not model ToyModel'):
+    with pytest.raises(UserError, match='a config of configs/maskcut or configs/segmentation, not model ToyModel'):
         layer_sweep(cfg, 'weights.pth', tmp_path)
 
 
@@ -258,7 +259,7 @@ def test_counting_layers_leaves_the_scope_alone(tmp_path, read):
         cfg.model.backbone.pop(key, None)
     cfg.model.backbone.arch = dict(ARCH, feedforward_channels=32)
     DefaultScope.get_instance('test', scope_name='mmseg')
-    with pytest.raises(LaunchError, match='^checkpoint not found: weights.pth'):
+    with pytest.raises(UserError, match='^checkpoint not found: weights.pth'):
         layer_sweep(cfg, 'weights.pth', tmp_path)
     assert DefaultScope.get_current_instance().scope_name == 'mmseg'
 

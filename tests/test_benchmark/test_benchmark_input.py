@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset, RepeatDataset
 from toy_runs import config, load_tool, run_tool
 
 from projects.crate.benchmark import training_input as module
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 
 CONFIG = ROOT / 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'
 
@@ -44,7 +44,7 @@ def test_every_transform_is_timed(wrap):
 
 
 def test_what_has_no_transforms_is_named():
-    with pytest.raises(LaunchError, match='TensorDataset has no pipeline of transforms'):
+    with pytest.raises(UserError, match='TensorDataset has no pipeline of transforms'):
         module.time_transforms(torch.utils.data.TensorDataset(torch.zeros(3)), number=1)
 
 

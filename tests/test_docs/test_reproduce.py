@@ -9,7 +9,8 @@ import pytest
 from config_tree import ROOT, build_without_memory
 from published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
 
-from projects.crate.engine.launch import LaunchError, read_config
+from projects.crate.engine.launch import read_config
+from projects.crate.errors import UserError
 
 PAGE = ROOT / 'docs/reproduce.md'
 PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/**/*.md'))]
@@ -100,7 +101,7 @@ def config_problem(config, options):
         if unknown := [option for option in options if not has(cfg, option.partition('=')[0].split('.'))]:
             return f'{config} has no setting {unknown[0]}'
         build_without_memory(read_config(str(ROOT / config), options))
-    except (LaunchError, KeyError) as error:  # a type that is not registered is a KeyError
+    except (UserError, KeyError) as error:  # a type that is not registered is a KeyError
         return str(error)
     return None
 

@@ -7,6 +7,7 @@ from torch import nn
 from toy_runs import config, forget_runs, last_checkpoint
 
 from projects.crate.engine import launch
+from projects.crate.errors import UserError
 
 
 def wrapper_of(model, **kwargs):
@@ -71,5 +72,5 @@ def test_a_gpu_gets_the_scaler(tmp_path, monkeypatch):
 
 def test_other_wrappers_are_refused(tmp_path):
     cfg = launch.read_config(config(tmp_path), ['optim_wrapper.type=ApexOptimWrapper'])
-    with pytest.raises(launch.LaunchError, match='ApexOptimWrapper'):
+    with pytest.raises(UserError, match='ApexOptimWrapper'):
         launch.prepare_training(cfg, amp=True)

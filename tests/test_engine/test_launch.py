@@ -13,6 +13,7 @@ from tiny_models import ARCH
 from toy_runs import ROOT, config
 
 from projects.crate.engine import launch
+from projects.crate.errors import UserError, explain
 from projects.crate.models import CRATE
 
 CONFIGS = {
@@ -93,14 +94,14 @@ def test_moved_work_folder(tmp_path):
     (tmp_path / 'old').rename(tmp_path / 'run')
     assert prepared(config(tmp_path), resume='auto').load_from == str(tmp_path / 'run' / 'iter_2.pth')
     (tmp_path / 'run' / 'iter_2.pth').unlink()
-    with pytest.raises(launch.LaunchError, match='checkpoint not found: .*old/iter_2.pth'):
+    with pytest.raises(UserError, match='checkpoint not found: .*old/iter_2.pth'):
         prepared(config(tmp_path), resume='auto')
 
 
 def test_positions_that_do_not_fit_are_one_line():
     model = CRATE(arch=ARCH, img_size=16, patch_size=4)
     weights = CRATE(arch=ARCH, img_size=(8, 12), patch_size=4).state_dict()
-    with pytest.raises(launch.LaunchError, match='^a.pth does not fit the model: pos_embed .* not a square grid'):
+    with pytest.raises(UserError, match='^a.pth does not fit the model: pos_embed .* not a square grid'):
         launch.fill(model, weights, 'a.pth')
 
 
@@ -116,9 +117,9 @@ def test_testing(tmp_path):
         assert [metric.type for metric in cfg.test_evaluator] == ['ToyMetric', dump]
         assert (cfg.load_from, cfg.resume) == (weights, False)
         assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
-    with pytest.raises(launch.LaunchError, match='--tta needs tta_model'):
+    with pytest.raises(UserError, match='--tta needs tta_model'):
         launch.prepare_testing(cfg, weights, tta=True)
-    with pytest.raises(launch.LaunchError, match='--show-dir needs default_hooks.visualization'):
+    with pytest.raises(UserError, match='--show-dir needs default_hooks.visualization'):
         launch.prepare_testing(cfg, weights, show_dir='pictures')
     cfg.tta_model, cfg.tta_pipeline = dict(type='TTA'), ['augmented']
     launch.prepare_testing(cfg, weights, tta=True)
@@ -152,5 +153,5 @@ def test_errors_of_workers_are_one_line():
     message = (
         'Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback\n...\nFileNotFoundError: x.jpg'
     )
-    assert launch.explain(FileNotFoundError(message)) == 'FileNotFoundError: x.jpg'
-    assert launch.explain(FileNotFoundError(2, 'No such file', 'data/x')).startswith('not found: data/x (')
+    assert explain(FileNotFoundError(message)) == 'FileNotFoundError: x.jpg'
+    assert explain(FileNotFoundError(2, 'No such file', 'data/x')).startswith('not found: data/x (')

@@ -8,8 +8,8 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from tiny_models import ARCH, BUILDERS, build, crate, images
 
-from projects.crate.engine.launch import LaunchError
 from projects.crate.engine.launch import read_checkpoint as read_for_a_tool
+from projects.crate.errors import UserError
 from projects.crate.models import CRATE
 from projects.crate.models.pretrained import PretrainedError, load_pretrained
 
@@ -310,7 +310,7 @@ def test_a_damaged_file(tmp_path, name):
     with pytest.raises(PretrainedError, match=r'^cannot read the checkpoint .*cut\.pth: \S.*; is it whole') as caught:
         load_pretrained(crate(), str(path))
     assert '\n' not in str(caught.value)
-    with pytest.raises(LaunchError) as told:
+    with pytest.raises(UserError) as told:
         read_for_a_tool(str(path))
     assert str(told.value) == str(caught.value)
 

@@ -8,7 +8,8 @@ from mmengine.runner import load_checkpoint
 from tiny_models import ARCH, crate, images
 from toy_runs import load_tool
 
-from projects.crate.engine.launch import LaunchError, read_checkpoint
+from projects.crate.engine.launch import read_checkpoint
+from projects.crate.errors import UserError
 from projects.crate.models import CRATE
 from projects.crate.models.safetensors_file import save_safetensors
 
@@ -112,10 +113,10 @@ def test_the_report_finds_its_config(trained):
 def test_a_damaged_file_is_named_in_one_line(trained, capsys):
     path = publish(trained)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(LaunchError, match=r'cannot read the checkpoint .*iter_1750\.safetensors') as caught:
+    with pytest.raises(UserError, match=r'cannot read the checkpoint .*iter_1750\.safetensors') as caught:
         read_checkpoint(str(path))
     assert '\n' not in str(caught.value)
-    with pytest.raises(LaunchError, match='not found'):
+    with pytest.raises(UserError, match='not found'):
         read_checkpoint(str(path.with_name('gone.safetensors')))
 
 

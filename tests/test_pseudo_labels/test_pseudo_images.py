@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 from toy_maskcut import make_images
 
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 from projects.crate.pseudo_labels.images import ImageBatches, ImageList, list_images
 
 
@@ -60,7 +60,7 @@ def test_a_list_keeps_its_order(tmp_path):
 def test_nothing_to_do_is_an_error(tmp_path):
     (tmp_path / 'list.txt').write_text('\n\n')
     for source in (tmp_path, tmp_path / 'list.txt'):
-        with pytest.raises(LaunchError, match=f'no images in {source}'):
+        with pytest.raises(UserError, match=f'no images in {source}'):
             list_images(source, tmp_path)
 
 
@@ -99,5 +99,5 @@ def test_errors_that_are_not_the_files_are_raised(tmp_path):
 def test_an_image_is_no_list_of_images(tmp_path):
     image = tmp_path / 'cat.JPG'
     image.write_bytes(b'\xff\xd8\xff\xe0\x00\x10')
-    with pytest.raises(LaunchError, match='cat.JPG is an image: give its folder'):
+    with pytest.raises(UserError, match='cat.JPG is an image: give its folder'):
         list_images(image, tmp_path)

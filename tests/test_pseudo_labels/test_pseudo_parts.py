@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 from projects.crate.pseudo_labels import parts as parts_module
 from projects.crate.pseudo_labels.parts import Parts
 
@@ -121,7 +121,7 @@ def test_unreadable_images_are_forgotten(tmp_path):
 
 def test_another_runs_folder_is_left_alone(tmp_path):
     begin(tmp_path, dict(model=dict(tau=0.15, layers=[1, 2], type='A'), batch_size=4))
-    with pytest.raises(LaunchError) as error:
+    with pytest.raises(UserError) as error:
         Parts(tmp_path / 'out.json', dict(model=dict(tau=0.2, layers=[1, 2, 3], type='A'), batch_size=4), 3)
     root = tmp_path / 'out.json.parts'
     assert str(error.value) == (
@@ -130,7 +130,7 @@ def test_another_runs_folder_is_left_alone(tmp_path):
     )
     assert len(names(root)) == 1
     with pytest.raises(
-        LaunchError, match=r'a \(unset, now 0\), b \(unset, now 1\), c \(unset, now 2\), \.\.\.; choose'
+        UserError, match=r'a \(unset, now 0\), b \(unset, now 1\), c \(unset, now 2\), \.\.\.; choose'
     ):
         Parts(
             tmp_path / 'out.json',
@@ -156,14 +156,14 @@ def test_a_finished_file_is_known(tmp_path):
     parts.write(0, records(0))
     parts.merge()
     assert Parts(tmp_path / 'out.json', dict(tau=0.15), 1).is_merged
-    with pytest.raises(LaunchError, match=r'out.json was made with other parameters: tau \(0.15, now 0.2\)'):
+    with pytest.raises(UserError, match=r'out.json was made with other parameters: tau \(0.15, now 0.2\)'):
         Parts(tmp_path / 'out.json', dict(tau=0.2), 1)
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"images": []}', '{"info": {},\n', 'no json at all', '[1,\n2]'])
 def test_a_foreign_file_is_left_alone(tmp_path, text):
     (tmp_path / 'out.json').write_text(text)
-    with pytest.raises(LaunchError, match='out.json (exists and was not made by this tool|was made with other)'):
+    with pytest.raises(UserError, match='out.json (exists and was not made by this tool|was made with other)'):
         Parts(tmp_path / 'out.json', dict(tau=0.15), 1)
     assert (tmp_path / 'out.json').read_text() == text
 
@@ -172,12 +172,12 @@ def test_trouble_with_the_folder_is_told(tmp_path):
     parts = begin(tmp_path, total=2)
     parts.write(0, records(0))
     (parts.folder / '0' / '1.json').write_text('{"images":')
-    with pytest.raises(LaunchError, match=r'0/1\.json is damaged .*: remove it and repeat the command'):
+    with pytest.raises(UserError, match=r'0/1\.json is damaged .*: remove it and repeat the command'):
         parts.merge()
     assert not (tmp_path / 'out.json').exists()
     parts.remove()
     parts.remove()
-    with pytest.raises(LaunchError, match='out.json.parts is gone'):
+    with pytest.raises(UserError, match='out.json.parts is gone'):
         parts.write(1, records(1))
 
 

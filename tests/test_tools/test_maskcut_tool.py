@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 from toy_maskcut import BATCH, DEATH, LOG, die_as_told, make_run, on_nth_step, save_checkpoint
 from toy_runs import ROOT, InterruptionError, load_tool, run_tool
 
-from projects.crate.engine.launch import LaunchError
+from projects.crate.errors import UserError
 from projects.crate.pseudo_labels import factory, list_images, take_place
 from projects.crate.pseudo_labels.images import ImageBatches
 
@@ -257,7 +257,7 @@ def test_place_among_processes(monkeypatch):
     assert take_place('slurm') == (9, 10)
     assert devices == [0, 1, 0]
     monkeypatch.setenv('RANK', '8')
-    with pytest.raises(LaunchError, match='RANK is 8: it counts from 0 and stays below WORLD_SIZE, which is 8'):
+    with pytest.raises(UserError, match='RANK is 8: it counts from 0 and stays below WORLD_SIZE, which is 8'):
         take_place('pytorch')
 
 

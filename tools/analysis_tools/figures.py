@@ -293,14 +293,14 @@ def main(argv=None):
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     sys.path.insert(0, str(ROOT))
     try:
-        from projects.crate.engine.launch import LaunchError, explain
+        from projects.crate.errors import UserError, explain
     except ImportError as error:
         print(f'figures: {error}', file=sys.stderr)
         return 1
     try:
         for path in args.run(args):
             print(path)
-    except (LaunchError, ImportError, OSError, ValueError, LookupError) as error:
+    except (UserError, ImportError, OSError, ValueError, LookupError) as error:
         print(f'figures: {explain(error)}', file=sys.stderr)
         return 1
     return 0

@@ -46,13 +46,14 @@ def main(argv=None):
 
     from projects.crate.analysis import complexity
     from projects.crate.engine import launch
+    from projects.crate.errors import UserError, explain
 
     try:
         cfg = launch.read_config(args.config, args.cfg_options)
         size, source = (tuple(args.size), '--size') if args.size else complexity.default_size(cfg)
         result = complexity.measure_config(cfg, size)
-    except launch.MISTAKES as error:
-        print(f'get_flops: {launch.explain(error)}', file=sys.stderr)
+    except (UserError, FileNotFoundError) as error:
+        print(f'get_flops: {explain(error)}', file=sys.stderr)
         return 1
     print(f'{args.config}: image of {size[0]} x {size[1]} ({source})')
     Console().print(complexity.table(result, args.depth))

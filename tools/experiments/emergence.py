@@ -159,14 +159,14 @@ def main(argv=None):
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     sys.path.insert(0, str(ROOT))
     try:
-        from projects.crate.engine import launch
+        from projects.crate.errors import UserError, explain
     except ImportError as error:
         print(f'emergence: {error}', file=sys.stderr)
         return 1
     try:
         Experiment(args).tune() if args.tune else Experiment(args).run()
-    except (*launch.MISTAKES, CommandError) as error:
-        print(f'emergence: {launch.explain(error)}', file=sys.stderr)
+    except (UserError, FileNotFoundError, CommandError) as error:
+        print(f'emergence: {explain(error)}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('emergence: stopped; the same command goes on', file=sys.stderr)

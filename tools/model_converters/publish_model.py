@@ -34,20 +34,21 @@ def main(argv=None):
 
     from projects.crate.analysis.trained import literal_config
     from projects.crate.engine import launch
+    from projects.crate.errors import UserError, explain
     from projects.crate.models.safetensors_file import save_safetensors
 
     try:
         checkpoint = launch.read_checkpoint(args.src)
         if 'state_dict' not in checkpoint:
-            raise launch.LaunchError(f'{args.src} is no checkpoint of a training: it has no state_dict')
+            raise UserError(f'{args.src} is no checkpoint of a training: it has no state_dict')
         if text := (checkpoint.get('meta') or {}).pop('cfg', None):
             try:
                 checkpoint['meta']['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
-            except launch.LaunchError:
+            except UserError:
                 print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
         save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
-    except launch.MISTAKES as error:
-        print(f'publish_model: {launch.explain(error)}', file=sys.stderr)
+    except (UserError, FileNotFoundError) as error:
+        print(f'publish_model: {explain(error)}', file=sys.stderr)
         return 1
     print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
     return 0

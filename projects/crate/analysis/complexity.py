@@ -31,7 +31,8 @@ from torch.autograd.profiler import profile
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from ..engine.launch import LaunchError, explain, model_cfg, type_name
+from ..engine.launch import model_cfg, type_name
+from ..errors import UserError, explain
 from ..models.crate import to_pair
 from ..models.layers import ISTA
 
@@ -110,7 +111,7 @@ def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         size: (H, W) of the image before the data preprocessor.
 
     Raises:
-        LaunchError: The model cannot be built, or cannot read such an image.
+        UserError: The model cannot be built, or cannot read such an image.
     """
     for device in ('meta', 'cpu'):
         try:
@@ -119,13 +120,13 @@ def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
                 return measure(build(cfg, device), size, device)
         except MISFITS as error:
             failure = error
-    raise LaunchError(f'{cfg.filename}: an image of {size[0]} x {size[1]}: {explain(failure)}') from failure
+    raise UserError(f'{cfg.filename}: an image of {size[0]} x {size[1]}: {explain(failure)}') from failure
 
 
 def build(cfg: Config, device: str) -> nn.Module:
     """The model of a config as its Runner would build it, with weights that are not initialised."""
     if 'model' not in cfg:
-        raise LaunchError(f'{cfg.filename}: the config has no model')
+        raise UserError(f'{cfg.filename}: the config has no model')
     model = copy.deepcopy(model_cfg(cfg))  # mmseg writes in it
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'), torch.device(device):
         return MODELS.build(model)
@@ -244,7 +245,7 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
         the largest landscape image), or that of the training where there is no test.
 
     Raises:
-        LaunchError: The config does not say.
+        UserError: The config does not say.
     """
     model = cfg.get('model') or {}
     test_cfg = model.get('test_cfg') or {}
@@ -258,7 +259,7 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
             kind = type_name(transform['type'])
             if transform.get(SIZES.get(kind)) is not None:
                 return to_pair(transform[SIZES[kind]])[::-1], f'{kind}.{SIZES[kind]} of {loader}'
-    raise LaunchError(f'{cfg.filename}: the config fixes no size of images; give one with --size H W')
+    raise UserError(f'{cfg.filename}: the config fixes no size of images; give one with --size H W')
 
 
 def pipeline(loader: dict | None) -> list[dict]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from ..engine.launch import LaunchError
+from ..errors import UserError
 from ..evaluation.best_head import RULES
 from ..files import atomic
 from .material import Material, object_shares, whole_image
@@ -80,7 +80,7 @@ def measure_all(
         num_resamples: Draws of the images behind the intervals of AP.
 
     Raises:
-        LaunchError: A training has no checkpoints, none of its random weights, or they do not fit its config.
+        UserError: A training has no checkpoints, none of its random weights, or they do not fit its config.
     """
     if (voc := materials[0].voc) is not None:
         yield Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', whole_image(object_shares(voc)))
@@ -89,7 +89,7 @@ def measure_all(
         checkpoints = find_checkpoints(training.work_dir)[1]
         last = max(checkpoints)
         if 0 not in checkpoints:
-            raise LaunchError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
+            raise UserError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
         name = f'{training.model}, seed {training.seed}'
         metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', training.config, checkpoints[last])
         yield Row(training.model, training.seed, last, '', -1, 'top-1', metrics['accuracy/top1'])

@@ -12,7 +12,8 @@ from PIL import Image
 from ..datasets.choice import spread_evenly
 from ..datasets.coats import SEGMENTATION_METAINFO
 from ..datasets.sample import MARKER
-from ..engine.launch import LaunchError, read_config
+from ..engine.launch import read_config
+from ..errors import UserError
 from ..model_index import config_root
 from ..registration import installed_libraries
 from .observer import normalisation, read_images
@@ -102,17 +103,17 @@ def gather(roots: Sequence[Path], size: Sequence[int], max_images: int | None = 
         max_images: Of each data set; default: all.
 
     Raises:
-        LaunchError: There is nothing, or the library that reads it is not installed.
+        UserError: There is nothing, or the library that reads it is not installed.
     """
     voc, coco = find_voc(roots, max_images), find_coco(roots, max_images)
     if voc is None and coco is None:
-        raise LaunchError(
+        raise UserError(
             f'no data below --data-root: neither {VOC_LIST} (VOC layout) nor annotations/instances_*.json beside a '
             'folder of its images (COCO layout); tools/make_sample_set.py makes both'
         )
     for data, library in ((voc, 'mmseg'), (coco, 'mmdet')):
         if data is not None and library not in installed_libraries():
-            raise LaunchError(f'{data.changes["data_root"]}: {library}, which reads it, is not installed')
+            raise UserError(f'{data.changes["data_root"]}: {library}, which reads it, is not installed')
     data = voc or coco
     shown = [data.chosen[i] for i in spread_evenly(len(data.chosen), NUM_PICTURES)]
     return Material(

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..datasets.loading import LoadImageOrSkip
-from ..engine.launch import LaunchError, fill, read_checkpoint
+from ..engine.launch import fill, read_checkpoint
+from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.pretrained import count_weights
 from ..pseudo_labels.images import list_images
@@ -66,12 +67,12 @@ class Observer:
             device: Default: the best one there is.
 
         Raises:
-            LaunchError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
+            UserError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
                 or does not fill it.
         """
         model = cfg.get('model') or {}
         if 'backbone' not in model:
-            raise LaunchError(f'{cfg.filename}: the config has no model.backbone')
+            raise UserError(f'{cfg.filename}: the config has no model.backbone')
         scope = cfg.get('default_scope') or 'mmengine'
         try:
             with DefaultScope.overwrite_default_scope(scope), _only_warnings():
@@ -80,7 +81,7 @@ class Observer:
                     backbone.init_weights()
             observer = cls(backbone, model.get('data_preprocessor') or cfg.get('data_preprocessor'))
         except (TypeError, ValueError, LookupError, ImportError, AssertionError) as error:  # mmpretrain asserts
-            raise LaunchError(f'{cfg.filename}: {error}') from error
+            raise UserError(f'{cfg.filename}: {error}') from error
         if checkpoint is not None:
             _load(backbone, checkpoint)
         backbone.to(device or get_device())
@@ -200,7 +201,7 @@ def iterate_images(
         Path, and the image (H, W, 3) uint8 RGB, with its EXIF orientation applied.
 
     Raises:
-        LaunchError: There is no image, or none that can be read.
+        UserError: There is no image, or none that can be read.
     """
     source, report = Path(source), report or Report('images', shows_progress=False)
     paths, unreadable = _list_paths(source), 0
@@ -216,7 +217,7 @@ def iterate_images(
                 yield path, image
             report.advance(1)
     if unreadable == len(paths):
-        raise LaunchError(f'no readable image in {source}')
+        raise UserError(f'no readable image in {source}')
     if unreadable:
         report.say(f'unreadable, left out: {unreadable} of {len(paths)} images')
 

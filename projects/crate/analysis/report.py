@@ -12,7 +12,7 @@ from mmengine.config import Config
 from scipy import stats
 
 from ..datasets.choice import spread_evenly
-from ..engine.launch import LaunchError
+from ..errors import UserError
 from ..evaluation.best_head import RULES
 from ..maskcut import maskcut
 from ..maskcut.postprocess import image_masks
@@ -108,11 +108,11 @@ def measure_model(
         num_workers: Processes that load images.
 
     Raises:
-        LaunchError: The checkpoint does not fit its config, or the backbone has no such layer.
+        UserError: The checkpoint does not fit its config, or the backbone has no such layer.
     """
     observer = Observer.from_config(model.config, str(model.checkpoint))
     if not -observer.num_layers <= layer < observer.num_layers:
-        raise LaunchError(f'{model.checkpoint}: no layer {layer}: it has {observer.num_layers}, the first is 0')
+        raise UserError(f'{model.checkpoint}: no layer {layer}: it has {observer.num_layers}, the first is 0')
     layer %= observer.num_layers
     coarse, cut = {}, None
     if material.voc is not None:

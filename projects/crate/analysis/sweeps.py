@@ -20,7 +20,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from ..engine.launch import LaunchError, build_runner, check_checkpoint, fill, prepare_testing, type_name
+from ..engine.launch import build_runner, check_checkpoint, fill, prepare_testing, type_name
+from ..errors import UserError
 from ..files import atomic
 from ..models.convert import sha256
 
@@ -50,7 +51,7 @@ def layer_sweep(
         'coarse_seg/mIoU'.
 
     Raises:
-        LaunchError: The model has no layer to choose, or not this one, or there is no such checkpoint.
+        UserError: The model has no layer to choose, or not this one, or there is no such checkpoint.
     """
     layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
@@ -76,7 +77,7 @@ def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dic
         (epochs or iterations (n,), ascending, {metric: values (n,)}).
 
     Raises:
-        LaunchError: There is no checkpoint, or the config cannot be tested.
+        UserError: There is no checkpoint, or the config cannot be tested.
     """
     unit, checkpoints = find_checkpoints(work_dir)
     measurements = Measurements(out, 'epochs')
@@ -92,14 +93,14 @@ def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
         ``iter_*.pth``; in ascending order.
 
     Raises:
-        LaunchError: There is neither.
+        UserError: There is neither.
     """
     for prefix, unit in (('epoch', 'epoch'), ('iter', 'iteration')):
         paths = {path: re.fullmatch(rf'{prefix}_(\d+)\.pth', path.name) for path in Path(work_dir).glob('*.pth')}
         steps = {int(match[1]): path for path, match in paths.items() if match}
         if steps:
             return unit, dict(sorted(steps.items()))
-    raise LaunchError(
+    raise UserError(
         f'no epoch_*.pth or iter_*.pth in {work_dir} (to keep all checkpoints of a training: '
         'default_hooks.checkpoint.max_keep_ckpts=-1)'
     )
@@ -173,7 +174,7 @@ def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
         {metric: value}, of those that are numbers.
 
     Raises:
-        LaunchError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
+        UserError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
@@ -221,7 +222,7 @@ def _digest(cfg: Config, checkpoint: str | Path) -> str:
 def _count_layers(cfg: Config) -> int:
     kind = type_name(cfg.model.type) if cfg.get('model') else 'none'
     if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
-        raise LaunchError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
+        raise UserError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         return len(MODELS.build(cfg.model.backbone).layers)
 
@@ -230,7 +231,7 @@ def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
     """Indices that count from the start; all, if none are given."""
     layers = [*range(number)] if layers is None else [*layers]
     if wrong := [layer for layer in layers if not -number <= layer < number]:
-        raise LaunchError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')
+        raise UserError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')
     return [layer % number for layer in layers]
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..engine.launch import LaunchError, read_checkpoint, read_config
+from ..engine.launch import read_checkpoint, read_config
+from ..errors import UserError
 from ..models.convert import sha256
 
 KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: what a backbone is built from
@@ -57,7 +58,7 @@ def read_trained(checkpoint: Path, name: str, config: str | None = None) -> Trai
         config: Config file with the backbone; default: the text of the config that mmengine keeps in a checkpoint.
 
     Raises:
-        LaunchError: The file cannot be read, or holds no config and none is given.
+        UserError: The file cannot be read, or holds no config and none is given.
     """
     meta = read_checkpoint(str(checkpoint)).get('meta') or {}
     if config is not None:
@@ -65,7 +66,7 @@ def read_trained(checkpoint: Path, name: str, config: str | None = None) -> Trai
     elif text := meta.get('cfg'):
         cfg = Config(literal_config(text, str(checkpoint)), cfg_text=text, filename=str(checkpoint))
     else:
-        raise LaunchError(f'{checkpoint} holds no config (it was not written by a training): name one with --configs')
+        raise UserError(f'{checkpoint} holds no config (it was not written by a training): name one with --configs')
     run = RUN.fullmatch(meta.get('experiment_name', ''))
     return TrainedModel(
         name=name,
@@ -88,14 +89,14 @@ def literal_config(text: str, source: str) -> dict:
         source: For messages: where it comes from.
 
     Raises:
-        LaunchError: One of ``KEYS`` is more than that, or the text is no Python.
+        UserError: One of ``KEYS`` is more than that, or the text is no Python.
     """
     try:
         statements = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
         values = {getattr(target, 'id', None): node.value for node in statements for target in node.targets}
         return {key: ast.literal_eval(_DictCalls().visit(values[key])) for key in KEYS if key in values}
     except (SyntaxError, ValueError) as error:
-        raise LaunchError(
+        raise UserError(
             f'{source}: its config holds more than plain values, and nothing in it is executed: name a file with '
             '--configs'
         ) from error
@@ -105,7 +106,7 @@ def _backbone_of(cfg: Config) -> Config:
     """What :class:`TrainedModel` keeps of a config; the backbone's type names its library."""
     model = cfg.get('model') or {}
     if 'backbone' not in model:
-        raise LaunchError(f'{cfg.filename}: the config has no model.backbone')
+        raise UserError(f'{cfg.filename}: the config has no model.backbone')
     scope = cfg.get('default_scope') or 'mmengine'
     backbone = {key: value for key, value in model.backbone.items() if key not in NOT_WANTED}
     if isinstance(backbone['type'], str) and '.' not in backbone['type'] and scope != 'mmengine':

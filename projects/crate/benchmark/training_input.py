@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 from rich import box
 from rich.table import Table
 
-from ..engine.launch import LaunchError, explain, model_cfg
+from ..engine.launch import model_cfg
 from ..engine.loops import samples_per_step
+from ..errors import UserError, explain
 from .text import plain_text
 from .timing import interleaved_medians, now
 
@@ -36,10 +37,10 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
         ``num_workers``: as the config has them.
 
     Raises:
-        LaunchError: The config has no training, or its data set or model cannot be built.
+        UserError: The config has no training, or its data set or model cannot be built.
     """
     if 'dataset' not in (cfg.get('train_dataloader') or {}) or 'model' not in cfg:
-        raise LaunchError(f'{cfg.filename}: the config has no train_dataloader, or no model')
+        raise UserError(f'{cfg.filename}: the config has no train_dataloader, or no model')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     loader_cfg = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False, prefetch_factor=None)
     try:
@@ -48,7 +49,7 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
         model = MODELS.build(model_cfg(cfg)).to(get_device()).train()
         optimiser = build_optim_wrapper(model, cfg.optim_wrapper)
     except (TypeError, ValueError, LookupError, ImportError, OSError) as error:
-        raise LaunchError(explain(error)) from error
+        raise UserError(explain(error)) from error
     data = next(iter(loader))
     seconds = interleaved_medians({MODEL: partial(model.train_step, data, optimiser)}, repeats)[MODEL]
     batch_size = samples_per_step(loader)
@@ -64,11 +65,11 @@ def time_transforms(dataset: torch.utils.data.Dataset, number: int) -> list[tupl
     """Mean seconds of each transform of a data set of OpenMMLab, over images from all over it; it keeps the clocks.
 
     Raises:
-        LaunchError: It has no transforms.
+        UserError: It has no transforms.
     """
     while not hasattr(dataset, 'pipeline'):  # repeated, for one
         if not hasattr(dataset, 'dataset'):
-            raise LaunchError(f'{type(dataset).__name__} has no pipeline of transforms that could be measured')
+            raise UserError(f'{type(dataset).__name__} has no pipeline of transforms that could be measured')
         dataset = dataset.dataset
     transforms = dataset.pipeline.transforms
     seconds: list[list[float]] = [[] for _ in transforms]

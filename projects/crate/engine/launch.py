@@ -6,7 +6,6 @@ survive a kill, and what a CPU needs.
 """
 
 import argparse
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
-from ..models.simple_fpn import StridesError
 from .distributed import init_cpu_processes
 
 # stock type -> ours
@@ -39,14 +38,6 @@ VISUALISATION = {
     'DetVisualizationHook': lambda folder: dict(draw=True, test_out_dir=folder),
     'SegVisualizationHook': lambda folder: dict(draw=True),
 }
-
-
-class LaunchError(Exception):
-    """Something in the command or the config that the user has to change; the message is one line that says what."""
-
-
-# What a tool tells in one line, by ``explain``, and not with a traceback.
-MISTAKES = (LaunchError, PretrainedError, StridesError, FileNotFoundError, pickle.UnpicklingError)
 
 
 def flush_tiny_numbers() -> None:
@@ -68,13 +59,13 @@ def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = N
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'. On a machine without a GPU the process group is joined here.
 
     Raises:
-        LaunchError: No such file, or an option that is not a pair.
+        UserError: No such file, or an option that is not a pair.
     """
     if not Path(path).is_file():
-        raise LaunchError(f'config not found: {path}')
+        raise UserError(f'config not found: {path}')
     cfg = Config.fromfile(path)
     if bad := [option for option in options if '=' not in option]:
-        raise LaunchError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
+        raise UserError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
     if options:
         parser = argparse.ArgumentParser()
         parser.add_argument('--cfg-options', nargs='+', action=DictAction)
@@ -87,7 +78,7 @@ def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = N
         try:
             init_cpu_processes(launcher)
         except KeyError as error:
-            raise LaunchError(error.args[0]) from error
+            raise UserError(error.args[0]) from error
         _use_cpu_wrappers(cfg)
     return cfg
 
@@ -106,15 +97,15 @@ def prepare_training(
         scale_lr: Scale the learning rate by the ratio of the real batch and ``auto_scale_lr.base_batch_size``.
 
     Raises:
-        LaunchError: What is asked for needs something that the config or the work folder does not have.
+        UserError: What is asked for needs something that the config or the work folder does not have.
     """
     if cfg.get('train_cfg') is None:
-        raise LaunchError('this config has no train_cfg: it cannot be trained')
+        raise UserError('this config has no train_cfg: it cannot be trained')
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise LaunchError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
+            raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
@@ -139,10 +130,10 @@ def prepare_testing(
         tta: Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``.
 
     Raises:
-        LaunchError: What is asked for needs something that the config does not have.
+        UserError: What is asked for needs something that the config does not have.
     """
     if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
-        raise LaunchError('this config has no test_dataloader: it cannot be tested')
+        raise UserError('this config has no test_dataloader: it cannot be tested')
     cfg.load_from, cfg.resume = check_checkpoint(checkpoint), False
     _exchange_hooks(cfg)
     if tta:
@@ -182,10 +173,10 @@ def check_checkpoint(path: str) -> str:
     """``path``, if there is a checkpoint; paths with a scheme (``https://``, ``torchvision://``) are not looked up.
 
     Raises:
-        LaunchError: No such file or folder.
+        UserError: No such file or folder.
     """
     if '://' not in path and not Path(path).exists():
-        raise LaunchError(f'checkpoint not found: {path}')
+        raise UserError(f'checkpoint not found: {path}')
     return path
 
 
@@ -193,12 +184,12 @@ def read_checkpoint(path: str) -> dict:
     """What a checkpoint holds, on the CPU; it is never executed.
 
     Raises:
-        LaunchError: No such file, it is damaged, or it asks for code to be run.
+        UserError: No such file, it is damaged, or it asks for code to be run.
     """
     try:
         return pretrained.read_checkpoint(check_checkpoint(path))
     except PretrainedError as error:
-        raise LaunchError(str(error)) from error
+        raise UserError(str(error)) from error
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
@@ -213,27 +204,18 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[
         Names of weights that the module has no place for.
 
     Raises:
-        LaunchError: Weights are missing, or of other shapes.
+        UserError: Weights are missing, or of other shapes.
     """
     try:
         keys = module.load_state_dict(weights, strict=False)
     except (RuntimeError, ValueError) as error:  # ValueError: positions of an unknown grid
-        raise LaunchError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
+        raise UserError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
     if keys.missing_keys:
-        raise LaunchError(
+        raise UserError(
             f'{source} does not fit the model: {count_weights(keys.missing_keys)} missing '
             '(tools/model_converters converts released files)'
         )
     return keys.unexpected_keys
-
-
-def explain(error: Exception) -> str:
-    """One line for an error that tells of a missing or unreadable file, or of a mistake in the command."""
-    if isinstance(error, FileNotFoundError) and error.filename:
-        return f'not found: {error.filename} (is data_root right? a relative path starts at the current folder)'
-    lines = str(error).strip('\'"').strip().splitlines() or [type(error).__name__]
-    # a worker of a data loader reports the whole traceback; its last line is the message
-    return lines[-1] if lines[0].startswith('Caught ') else lines[0]
 
 
 def _use_cpu_wrappers(cfg: Config) -> None:
@@ -254,7 +236,7 @@ def _choose_precision(cfg: Config, amp: bool) -> None:
     wrapper = cfg.optim_wrapper
     kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
-        raise LaunchError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
+        raise UserError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
     if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
         print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
@@ -329,14 +311,14 @@ def _saved_seed(path: str) -> int | None:
         return None
     checkpoint = read_checkpoint(path)
     if not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
-        raise LaunchError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
+        raise UserError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
     return checkpoint['meta'].get('seed')
 
 
 def _use_tta(cfg: Config) -> None:
     for key in ('tta_model', 'tta_pipeline'):
         if key not in cfg:
-            raise LaunchError(f'--tta needs {key} in the config')
+            raise UserError(f'--tta needs {key} in the config')
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
@@ -348,7 +330,7 @@ def _draw_into(cfg: Config, folder: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
     kind = type_name(hook.get('type', 'no hook'))
     if kind not in VISUALISATION:
-        raise LaunchError(
+        raise UserError(
             f'--show-dir needs default_hooks.visualization of type {" or ".join(VISUALISATION)}, not {kind}'
         )
     hook.update(VISUALISATION[kind](folder))

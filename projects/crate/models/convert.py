@@ -26,6 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..files import atomic
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
 from .patch_embed import square_grid
@@ -41,7 +42,7 @@ UNNAMED = ((768, 6, 12, CRATE_FAMILY), (384, 6, 12, VIT_FAMILY), (768, 12, 12, V
 EMERGENCE_PATCH = 8
 
 
-class ConversionError(ValueError):
+class ConversionError(UserError):
     """A file or an option does not fit what was released; the message names it."""
 
 

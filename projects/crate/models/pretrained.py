@@ -13,13 +13,14 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from .. import compat
+from ..errors import UserError
 from .safetensors_file import SUFFIX, load_from_safetensors
 
 # What torch.load raises on a file that is cut off, damaged, something else, or asks for code to be run
 UNREADABLE = (RuntimeError, EOFError, OSError, LookupError, ValueError, struct.error, pickle.UnpicklingError)
 
 
-class PretrainedError(ValueError):
+class PretrainedError(UserError):
     """A checkpoint cannot be read, or does not fit the module it should fill; the message says which and why."""
 
 

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..registration import register_model
 
 # Maps with a coarser stride are a coarser one's, subsampled, as in the feature pyramid of ResNets.
@@ -17,7 +18,7 @@ COARSEST_CONVOLVED = 32
 OWN_MAP = ('semantic_roi_extractor', 'mask_head')
 
 
-class StridesError(ValueError):
+class StridesError(UserError):
     """A head was told other strides than the neck gives; the message says which and both."""
 
 

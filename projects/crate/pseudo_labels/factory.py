@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import LaunchError, check_checkpoint, explain, fill, model_cfg, read_checkpoint, type_name
+from ..engine.launch import check_checkpoint, fill, model_cfg, read_checkpoint, type_name
+from ..errors import UserError, explain
 from ..models.convert import sha256
 from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList
@@ -46,7 +47,7 @@ def make_pseudo_labels(
         world_size: Number of processes.
 
     Raises:
-        LaunchError: The config or the checkpoint does not fit, or ``out`` was begun with other parameters.
+        UserError: The config or the checkpoint does not fit, or ``out`` was begun with other parameters.
     """
     torch.set_num_threads(1)
     set_multi_processing()
@@ -68,11 +69,11 @@ def forget_unreadable(cfg: Config, checkpoint: str, images: ImageList, out: Path
         Their number.
 
     Raises:
-        LaunchError: ``out`` is complete, or was begun with other parameters.
+        UserError: ``out`` is complete, or was begun with other parameters.
     """
     _, parts = _open(cfg, checkpoint, images, out)
     if parts.is_merged:
-        raise LaunchError(f'{out} is complete: make another file of the images in {parts.unreadable}')
+        raise UserError(f'{out} is complete: make another file of the images in {parts.unreadable}')
     return parts.forget_unreadable()
 
 
@@ -84,7 +85,7 @@ def take_place(launcher: str) -> tuple[int, int]:
             'slurm' or 'mpi'.
 
     Raises:
-        LaunchError: The launcher's variables are not set, or make no sense.
+        UserError: The launcher's variables are not set, or make no sense.
     """
     if launcher == 'none':
         return 0, 1
@@ -92,9 +93,9 @@ def take_place(launcher: str) -> tuple[int, int]:
     try:
         rank, world_size, local_rank = (int(value) for value in read_position(launcher).values())
     except KeyError as error:
-        raise LaunchError(error.args[0]) from error
+        raise UserError(error.args[0]) from error
     if not 0 <= rank < world_size:
-        raise LaunchError(f'RANK is {rank}: it counts from 0 and stays below WORLD_SIZE, which is {world_size}')
+        raise UserError(f'RANK is {rank}: it counts from 0 and stays below WORLD_SIZE, which is {world_size}')
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     return rank, world_size
@@ -112,12 +113,12 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
     """The config's model with all its weights from the checkpoint, on the device, for inference.
 
     Raises:
-        LaunchError: The model cannot be built; the checkpoint cannot be read or does not fill it.
+        UserError: The model cannot be built; the checkpoint cannot be read or does not fill it.
     """
     try:
         model = MODELS.build(model_cfg(cfg))
     except (TypeError, ValueError, LookupError, ImportError) as error:  # of the registry, a backbone, a missing extra
-        raise LaunchError(explain(error)) from error
+        raise UserError(explain(error)) from error
     weights = read_checkpoint(checkpoint)
     if unused := fill(model, weights.get('state_dict', weights), checkpoint):
         report.say(f'not used from {checkpoint}: {count_weights(unused)}')
@@ -128,7 +129,7 @@ def _open(cfg: Config, checkpoint: str, images: ImageList, out: Path) -> tuple[I
     """What there is to do, and what is done."""
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     if 'dataset' not in (cfg.get('test_dataloader') or {}):
-        raise LaunchError('this config has no test_dataloader, which says how images are loaded')
+        raise UserError('this config has no test_dataloader, which says how images are loaded')
     pipeline = image_pipeline(cfg)
     batches = ImageBatches(images, pipeline, cfg.test_dataloader.batch_size)
     return batches, Parts(out, _parameters(cfg, checkpoint, images, pipeline), len(batches))
@@ -199,11 +200,11 @@ def _records(model: BaseModel, batch: Batch) -> dict[str, list]:
         with torch.no_grad():
             samples = model.test_step(batch.data)
     except ValueError as error:  # NaN in the features, for one
-        raise LaunchError(str(error)) from error
+        raise UserError(str(error)) from error
     for image_id, name, sample in zip(batch.ids, batch.names, samples):
         instances = sample.get('pred_instances')
         if instances is None or 'masks' not in instances:
-            raise LaunchError(f'{type(model).__name__} returns no masks: take a config of configs/maskcut')
+            raise UserError(f'{type(model).__name__} returns no masks: take a config of configs/maskcut')
         height, width = sample.ori_shape
         records['images'].append(dict(id=image_id, file_name=name, height=height, width=width))
         for mask, score in zip(instances.masks.cpu().numpy(), instances.scores.tolist()):

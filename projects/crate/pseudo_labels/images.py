@@ -15,7 +15,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import Dataset
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from ..engine.launch import LaunchError, type_name
+from ..engine.launch import type_name
+from ..errors import UserError
 
 
 class ImageList(Sequence[str]):
@@ -64,20 +65,20 @@ def list_images(source: Path, scratch: Path, root: Path | None = None) -> ImageL
         root: Folder at which the relative paths of a text file start; the current folder if None.
 
     Raises:
-        LaunchError: ``source`` is neither, or an image itself, or holds no images; or there is a ``root`` for a folder.
+        UserError: ``source`` is neither, or an image itself, or holds no images; or there is a ``root`` for a folder.
     """
     if source.is_dir() and root is not None:
-        raise LaunchError(f'--root is for a text file of paths, and {source} is a folder')
+        raise UserError(f'--root is for a text file of paths, and {source} is a folder')
     if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
-        raise LaunchError(f'{source} is an image: give its folder, or a text file with a path per line')
+        raise UserError(f'{source} is an image: give its folder, or a text file with a path per line')
     if source.is_dir():
         images = ImageList(_walk(source), source, scratch)
     elif source.is_file():
         images = ImageList(_lines(source), root or Path(), scratch)
     else:
-        raise LaunchError(f'images not found: {source} is neither a folder nor a text file of paths')
+        raise UserError(f'images not found: {source} is neither a folder nor a text file of paths')
     if not images:
-        raise LaunchError(f'no images in {source} (of a folder, files ending in {" ".join(IMG_EXTENSIONS)} are taken)')
+        raise UserError(f'no images in {source} (of a folder, files ending in {" ".join(IMG_EXTENSIONS)} are taken)')
     return images
 
 

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from ..engine.launch import LaunchError
+from ..errors import UserError
 from ..files import atomic
 
 CATEGORIES = [dict(id=1, name='object')]
@@ -33,7 +33,7 @@ class Parts:
         total: Number of batches.
 
     Raises:
-        LaunchError: ``out``, or what is done of it, was made with other parameters, or is something else.
+        UserError: ``out``, or what is done of it, was made with other parameters, or is something else.
     """
 
     def __init__(self, out: Path, parameters: dict, total: int) -> None:
@@ -71,13 +71,13 @@ class Parts:
                 reason).
 
         Raises:
-            LaunchError: The folder is gone.
+            UserError: The folder is gone.
         """
         path = self._path(number)
         try:
             path.parent.mkdir(exist_ok=True)
         except FileNotFoundError as error:
-            raise LaunchError(f'{self.root} is gone: another process has finished {self.out}, or removed it') from error
+            raise UserError(f'{self.root} is gone: another process has finished {self.out}, or removed it') from error
         with atomic(path) as part:
             part.write_text(json.dumps(records))
 
@@ -143,7 +143,7 @@ class Parts:
         try:
             return json.loads(path.read_text())
         except ValueError as error:
-            raise LaunchError(f'{path} is damaged ({error}): remove it and repeat the command') from error
+            raise UserError(f'{path} is damaged ({error}): remove it and repeat the command') from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f'{number // FILES_PER_FOLDER}' / f'{number}.json'
@@ -156,7 +156,7 @@ class Parts:
             if old.get(key) != new.get(key)
         ]
         if changes:
-            raise LaunchError(
+            raise UserError(
                 f'{what} with other parameters: {", ".join(changes[:3])}{", ..." * (len(changes) > 3)}; '
                 f'choose another OUT, or remove {path}'
             )
@@ -169,7 +169,7 @@ def _read_info(out: Path) -> dict:
     try:
         return json.loads(line.rstrip().rstrip(',') + '}')['info']
     except (ValueError, KeyError, TypeError) as error:
-        raise LaunchError(f'{out} exists and was not made by this tool: choose another OUT') from error
+        raise UserError(f'{out} exists and was not made by this tool: choose another OUT') from error
 
 
 def _write(file: TextIO, texts: Iterable[str]) -> int:
