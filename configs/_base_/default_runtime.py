@@ -3,6 +3,9 @@
 # Data: every data set of this tree lies in a folder of its own under $CRATE_DATA, which is `data` in the current folder
 # where it is not set:
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
+# Configs read it from os.environ: mmengine's own substitution pastes the value into Python source, where a quote in a
+# path ends the string. mmengine drops names that begin with __ from a config. It reads a config that has an import
+# statement as one of another kind.
 # One data set elsewhere:
 #   --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D \
 #       test_dataloader.dataset.data_root=D

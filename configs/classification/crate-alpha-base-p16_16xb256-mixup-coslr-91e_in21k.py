@@ -14,6 +14,7 @@
 # folders, and no other: the sorted folder names are the labels, and a run on another number of classes stops before its
 # first step. Links to the folders of the full ImageNet-21k will do. There is no validation set.
 _base_ = '../_base_/default_runtime.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_preprocessor = dict(
     num_classes=19167, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True, to_onehot=True
@@ -45,7 +46,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root='{{$CRATE_DATA:data}}/imagenet21k-19167',
+        data_root=f'{__data__}/imagenet21k-19167',
         data_prefix='train',
         pipeline=train_pipeline,
     ),

@@ -14,6 +14,7 @@
 # "<wnid>/<file> <label>" per image, saves scanning the folders. The released heads have 21,842 outputs; one of them
 # never gets a label. There is no validation set.
 _base_ = '../_base_/default_runtime.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_preprocessor = dict(num_classes=21842, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -41,9 +42,7 @@ train_dataloader = dict(
     num_workers=16,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(
-        type='ImageNet21k', data_root='{{$CRATE_DATA:data}}/imagenet21k', split='train', pipeline=train_pipeline
-    ),
+    dataset=dict(type='ImageNet21k', data_root=f'{__data__}/imagenet21k', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 train_cfg = dict(by_epoch=True, max_epochs=90)

@@ -16,6 +16,7 @@ _base_ = [
     '../_base_/schedules/adamw_finetune.py',
     '../_base_/default_runtime.py',
 ]
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(
     type='ImageClassifier',
@@ -38,8 +39,8 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(batch_size=64, dataset=dict(type='CIFAR100', data_root='{{$CRATE_DATA:data}}/cifar100'))
-val_dataloader = dict(dataset=dict(type='CIFAR100', data_root='{{$CRATE_DATA:data}}/cifar100'))
+train_dataloader = dict(batch_size=64, dataset=dict(type='CIFAR100', data_root=f'{__data__}/cifar100'))
+val_dataloader = dict(dataset=dict(type='CIFAR100', data_root=f'{__data__}/cifar100'))
 test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=1)
 auto_scale_lr = dict(base_batch_size=256, enable=True)

@@ -18,6 +18,7 @@ _base_ = [
     '../_base_/schedules/adamw_finetune.py',
     '../_base_/default_runtime.py',
 ]
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(
     type='ImageClassifier',
@@ -41,9 +42,9 @@ model = dict(
 )
 
 train_dataloader = dict(
-    batch_size=64, dataset=dict(type='Flowers102', data_root='{{$CRATE_DATA:data}}/flowers102', split='trainval')
+    batch_size=64, dataset=dict(type='Flowers102', data_root=f'{__data__}/flowers102', split='trainval')
 )
-val_dataloader = dict(dataset=dict(type='Flowers102', data_root='{{$CRATE_DATA:data}}/flowers102', split='test'))
+val_dataloader = dict(dataset=dict(type='Flowers102', data_root=f'{__data__}/flowers102', split='test'))
 test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=1)
 auto_scale_lr = dict(base_batch_size=256, enable=True)

@@ -5,6 +5,7 @@
 #
 # Data: $CRATE_DATA/sample/imagenet/{train,val}/<class>/*.png: 8 classes, 48 x 48, 3,000 and 400 images.
 _base_ = '../_base_/default_runtime.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_preprocessor = dict(num_classes=8, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -39,7 +40,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root='{{$CRATE_DATA:data}}/sample/imagenet',
+        data_root=f'{__data__}/sample/imagenet',
         data_prefix='train',
         pipeline=train_pipeline,
     ),
@@ -52,7 +53,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root='{{$CRATE_DATA:data}}/sample/imagenet',
+        data_root=f'{__data__}/sample/imagenet',
         data_prefix='val',
         pipeline=test_pipeline,
     ),

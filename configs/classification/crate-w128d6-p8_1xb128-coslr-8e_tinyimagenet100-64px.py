@@ -7,6 +7,7 @@
 # Data: $CRATE_DATA/tiny-imagenet-100/{train,val}/<wnid>/*.JPEG: 100 folders, 64 x 64, 500 and 50 images of each class.
 # The sorted folder names are the classes; a set with another number of classes stops the run before its first step.
 _base_ = '../_base_/default_runtime.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_preprocessor = dict(num_classes=100, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -36,7 +37,7 @@ train_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root='{{$CRATE_DATA:data}}/tiny-imagenet-100',
+        data_root=f'{__data__}/tiny-imagenet-100',
         data_prefix='train',
         pipeline=train_pipeline,
     ),
@@ -49,7 +50,7 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     dataset=dict(
         type='CustomDataset',
-        data_root='{{$CRATE_DATA:data}}/tiny-imagenet-100',
+        data_root=f'{__data__}/tiny-imagenet-100',
         data_prefix='val',
         pipeline=test_pipeline,
     ),

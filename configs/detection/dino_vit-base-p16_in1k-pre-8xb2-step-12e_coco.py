@@ -14,6 +14,7 @@
 #
 # Data: $CRATE_DATA/coco with train2017/, val2017/ and annotations/instances_{train,val}2017.json.
 _base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 
 model = dict(
@@ -36,7 +37,7 @@ model = dict(
     neck=dict(_delete_=True, type='SimpleFPN', in_channels=768, in_stride=16, out_strides=(8, 16, 32, 64)),
 )
 
-data_root = '{{$CRATE_DATA:data}}/coco'
+data_root = f'{__data__}/coco'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader

@@ -19,6 +19,7 @@ _base_ = [
     'mmdet::_base_/schedules/schedule_1x.py',
     'mmdet::_base_/default_runtime.py',
 ]
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 
 model = dict(
@@ -36,7 +37,7 @@ model = dict(
     neck=dict(_delete_=True, type='SimpleFPN', in_channels=768, in_stride=16, out_strides=(4, 8, 16, 32, 64)),
 )
 
-data_root = '{{$CRATE_DATA:data}}/coco'
+data_root = f'{__data__}/coco'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = val_dataloader

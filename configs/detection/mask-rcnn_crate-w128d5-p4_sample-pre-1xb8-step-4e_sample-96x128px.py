@@ -12,6 +12,7 @@
 # Narrow neck and heads and few proposals, for a CPU; the smallest anchor is 16 wide, half of mmdet's.
 # Data: $CRATE_DATA/sample/coco, 1,000 and 200 scenes, 8 classes.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 
 model = dict(
@@ -63,11 +64,11 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-sample = dict(data_root='{{$CRATE_DATA:data}}/sample/coco', metainfo=dict(classes=classes))
+sample = dict(data_root=f'{__data__}/sample/coco', metainfo=dict(classes=classes))
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(**sample, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(**sample, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='{{$CRATE_DATA:data}}/sample/coco/annotations/instances_val2017.json')
+val_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(

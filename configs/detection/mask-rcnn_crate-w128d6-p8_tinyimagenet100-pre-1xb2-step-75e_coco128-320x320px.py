@@ -14,6 +14,7 @@
 # channels learn with a large rate; the box head's, which sum 3,136 values, died with it and have a smaller one.
 # Data: $CRATE_DATA/coco128/{train2017/,annotations/instances_train2017.json}, 128 images (two without annotations).
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 
 norm_cfg = dict(type='LN2d')
@@ -60,7 +61,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-coco128 = dict(data_root='{{$CRATE_DATA:data}}/coco128', ann_file='annotations/instances_train2017.json')
+coco128 = dict(data_root=f'{__data__}/coco128', ann_file='annotations/instances_train2017.json')
 train_dataloader = dict(
     batch_size=2,
     num_workers=1,
@@ -72,7 +73,7 @@ val_dataloader = dict(
     dataset=dict(**coco128, data_prefix=dict(img='train2017/'), pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='{{$CRATE_DATA:data}}/coco128/annotations/instances_train2017.json')
+val_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(

@@ -16,6 +16,7 @@
 # evaluated against the true annotations of val2017, their categories taken as one.
 # Another set of images: data_root, ann_file, data_prefix, scale.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 
 model = dict(
@@ -41,7 +42,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     dataset=dict(
-        data_root='{{$CRATE_DATA:data}}/sample/coco',
+        data_root=f'{__data__}/sample/coco',
         ann_file='annotations/pseudo_train2017.json',
         metainfo=metainfo,
         pipeline=train_pipeline,
@@ -49,12 +50,12 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=8,
-    dataset=dict(data_root='{{$CRATE_DATA:data}}/sample/coco', metainfo=metainfo, pipeline=test_pipeline),
+    dataset=dict(data_root=f'{__data__}/sample/coco', metainfo=metainfo, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(
     type='ClassAgnosticCocoMetric',
-    ann_file='{{$CRATE_DATA:data}}/sample/coco/annotations/instances_val2017.json',
+    ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json',
 )
 test_evaluator = val_evaluator
 

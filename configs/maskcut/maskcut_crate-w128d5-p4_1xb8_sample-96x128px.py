@@ -9,6 +9,7 @@
 # 1.09, AP75 0.12, AP 0.31. Most masks miss the small objects: a set to try the commands on.
 # Data: $CRATE_DATA/sample/coco with val2017/ and annotations/instances_val2017.json.
 _base_ = './maskcut_crate-emergence-small-p8_1xb8_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(
     backbone=dict(
@@ -28,6 +29,6 @@ test_pipeline = [
 ]
 test_dataloader = dict(
     num_workers=1,
-    dataset=dict(data_root='{{$CRATE_DATA:data}}/sample/coco', pipeline=test_pipeline),
+    dataset=dict(data_root=f'{__data__}/sample/coco', pipeline=test_pipeline),
 )
-test_evaluator = dict(ann_file='{{$CRATE_DATA:data}}/sample/coco/annotations/instances_val2017.json')
+test_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')

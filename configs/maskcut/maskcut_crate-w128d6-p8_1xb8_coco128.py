@@ -7,6 +7,7 @@
 # 64 x 64: here its 8 x 8 positions are interpolated to 60 x 60.
 # Data: $CRATE_DATA/coco128 with train2017/ and annotations/instances_train2017.json, cut to the images there are.
 _base_ = './maskcut_crate-emergence-small-p8_1xb8_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(
     backbone=dict(
@@ -21,9 +22,9 @@ model = dict(
 test_dataloader = dict(
     num_workers=2,
     dataset=dict(
-        data_root='{{$CRATE_DATA:data}}/coco128',
+        data_root=f'{__data__}/coco128',
         ann_file='annotations/instances_train2017.json',
         data_prefix=dict(img='train2017/'),
     ),
 )
-test_evaluator = dict(ann_file='{{$CRATE_DATA:data}}/coco128/annotations/instances_train2017.json')
+test_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')

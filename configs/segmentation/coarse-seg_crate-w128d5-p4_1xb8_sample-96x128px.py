@@ -8,6 +8,7 @@
 # Measured here with the checkpoint of `make demo`, seed 0: mIoU 24.6 in the last layer, 33.0 in the best, layer 2.
 # Data: $CRATE_DATA/sample/VOCdevkit/VOC2012 with JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt.
 _base_ = '../_base_/default_runtime.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 default_scope = 'mmseg'
 
 model = dict(
@@ -38,7 +39,7 @@ test_dataloader = dict(
     drop_last=False,
     dataset=dict(
         type='BaseSegDataset',  # PascalVOCDataset knows no classes but VOC's
-        data_root='{{$CRATE_DATA:data}}/sample/VOCdevkit/VOC2012',
+        data_root=f'{__data__}/sample/VOCdevkit/VOC2012',
         ann_file='ImageSets/Segmentation/val.txt',
         data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
         metainfo=dict(

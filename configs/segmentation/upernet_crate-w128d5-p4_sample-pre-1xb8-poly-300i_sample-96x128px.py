@@ -19,6 +19,7 @@
 # stride 8. Attention keeps to windows as large as the images of the pre-training, but for the last layer's.
 # Data: $CRATE_DATA/sample/VOCdevkit/VOC2012: 1,000 scenes for training and 200 for validation.
 _base_ = ['mmseg::_base_/models/upernet_vit-b16_ln_mln.py', '../_base_/mmseg_runtime.py']
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 class_weight = [0.2, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
 model = dict(
@@ -48,7 +49,7 @@ model = dict(
 
 dataset = dict(
     type='BaseSegDataset',  # PascalVOCDataset knows no classes but VOC's
-    data_root='{{$CRATE_DATA:data}}/sample/VOCdevkit/VOC2012',
+    data_root=f'{__data__}/sample/VOCdevkit/VOC2012',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
     metainfo=dict(
         classes=(

@@ -3,6 +3,7 @@
 # pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says, but that an EXIF orientation
 # is applied. Every object is an 'object'.
 # The batch size is the leaf's.
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
@@ -14,7 +15,7 @@ test_dataloader = dict(
     drop_last=False,
     dataset=dict(
         type='CocoDataset',
-        data_root='{{$CRATE_DATA:data}}/coco',
+        data_root=f'{__data__}/coco',
         ann_file='annotations/instances_val2017.json',
         data_prefix=dict(img='val2017/'),
         metainfo=dict(classes=('object',), palette=[(220, 20, 60)]),
@@ -25,7 +26,7 @@ test_dataloader = dict(
 )
 test_evaluator = dict(
     type='ClassAgnosticCocoMetric',
-    ann_file='{{$CRATE_DATA:data}}/coco/annotations/instances_val2017.json',
+    ann_file=f'{__data__}/coco/annotations/instances_val2017.json',
     metric=['bbox', 'segm'],
 )
 test_cfg = dict()

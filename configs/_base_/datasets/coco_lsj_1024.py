@@ -4,8 +4,9 @@
 # resized to fit into 1024 x 1024. The model pads to the full square.
 # The batch size of the training is the leaf's.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
-data_root = '{{$CRATE_DATA:data}}/coco'
+data_root = f'{__data__}/coco'
 train_pipeline = [
     dict(type='LoadImageOrSkip'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),

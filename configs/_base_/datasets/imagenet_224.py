@@ -1,6 +1,7 @@
 # ImageNet-1k at 224 x 224 in the folders $CRATE_DATA/imagenet/{train,val}/<wnid>/; random resized crop and flip, the
 # usual 256 -> 224 for evaluation. Other data sets of photographs take the pipelines and name their own class and
 # folder. The batch size is the leaf's.
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
 train_pipeline = [
@@ -20,7 +21,7 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root='{{$CRATE_DATA:data}}/imagenet', split='train', pipeline=train_pipeline),
+    dataset=dict(type='ImageNet', data_root=f'{__data__}/imagenet', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
@@ -28,7 +29,7 @@ val_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root='{{$CRATE_DATA:data}}/imagenet', split='val', pipeline=test_pipeline),
+    dataset=dict(type='ImageNet', data_root=f'{__data__}/imagenet', split='val', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader

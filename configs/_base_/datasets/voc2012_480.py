@@ -2,6 +2,7 @@
 # JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt (1,449 images). Images become 480 x 480 whatever
 # their shape, by PIL's Lanczos filter; annotations are loaded after that and keep their own size.
 # The batch size is the leaf's.
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
@@ -14,7 +15,7 @@ test_dataloader = dict(
     drop_last=False,
     dataset=dict(
         type='PascalVOCDataset',
-        data_root='{{$CRATE_DATA:data}}/VOCdevkit/VOC2012',
+        data_root=f'{__data__}/VOCdevkit/VOC2012',
         ann_file='ImageSets/Segmentation/val.txt',
         data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
         test_mode=True,

@@ -5,8 +5,9 @@
 # ImageSets/Segmentation/, train.txt, aug.txt and val.txt; mmseg's tools/dataset_converters/voc_aug.py writes what VOC
 # itself does not have.
 _base_ = 'mmseg::_base_/datasets/pascal_voc12_aug.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
-data_root = '{{$CRATE_DATA:data}}/VOCdevkit/VOC2012'
+data_root = f'{__data__}/VOCdevkit/VOC2012'
 train_dataloader = dict(
     batch_size=2,
     dataset=dict(
