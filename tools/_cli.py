@@ -1,6 +1,7 @@
 """What all tools share: the way they start, how they report mistakes, and types of arguments."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def new_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser that keeps the lines of the description and has ``--debug``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--debug', action='store_true', help='show the traceback of every error')
+    _add_debug(parser, default=False)
+    return parser
+
+
+def new_parent() -> argparse.ArgumentParser:
+    """Return a parser with ``--debug`` alone, as one of the ``parents`` of a subcommand."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_debug(parser, default=argparse.SUPPRESS)  # or it would reset a --debug before the subcommand
     return parser
 
 
@@ -26,6 +34,13 @@ def positive(text: str) -> int:
     return _at_least(1, text)
 
 
+def mistake(message: str) -> Exception:
+    """Return a UserError; the package is imported now, since --help needs no library."""
+    from projects.crate.errors import UserError
+
+    return UserError(message)
+
+
 def run(
     name: str,
     work: Callable[[argparse.Namespace], int | None],
@@ -34,8 +49,8 @@ def run(
 ) -> int:
     """Run ``work(args)`` and return the exit code of the tool.
 
-    A mistake of the user is one line on stderr and exit code 1. Every other error is a bug and keeps its traceback;
-    with ``--debug`` mistakes keep theirs, too.
+    A mistake of the user is one line on stderr and exit code 1, and so is what the machine refuses: a permission, a
+    full disk. Every other error is a bug and keeps its traceback; with ``--debug`` mistakes keep theirs, too.
 
     Args:
         name: Name of the tool, with which its messages start.
@@ -45,25 +60,42 @@ def run(
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     sys.path.insert(0, str(ROOT))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='surrogateescape')  # a path may hold bytes that are no text; stderr escapes them
     try:
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        if args.debug or error.name != 'projects.crate':  # that name: the environment was examined
-            raise
-        print(f'{name}: {error}', file=sys.stderr)
-        return 1
-    try:
-        return work(args) or 0
-    except UserError as error:
-        if args.debug:
-            raise
-        print(f'{name}: {explain(error)}', file=sys.stderr)
-        return 1
+        message, code = _outcome(work, args)
     except KeyboardInterrupt:
         if args.debug:
             raise
-        print(f'{name}: {interrupted}', file=sys.stderr)
-        return 130
+        message, code = interrupted, 130
+    if message:
+        print(f'{name}: {message}', file=sys.stderr)
+    return code
+
+
+def _outcome(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> tuple[str, int]:
+    """Return what to say, and the exit code."""
+    try:
+        from projects.crate.errors import UserError, explain, refusal
+    except ImportError as error:
+        if args.debug or error.name != 'projects.crate':  # that name: the environment was examined
+            raise
+        return '; '.join(str(error).splitlines()).replace(':; ', ': '), 1
+    try:
+        return '', work(args) or 0
+    except UserError as error:
+        if args.debug:
+            raise
+        return explain(error), 1
+    except OSError as error:
+        message = refusal(error)
+        if args.debug or message is None:
+            raise
+        return message, 1
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument('--debug', action='store_true', default=default, help='show the traceback of every error')
 
 
 def _at_least(least: int, text: str) -> int:

@@ -16,17 +16,20 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / 'configs' / 'classification'
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
+from _cli import positive
+
+CONFIGS = _cli.ROOT / 'configs' / 'classification'
 BACKBONES = ['crate-emergence-small-p8_8xb512-coslr-90e_in21k', 'vit-small-p8_16xb256-coslr-90e_in21k']
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     commands = parser.add_subparsers(
         dest='what', metavar='WHAT', required=True, help='speed, maskcut, attention, memory, input or pseudo-labels'
     )
-    output = argparse.ArgumentParser(add_help=False)
+    output = _cli.new_parent()
     output.add_argument('--json', type=Path, help='write the numbers there, too')
 
     network = argparse.ArgumentParser(add_help=False)
@@ -59,11 +62,11 @@ def parse_args(argv):
     maskcut.add_argument(
         '--features',
         type=Path,
-        default=ROOT / 'tests' / 'data' / 'maskcut_golden_60.npz',
+        default=_cli.ROOT / 'tests' / 'data' / 'maskcut_golden_60.npz',
         help='npz file with entries NAME_feat (C, h * h) (default: the photographs of the tests, 60 x 60 tokens)',
     )
     maskcut.add_argument(
-        '--sides', type=int, nargs='*', default=[60, 120], help='sides of the grids whose memory is measured'
+        '--sides', type=positive, nargs='*', default=[60, 120], help='sides of the grids whose memory is measured'
     )
     maskcut.set_defaults(run=run_maskcut)
 
@@ -77,7 +80,9 @@ def parse_args(argv):
         default=[CONFIGS / f'{name}.py' for name in BACKBONES],
         help='whose backbones are measured, with random weights (default: CRATE-S/8 and ViT-S/8)',
     )
-    attention.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), default=[224, 224], help='of the images')
+    attention.add_argument(
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), default=[224, 224], help='of the images'
+    )
     attention.add_argument('--batch-size', type=positive, default=1, help='images in a pass (default: %(default)s)')
     attention.set_defaults(run=run_attention)
 
@@ -91,7 +96,11 @@ def parse_args(argv):
     )
     memory.add_argument('--sizes', type=positive, nargs='+', default=[512, 1024], help='of images (default: 512 1024)')
     memory.add_argument(
-        '--windows', type=positive, nargs='+', default=[7, 14, 28], help='in tokens, beside global (default: 7 14 28)'
+        '--windows',
+        type=positive,
+        nargs='+',
+        default=[7, 14, 28],
+        help='in tokens, beside global (default: 7 14 28)',
     )
     memory.add_argument('--no-global-layers', action='store_true', help='windows in all layers, not in all but four')
     memory.set_defaults(run=run_memory)
@@ -118,47 +127,36 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
-
-
 def main(argv=None):
     args = parse_args(argv)
     for library in ('OMP', 'MKL', 'OPENBLAS'):  # read when numpy and scipy are imported
         os.environ[f'{library}_NUM_THREADS'] = str(args.threads)
-    sys.path.insert(0, str(ROOT))
+    return _cli.run('benchmark', measure, args)
+
+
+def measure(args):
     import torch
 
     from projects.crate.benchmark.timing import machine
-    from projects.crate.errors import UserError
+    from projects.crate.files import check_folder_of
 
+    if args.json:
+        check_folder_of(args.json)
     torch.set_num_threads(args.threads)
-    try:
-        numbers, text = args.run(args)
-    except UserError as error:
-        print(f'benchmark: {error}', file=sys.stderr)
-        return 1
+    numbers, text = args.run(args)
     print(f'{machine()}, torch {torch.__version__}, {args.threads} threads, {args.repeats} repeats')
     print(text)
     if args.json:
         args.json.write_text(json.dumps(dict(threads=args.threads, **numbers), indent=2) + '\n')
-    return 0
 
 
 def run_speed(args):
     from mmengine.device import get_device
 
     from projects.crate.benchmark import speed
-    from projects.crate.errors import UserError
 
-    try:
-        subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
-        models = subject.models()
-    except ValueError as error:  # of the backbone's arguments
-        raise UserError(str(error)) from error
+    subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
+    models = subject.models()
     found = speed.measure(subject, models, args.repeats, args.passes)
     difference = speed.difference(subject, models)  # afterwards: it leaves matrices that the memory would not show
     text = f'largest difference to the textbook formulation: {difference:.1e}\n{speed.report(found, args.batch_size)}'
@@ -167,10 +165,9 @@ def run_speed(args):
 
 def run_maskcut(args):
     from projects.crate.benchmark import maskcut
-    from projects.crate.errors import UserError
 
     if not args.features.is_file():
-        raise UserError(f'{args.features}: no such file; give an npz file with --features')
+        raise _cli.mistake(f'{args.features}: no such file; give an npz file with --features')
     rows = maskcut.measure(maskcut.read_features(args.features), args.repeats)
     memory = {f'{side} x {side}': maskcut.peak_memory(side) for side in args.sides}
     return dict(images=rows, memory_mb=memory), maskcut.report(rows, memory)
@@ -194,7 +191,6 @@ def run_memory(args):
     from rich.progress import track
 
     from projects.crate.benchmark import memory
-    from projects.crate.errors import UserError
 
     subject = dict(
         arch=args.arch,
@@ -204,13 +200,10 @@ def run_memory(args):
         device=get_device(),
     )
     total = len(args.sizes) * len(memory.KERNELS) * len(subject['windows'])
-    try:
-        rows = memory.measure(sizes=args.sizes, **subject)
-        progress = dict(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())
-        rows = list(track(rows, 'memory', total, **progress))
-        seconds = memory.measure_speed(size=args.sizes[-1], repeats=args.repeats, **subject)
-    except ValueError as error:  # of the backbone's arguments
-        raise UserError(str(error)) from error
+    rows = memory.measure(sizes=args.sizes, **subject)
+    progress = dict(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    rows = list(track(rows, 'memory', total, **progress))
+    seconds = memory.measure_speed(size=args.sizes[-1], repeats=args.repeats, **subject)
     named = {memory.name(window): s for window, s in seconds.items()}
     return dict(arch=args.arch, patch_size=args.patch_size, memory=rows, seconds=named), memory.report(rows, seconds)
 

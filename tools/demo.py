@@ -5,7 +5,6 @@ The same commands a user would type, one after the other: tools/make_sample_set.
 interrupted demo goes on where it stopped; a finished one only writes its page again.
 """
 
-import argparse
 import json
 import os
 import shlex
@@ -14,6 +13,10 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
+from _cli import positive
 
 CONFIGS = {
     'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
@@ -25,43 +28,35 @@ WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'wei
 PHOTO_SIZE = (160, 160)  # height and width
 
 
-class CommandError(Exception):
-    """A command that did not end well; its own message stands above."""
-
-
 def main(argv=None):
-    """Run the demo; see the module's docstring."""
-    args = parse_args(argv)
+    return _cli.run('demo', show, parse_args(argv), 'interrupted; the same command goes on')
+
+
+def show(args):
+    """Run the commands and write the page."""
     started = time.monotonic()
     commands = []
-    try:
-        size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
-        run(commands, 'tools/make_sample_set.py', data_root(), '--layouts', 'imagenet', *size)
-        trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
-    except CommandError as error:
-        print(f'demo: {error}', file=sys.stderr)
-        return 1
+    size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
+    run(commands, 'tools/make_sample_set.py', data_root(), '--layouts', 'imagenet', *size)
+    trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
     page = args.out / 'index.html'
     print('demo: looking at the attention of both models', flush=True)
     write(page, trained, commands, args.photos)
     print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
-    return 0
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/demo'), help='where to train (default: %(default)s)'
     )
-    parser.add_argument('--seeds', type=int, default=1, help='trainings per model; more than one gives the spread')
+    parser.add_argument('--seeds', type=positive, default=1, help='trainings per model; more than one gives the spread')
     parser.add_argument('--images', type=int, help="images for training and for validation, in place of the set's own")
     parser.add_argument(
         '--photos', type=Path, metavar='FOLDER', help='photographs to be shown (default: some of installed packages)'
     )
     parser.add_argument('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
     args = parser.parse_args(argv)
-    if args.seeds < 1:
-        parser.error(f'--seeds: at least 1, not {args.seeds}')
     if args.photos and not args.photos.exists():
         parser.error(f'--photos: not found: {args.photos}')
     return args
@@ -78,7 +73,7 @@ def run(commands, *command):
     commands.append(shlex.join(words))
     print(f'\n$ {commands[-1]}', flush=True)
     if subprocess.run([sys.executable, *words[1:]]).returncode:
-        raise CommandError(f'`{commands[-1]}` failed: see above')
+        raise _cli.mistake(f'`{commands[-1]}` failed: see above')
 
 
 def train(commands, args, name, seed):

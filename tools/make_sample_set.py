@@ -8,44 +8,53 @@ OUT/coco       {train2017,val2017}, annotations/instances_{train,val}2017.json: 
 The same arguments make the same bytes, whatever the number of workers. What is there already is not made again.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-from projects.crate.datasets.layouts import LAYOUTS
-from projects.crate.datasets.sample import SampleSpec, make_sample_set
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
+from _cli import positive
+
+LAYOUTS = ('imagenet', 'voc', 'coco')
 
 
 def main(argv=None):
     """Write the layouts asked for; see the module's docstring."""
-    args = parse_args(argv)
-    try:
-        for layout in args.layouts:
+    return _cli.run('make_sample_set', make, parse_args(argv), 'interrupted; the same command starts again')
+
+
+def make(args):
+    from projects.crate.datasets.layouts import LAYOUTS
+    from projects.crate.datasets.sample import make_sample_set
+    from projects.crate.errors import UserError, explain
+
+    for layout in args.layouts:
+        try:
             made = make_sample_set(args.out, layout, spec_of(layout, args), args.workers)
-            state = 'ready' if made else 'there already, nothing to do'
-            print(f'make_sample_set: {args.out / LAYOUTS[layout].folder}: {state}')
-    except (ValueError, OSError, ImportError) as error:
-        print(f'make_sample_set: {layout}: {error}', file=sys.stderr)
-        return 1
-    return 0
+        except UserError as error:
+            raise _cli.mistake(f'{layout}: {explain(error)}') from error
+        state = 'ready' if made else 'there already, nothing to do'
+        print(f'make_sample_set: {args.out / LAYOUTS[layout].folder}: {state}')
 
 
 def spec_of(layout, args):
+    from projects.crate.datasets.sample import SampleSpec
+
     if layout == 'imagenet':
         return SampleSpec(args.images, args.val_images, to_pair(args.size), 1, args.seed)
     return SampleSpec(args.scenes, args.val_scenes, to_pair(args.scene_size), args.max_objects, args.seed)
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     add = parser.add_argument
     add('out', type=Path, metavar='OUT', help='folder of the set, for example data/sample')
     add(
         '--layouts',
         nargs='+',
-        choices=list(LAYOUTS),
-        default=list(LAYOUTS),
+        choices=LAYOUTS,
+        default=LAYOUTS,
         help='which of them to write (default: all)',
     )
     add('--images', type=int, default=3000, help='training images with one object (default: %(default)s)')
@@ -65,16 +74,9 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
-
-
 def to_pair(size):
     if len(size) > 2:
-        raise ValueError(f'size: one number, or height and width; not {" ".join(map(str, size))}')
+        raise _cli.mistake(f'size: one number, or height and width; not {" ".join(map(str, size))}')
     return size[0], size[-1]
 
 

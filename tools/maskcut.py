@@ -11,17 +11,19 @@ same, byte for byte. Unreadable images are left out and listed in OUT.json.unrea
 thread: on a CPU, start one per core.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
+from _cli import natural, positive
+
 ONE_THREAD = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     add = parser.add_argument
     add('images', type=Path, help='folder (searched with all its folders), or text file with a path per line')
     add(
@@ -50,29 +52,10 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def natural(text):
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'at least 0; not {number}')
-    return number
-
-
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
-
-
 def main(argv=None):
     args = parse_args(argv)
     os.environ.update(ONE_THREAD)  # before the libraries are imported; see make_pseudo_labels
-    sys.path.insert(0, str(ROOT))
-    try:
-        return run(args)
-    except KeyboardInterrupt:
-        print(f'maskcut: interrupted; the same command goes on from {args.out}.parts', file=sys.stderr)
-        return 130
+    return _cli.run('maskcut', label, args, f'interrupted; the same command goes on from {args.out}.parts')
 
 
 def loader_options(args):
@@ -80,28 +63,20 @@ def loader_options(args):
     return [f'test_dataloader.{key}={value}' for key, value in values.items() if value is not None]
 
 
-def run(args):
-    try:
-        from projects.crate import pseudo_labels
-        from projects.crate.engine import launch
-        from projects.crate.errors import UserError
-    except ImportError as error:
-        print(f'maskcut: {error}', file=sys.stderr)
-        return 1
-    try:
-        cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
-        rank, world_size = pseudo_labels.take_place(args.launcher)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        images = pseudo_labels.list_images(args.images, args.out.parent, args.root)
-        if args.forget_unreadable:
-            number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
-            print(f'maskcut: {number} batches with unreadable images will be done again by the next run')
-        else:
-            pseudo_labels.make_pseudo_labels(cfg, args.checkpoint, images, args.out, rank, world_size)
-    except (UserError, OSError) as error:
-        print(f'maskcut: {error}', file=sys.stderr)
-        return 1
-    return 0
+def label(args):
+    from projects.crate import pseudo_labels
+    from projects.crate.engine import launch
+    from projects.crate.files import make_folder
+
+    cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
+    rank, world_size = pseudo_labels.take_place(args.launcher)
+    make_folder(args.out.parent)
+    images = pseudo_labels.list_images(args.images, args.out.parent, args.root)
+    if args.forget_unreadable:
+        number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
+        print(f'maskcut: {number} batches with unreadable images will be done again by the next run')
+    else:
+        pseudo_labels.make_pseudo_labels(cfg, args.checkpoint, images, args.out, rank, world_size)
 
 
 if __name__ == '__main__':

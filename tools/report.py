@@ -11,18 +11,17 @@ A checkpoint of a training holds its config; it is read without being executed. 
 a config with --configs.
 """
 
-import argparse
-import os
-import pickle
 import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
+from _cli import natural, positive
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     add = parser.add_argument
     add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='weights: files')
     add('--data-root', nargs='+', type=Path, required=True, metavar='D', help='folders with VOC or COCO layout')
@@ -52,7 +51,7 @@ def parse_args(argv):
         default=('mass', 'top'),
         help='how attention becomes a mask: 60%% of its mass, or the top 60%% of the patches (default: both)',
     )
-    add('--num-workers', type=int, default=2, help='processes that load images (default: %(default)s)')
+    add('--num-workers', type=natural, default=2, help='processes that load images (default: %(default)s)')
     args = parser.parse_args(argv)
     for name in ('configs', 'names'):
         given = getattr(args, name)
@@ -64,34 +63,14 @@ def parse_args(argv):
     return args
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
-
-
 def main(argv=None):
-    args = parse_args(sys.argv[1:] if argv is None else argv)
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
-    sys.path.insert(0, str(ROOT))
-    try:
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        print(f'report: {error}', file=sys.stderr)
-        return 1
-    try:
-        page = write_report(args)
-    except (UserError, ImportError, OSError, ValueError, LookupError, pickle.UnpicklingError) as error:
-        print(f'report: {explain(error)}', file=sys.stderr)
-        return 1
-    print(f'report: open {page.resolve()} in a browser')
-    return 0
+    return _cli.run('report', write_report, parse_args(sys.argv[1:] if argv is None else argv))
 
 
 def write_report(args):
-    """Measure every model and write the page; returns its path."""
+    """Measure every model and write the page."""
     from projects.crate.analysis import material, report, trained
+    from projects.crate.files import make_folder
     from projects.crate.visualization.report import report_page
 
     configs = [None if config == '-' else config for config in args.configs or ['-'] * len(args.checkpoints)]
@@ -99,6 +78,7 @@ def write_report(args):
     models = [trained.read_trained(*each) for each in zip(args.checkpoints, names, configs)]
     images = material.gather(args.data_root, args.size, args.max_images)
     options = dict(rules=args.rule, layer=args.layer, all_layers=args.all_layers, num_workers=args.num_workers)
+    make_folder(args.out)
     reports = []
     for model in models:
         print(f'report: measuring {model.name}', file=sys.stderr, flush=True)
@@ -106,7 +86,7 @@ def write_report(args):
     shares = [] if images.voc is None else material.object_shares(images.voc)
     page = args.out / 'index.html'
     report_page(page, reports, images, shares, args.command, report.versions())
-    return page
+    print(f'report: open {page.resolve()} in a browser')
 
 
 if __name__ == '__main__':

@@ -9,9 +9,11 @@ try:
 
     model_index.register_models()
 except (ImportError, OSError, RuntimeError) as error:
-    from .environment import diagnose
+    from .environment import diagnose, not_installed
 
-    problems = '\n'.join(diagnose())
-    raise (ImportError(f'projects.crate cannot be imported here:\n{problems}') if problems else error) from error
+    if problems := diagnose() or not_installed(error):
+        message = '\n'.join(['projects.crate cannot be imported here:', *problems])
+        raise ImportError(message, name='projects.crate') from error
+    raise
 
 __all__ = ['compat', 'datasets', 'engine', 'evaluation', 'model_index', 'models']

@@ -93,6 +93,14 @@ def check_mmcv() -> list[str]:
     return []
 
 
+def not_installed(error: Exception) -> list[str]:
+    """A package that an import did not find; parts of this project are no packages."""
+    package = (getattr(error, 'name', None) or '').partition('.')[0]
+    if not isinstance(error, ModuleNotFoundError) or package in ('', 'projects') or find_spec(package):
+        return []
+    return [f'{package} is not installed: run `make install`']
+
+
 def last_line(error: Exception) -> str:
     """The line of a message that says what happened."""
     lines = str(error).strip().splitlines()

@@ -6,6 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import FileError
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results, with the folders above it, unless it is there.
+
+    Raises:
+        UserError: It cannot be made: no permission, a file in its place, a full disk.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f'{path}: the folder cannot be made: {error.strerror}') from error
+
+
+def check_folder_of(path: Path) -> None:
+    """Refuse a file to be written whose folder is not there, before hours of work.
+
+    Raises:
+        UserError: There is no such folder, or the file is one.
+    """
+    if not path.parent.is_dir():
+        raise FileError(f'{path}: cannot be written: there is no folder {path.parent}')
+    if path.is_dir():
+        raise FileError(f'{path}: cannot be written: it is a folder')
+
 
 @contextmanager
 def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from tiny_models import ARCH
 from toy_runs import ROOT, config
 
 from projects.crate.engine import launch
-from projects.crate.errors import UserError, explain
+from projects.crate.errors import FileError, UserError, explain
 from projects.crate.models import CRATE
 
 CONFIGS = {
@@ -154,4 +154,7 @@ def test_errors_of_workers_are_one_line():
         'Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback\n...\nFileNotFoundError: x.jpg'
     )
     assert explain(FileNotFoundError(message)) == 'FileNotFoundError: x.jpg'
-    assert explain(FileNotFoundError(2, 'No such file', 'data/x')).startswith('not found: data/x (')
+    message = (
+        'Caught FileError in DataLoader worker process 0.\n...\nprojects.crate.errors.FileError: damaged image x.jpg'
+    )
+    assert explain(FileError(message)) == 'damaged image x.jpg'

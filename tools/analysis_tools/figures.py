@@ -9,15 +9,16 @@ image, a folder or a text file with a path per line. Layers count from 0; -1 is 
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _cli
+from _cli import positive
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     commands = parser.add_subparsers(metavar='FIGURE', required=True)
     config, model, images, layer = shared_arguments()
     # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
@@ -29,13 +30,16 @@ def parse_args(argv):
 
 def shared_arguments():
     """Arguments that several figures take, as parsers to be given as ``parents``."""
-    config, model, images, layer = (argparse.ArgumentParser(add_help=False) for _ in range(4))
+    config = _cli.new_parent()
+    model, images, layer = (argparse.ArgumentParser(add_help=False) for _ in range(3))
     config.add_argument('config', help='config file')
     config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
     config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
     model.add_argument('checkpoint', help='weights: a file')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
-    images.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'), help='resize images (default: as they are)')
+    images.add_argument(
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: as they are)'
+    )
     layer.add_argument('--layer', type=int, default=-1, help='0-based; negative ones count from the end (default: -1)')
     return config, model, images, layer
 
@@ -98,13 +102,6 @@ def add_pictures(commands, config, model, images, layer):
         'standard deviation over IMAGES.',
     )
     figure.set_defaults(run=sparse_rate)
-
-
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
 
 
 def open_model(args):
@@ -265,8 +262,9 @@ def sweep_config(args):
     from mmengine.dist import init_dist, is_distributed
 
     from projects.crate.engine.launch import read_config
+    from projects.crate.files import make_folder
 
-    args.out.mkdir(parents=True, exist_ok=True)
+    make_folder(args.out)
     cfg = read_config(args.config, args.cfg_options, launcher=args.launcher)
     if args.launcher != 'none' and not is_distributed():  # on GPUs mmengine would join the others later
         init_dist(args.launcher, **cfg.env_cfg.dist_cfg)
@@ -289,21 +287,12 @@ def save_sweep(stem, unit, numbers, metrics):
 
 
 def main(argv=None):
-    args = parse_args(argv)
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
-    sys.path.insert(0, str(ROOT))
-    try:
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        print(f'figures: {error}', file=sys.stderr)
-        return 1
-    try:
-        for path in args.run(args):
-            print(path)
-    except (UserError, ImportError, OSError, ValueError, LookupError) as error:
-        print(f'figures: {explain(error)}', file=sys.stderr)
-        return 1
-    return 0
+    return _cli.run('figures', draw, parse_args(argv), 'interrupted; layers and epochs go on where they were')
+
+
+def draw(args):
+    for path in args.run(args):
+        print(path)
 
 
 if __name__ == '__main__':

@@ -10,16 +10,17 @@ is counted, and within windows the pairs of tokens that attend. No memory is nee
 needs values (proposals); then it runs once on the CPU. What could not be counted is named below the table.
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _cli
+from _cli import positive
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help="of the image (default: the config's)"
@@ -31,33 +32,23 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def positive(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'at least 1; not {number}')
-    return number
-
-
 def main(argv=None):
     args = parse_args(argv)
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # torch's profiler tells on stderr when it starts
-    sys.path.insert(0, str(ROOT))
+    return _cli.run('get_flops', count, args)
+
+
+def count(args):
     from rich.console import Console
 
     from projects.crate.analysis import complexity
     from projects.crate.engine import launch
-    from projects.crate.errors import UserError, explain
 
-    try:
-        cfg = launch.read_config(args.config, args.cfg_options)
-        size, source = (tuple(args.size), '--size') if args.size else complexity.default_size(cfg)
-        result = complexity.measure_config(cfg, size)
-    except (UserError, FileNotFoundError) as error:
-        print(f'get_flops: {explain(error)}', file=sys.stderr)
-        return 1
+    cfg = launch.read_config(args.config, args.cfg_options)
+    size, source = (tuple(args.size), '--size') if args.size else complexity.default_size(cfg)
+    result = complexity.measure_config(cfg, size)
     print(f'{args.config}: image of {size[0]} x {size[1]} ({source})')
     Console().print(complexity.table(result, args.depth))
-    return 0
 
 
 if __name__ == '__main__':

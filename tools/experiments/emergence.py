@@ -26,7 +26,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _cli
+
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
 SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # what smoke trains and measures on
@@ -103,12 +105,8 @@ BUDGETS = {
 }
 
 
-class CommandError(Exception):
-    """What the user has to change, or a command that did not end well."""
-
-
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('--budget', choices=BUDGETS, required=True, help='what it may cost')
     parser.add_argument('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
     parser.add_argument('--out', type=Path, metavar='DIR', help='default: work_dirs/emergence-BUDGET')
@@ -156,22 +154,12 @@ def name_and_seeds(text):
 def main(argv=None):
     args = parse_args(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: the training that runs is ended, too
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
-    sys.path.insert(0, str(ROOT))
-    try:
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        print(f'emergence: {error}', file=sys.stderr)
-        return 1
-    try:
-        Experiment(args).tune() if args.tune else Experiment(args).run()
-    except (UserError, FileNotFoundError, CommandError) as error:
-        print(f'emergence: {explain(error)}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print('emergence: stopped; the same command goes on', file=sys.stderr)
-        return 130
-    return 0
+    return _cli.run('emergence', work, args, 'stopped; the same command goes on')
+
+
+def work(args):
+    experiment = Experiment(args)
+    experiment.tune() if args.tune else experiment.run()
 
 
 class Experiment:
@@ -187,11 +175,11 @@ class Experiment:
         self.pictures, self.seeds = args.pictures, dict(self.budget.seeds)
         for name, seeds in args.also:
             self.seeds[name] = max(seeds, self.seeds.get(name, 0))
-        if Path.cwd() != ROOT:
-            raise CommandError(f'run it in the folder of the repository: cd {ROOT}')
+        if Path.cwd() != _cli.ROOT:
+            raise _cli.mistake(f'run it in the folder of the repository: cd {_cli.ROOT}')
         if self.root is not None:
             if not (self.root / TRAINING_SET).is_dir():
-                raise CommandError(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
+                raise _cli.mistake(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
         else:
             self.root = self.out / 'data'
             self.call('tools/make_sample_set.py', self.root, *SAMPLE.split())
@@ -273,7 +261,7 @@ class Experiment:
         stem = f'{MODELS[model].format(self.budget.size)}-{self.budget.recipe}'
         config = f'configs/classification/{stem}.py'
         os.environ['CRATE_DATA'] = str(self.root)  # where this config looks for its data, here and in the training
-        cfg = read_config(str(ROOT / config), options, str(work_dir))
+        cfg = read_config(str(_cli.ROOT / config), options, str(work_dir))
         self.check_settings(work_dir, cfg)
         words = [config, '--work-dir', work_dir, '--resume', '--no-validate', '--cfg-options', *options]
         is_done = (work_dir / f'iter_{cfg.train_cfg.max_iters}.pth').is_file()
@@ -290,7 +278,7 @@ class Experiment:
         if path.is_file():
             known = json.loads(path.read_text())
             if differs := [key for key in SETTINGS if known.get(key) != settings[key]]:
-                raise CommandError(
+                raise _cli.mistake(
                     f'{work_dir} was trained with another {" and ".join(differs)}: '
                     'remove that folder, or name another --out'
                 )
@@ -329,7 +317,7 @@ class Experiment:
         print(f'\n$ {self.commands[-1]}', flush=True)
         started = time.monotonic()
         if subprocess.run([sys.executable, *words[1:]]).returncode:
-            raise CommandError(f'`{self.commands[-1]}` failed: see above')
+            raise _cli.mistake(f'`{self.commands[-1]}` failed: see above')
         print(f'emergence: {(time.monotonic() - started) / 60:.1f} minutes', flush=True)
 
 

@@ -1,36 +1,50 @@
+#!/usr/bin/env python3
 """Convert a released checkpoint of CRATE, CRATE-alpha or DINO's ViT to one that mmpretrain, mmdet and mmseg load.
 
 The layout is detected from the keys. Weights are read safely (weights_only=True), every key is reported, and unknown or
 missing ones are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').
 """
 
-import argparse
+import sys
+from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from projects.crate.models.convert import Conversion, ConversionError, convert_file
-from projects.crate.models.crate import ARCHS
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _cli
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(argv):
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='checkpoint to write, *.pth')
     parser.add_argument('--head', action='store_true', help='convert the classification layer, too (LinearClsHead)')
     heads = parser.add_mutually_exclusive_group()
     heads.add_argument(
         '--arch',
-        choices=ARCHS,
         metavar='NAME',
-        help=f'which model it is, where the file cannot tell: {", ".join(ARCHS)}',
+        help='which model it is, where the file cannot tell: alpha-base, for one (an unknown name lists all)',
     )
     heads.add_argument('--heads', type=int, metavar='N', help='number of attention heads, instead of --arch')
     return parser.parse_args(argv)
 
 
-def print_report(conversion: Conversion, dst: str) -> None:
+def main(argv=None):
+    return _cli.run('crate_to_mm', convert, parse_args(argv))
+
+
+def convert(args):
+    from projects.crate.models.convert import convert_file
+    from projects.crate.models.crate import ARCHS
+
+    if args.arch not in (None, *ARCHS):
+        raise _cli.mistake(f'--arch is one of {", ".join(ARCHS)}; not {args.arch}')
+    print_report(convert_file(args.src, args.dst, args.arch, args.heads, args.head), args.dst)
+
+
+def print_report(conversion, dst):
     """Every key with its new name and shape, then what to know and how to use the result."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table('source key', 'target key', 'shape')
     for source, target, shape in conversion.rows:
         table.add_row(source, target, str(shape))
@@ -50,14 +64,5 @@ def print_report(conversion: Conversion, dst: str) -> None:
     print(f'model = dict(backbone=dict({backbone}, init_cfg=init_cfg))')
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    try:
-        conversion = convert_file(args.src, args.dst, args.arch, args.heads, args.head)
-    except ConversionError as error:
-        raise SystemExit(f'error: {error}') from None
-    print_report(conversion, args.dst)
-
-
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -7,16 +7,17 @@ The result is used as any checkpoint: by tools/test.py, load_from and init_cfg=d
 keeps the model and its normalisation, and nothing that tells of the machine, such as folders and init_cfg.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import _cli
+
 TYPES = ('float16', 'bfloat16', 'float32')
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('src', help='checkpoint of a training')
     parser.add_argument('dst', type=Path, help='file to write, *.safetensors')
     parser.add_argument('--dtype', choices=TYPES, default='float16', help='of the weights (default: %(default)s)')
@@ -27,31 +28,30 @@ def parse_args(argv):
 
 
 def main(argv=None):
-    args = parse_args(argv)
-    sys.path.insert(0, str(ROOT))
+    return _cli.run('publish_model', publish, parse_args(argv))
+
+
+def publish(args):
     import torch
     from mmengine.config import Config
 
     from projects.crate.analysis.trained import literal_config
     from projects.crate.engine import launch
-    from projects.crate.errors import UserError, explain
+    from projects.crate.errors import UserError
+    from projects.crate.files import check_folder_of
     from projects.crate.models.safetensors_file import save_safetensors
 
-    try:
-        checkpoint = launch.read_checkpoint(args.src)
-        if 'state_dict' not in checkpoint:
-            raise UserError(f'{args.src} is no checkpoint of a training: it has no state_dict')
-        if text := (checkpoint.get('meta') or {}).pop('cfg', None):
-            try:
-                checkpoint['meta']['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
-            except UserError:
-                print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
-        save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
-    except (UserError, FileNotFoundError) as error:
-        print(f'publish_model: {explain(error)}', file=sys.stderr)
-        return 1
+    check_folder_of(args.dst)
+    checkpoint = launch.read_checkpoint(args.src)
+    if 'state_dict' not in checkpoint:
+        raise UserError(f'{args.src} is no checkpoint of a training: it has no state_dict')
+    if text := (checkpoint.get('meta') or {}).pop('cfg', None):
+        try:
+            checkpoint['meta']['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
+        except UserError:
+            print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
+    save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
     print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
-    return 0
 
 
 def without(config, key):

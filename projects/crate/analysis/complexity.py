@@ -16,7 +16,7 @@ they are called multiply-adds (MACs) and FLOPs = 2 x MACs, and both are printed.
 import copy
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..engine.launch import model_cfg, type_name
-from ..errors import UserError, explain
+from ..engine.mistakes import mistakes_of
+from ..errors import ArgumentTypeError, UserError
 from ..models.crate import to_pair
 from ..models.layers import ISTA
 
@@ -51,6 +52,9 @@ UNCOUNTED = (
     'aten::_native_multi_head_attention',
     'aten::_transformer_encoder_layer_fwd',
 )
+# What code raises that asks a tensor on the meta device for values. The same code runs again on the CPU, where other
+# errors of these types come back.
+NEEDS_VALUES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError)
 # What the pipelines of OpenMMLab fix the size of an image by: transform -> its argument, an int or (width, height).
 SIZES = dict(
     CenterCrop='crop_size',
@@ -60,8 +64,6 @@ SIZES = dict(
     RandomCrop='crop_size',
     RandomResizedCrop='scale',
 )
-# What building or running a model raises where config and model do not go together.
-MISFITS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError)
 
 
 @dataclass(frozen=True)
@@ -113,14 +115,17 @@ def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     Raises:
         UserError: The model cannot be built, or cannot read such an image.
     """
-    for device in ('meta', 'cpu'):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # proposals depend on the weights
+        with suppress(*NEEDS_VALUES):
+            return measure(build(cfg, 'meta'), size, 'meta')
+        torch.manual_seed(0)
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # proposals depend on the weights
-                return measure(build(cfg, device), size, device)
-        except MISFITS as error:
-            failure = error
-    raise UserError(f'{cfg.filename}: an image of {size[0]} x {size[1]}: {explain(failure)}') from failure
+            with mistakes_of(cfg):
+                return measure(build(cfg, 'cpu'), size, 'cpu')
+        except UserError as error:
+            reason = str(error).removeprefix(f'{cfg.filename}: ')
+            raise UserError(f'{cfg.filename}: an image of {size[0]} x {size[1]}: {reason}') from error
 
 
 def build(cfg: Config, device: str) -> nn.Module:
@@ -169,7 +174,7 @@ def one_image(model: nn.Module, size: tuple[int, int]) -> dict:
     sample = BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), img_id=0))
     data = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
     if not isinstance(data['inputs'], Tensor):
-        raise TypeError(f'{type(model.data_preprocessor).__name__} does not make a batch of one image')
+        raise ArgumentTypeError(f'{type(model.data_preprocessor).__name__} does not make a batch of one image')
     return data
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import ArgumentError
 from .observer import Observer
 
 STDS = (10.0, 25.0, 50.0, 75.0)
@@ -29,7 +30,7 @@ def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.
         ValueError: ``std`` is negative, or ``share`` outside 0 to 1.
     """
     if std < 0 or not 0 <= share <= 1:
-        raise ValueError(f'noise needs std >= 0 and a share from 0 to 1; not std {std:g} and share {share:g}')
+        raise ArgumentError(f'noise needs std >= 0 and a share from 0 to 1; not std {std:g} and share {share:g}')
     rng = np.random.default_rng(seed)
     height, width = image.shape[:2]
     chosen = rng.permutation(height * width).reshape(height, width) < round(share * height * width)

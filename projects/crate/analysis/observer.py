@@ -18,6 +18,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..datasets.loading import LoadImageOrSkip
 from ..engine.launch import fill, read_checkpoint
+from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.pretrained import count_weights
@@ -74,14 +75,12 @@ class Observer:
         if 'backbone' not in model:
             raise UserError(f'{cfg.filename}: the config has no model.backbone')
         scope = cfg.get('default_scope') or 'mmengine'
-        try:
+        with building(cfg):
             with DefaultScope.overwrite_default_scope(scope), _only_warnings():
                 backbone = MODELS.build(model.backbone)
                 if checkpoint is None:
                     backbone.init_weights()
             observer = cls(backbone, model.get('data_preprocessor') or cfg.get('data_preprocessor'))
-        except (TypeError, ValueError, LookupError, ImportError, AssertionError) as error:  # mmpretrain asserts
-            raise UserError(f'{cfg.filename}: {error}') from error
         if checkpoint is not None:
             _load(backbone, checkpoint)
         backbone.to(device or get_device())

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Foreground:
@@ -50,7 +52,7 @@ def remove_background(features: Sequence[np.ndarray], threshold: float = 12.0, f
     sides = [-leading] if flip else [leading, -leading]
     projection = next((side for side in sides if side.max() > 0 and side.max() >= threshold), None)
     if projection is None:
-        raise ValueError(
+        raise ArgumentError(
             f'no patch has a projection of {threshold:g} on the leading eigenvector; the largest is '
             f'{max(side.max() for side in sides):.3g}: lower the threshold'
         )
@@ -116,7 +118,7 @@ def _stack(features: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, 
     """All patches (n, d), and the grid of each image."""
     patches = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in features])
     if not np.isfinite(patches).all():
-        raise ValueError('the features hold NaN or inf; check the checkpoint')
+        raise ArgumentError('the features hold NaN or inf; check the checkpoint')
     return patches, [grid.shape[:2] for grid in features]
 
 

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from ..engine.launch import model_cfg
 from ..engine.loops import samples_per_step
-from ..errors import UserError, explain
+from ..engine.mistakes import building
+from ..errors import UserError
 from .text import plain_text
 from .timing import interleaved_medians, now
 
@@ -43,13 +44,11 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
         raise UserError(f'{cfg.filename}: the config has no train_dataloader, or no model')
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     loader_cfg = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False, prefetch_factor=None)
-    try:
+    with building(cfg):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
         loader = Runner.build_dataloader(dict(loader_cfg, dataset=dataset), seed=0)
         model = MODELS.build(model_cfg(cfg)).to(get_device()).train()
         optimiser = build_optim_wrapper(model, cfg.optim_wrapper)
-    except (TypeError, ValueError, LookupError, ImportError, OSError) as error:
-        raise UserError(explain(error)) from error
     data = next(iter(loader))
     seconds = interleaved_medians({MODEL: partial(model.train_step, data, optimiser)}, repeats)[MODEL]
     batch_size = samples_per_step(loader)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..errors import MissingPackageError
 from .coats import CLASSES, SEGMENTATION_METAINFO
 from .render import Sample
 
@@ -84,7 +85,7 @@ def coco_annotation(mask: np.ndarray, label: int) -> dict:
     try:
         from pycocotools import mask as coco_mask  # here, so that classification needs no pycocotools
     except ImportError as error:
-        raise ImportError('the COCO layout needs pycocotools: pip install pycocotools') from error
+        raise MissingPackageError('the COCO layout needs pycocotools: pip install pycocotools') from error
     code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return dict(
         category_id=label + 1,

@@ -11,6 +11,8 @@ from mmengine import fileio
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from ..errors import FileError
+
 # A marker of a JPEG within the coded data of a scan: FF and neither a stuffed 00, nor a restart marker, nor padding.
 _MARKER = re.compile(rb'\xff([^\x00\xd0-\xd7\xff])')
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -47,7 +49,7 @@ class LoadImageOrSkip(LoadImageFromFile):
         except (OSError, cv2.error) as error:
             message = f'damaged image {path}: {error}'
             if not self.skip:
-                raise OSError(message) from error
+                raise FileError(message) from error
             # As an error: mmengine shows only those of processes other than the first.
             print_log(f'{message} (another is taken in its place)', logger='current', level=logging.ERROR)
             return None

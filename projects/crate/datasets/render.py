@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from ..errors import ArgumentError
 from .coats import CLASSES, COATS, TEXTURES
 from .shapes import SHAPES
 
@@ -90,15 +91,15 @@ def render_image(
 
 def _check(labels: Sequence[int], size: tuple[int, int], scale: tuple[float, float], min_visible: float) -> None:
     if len(labels) == 0 or not all(0 <= label < len(CLASSES) for label in labels):
-        raise ValueError(f'labels: at least one, each from 0 to {len(CLASSES) - 1}; not {list(labels)}')
+        raise ArgumentError(f'labels: at least one, each from 0 to {len(CLASSES) - 1}; not {list(labels)}')
     if min(size) < MIN_SIDE:
-        raise ValueError(f'size: height and width are at least {MIN_SIDE} pixels; not {tuple(size)}')
+        raise ArgumentError(f'size: height and width are at least {MIN_SIDE} pixels; not {tuple(size)}')
     if not 0.25 <= scale[0] <= scale[1] <= 1:
-        raise ValueError(
+        raise ArgumentError(
             f'scale: smallest and largest diameter, from 0.25 to 1 of the shorter side; not {tuple(scale)}'
         )
     if not 0 <= min_visible <= 1:
-        raise ValueError(f'min_visible: a share from 0 to 1; not {min_visible}')
+        raise ArgumentError(f'min_visible: a share from 0 to 1; not {min_visible}')
 
 
 def _draw_figure(

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 from torchvision.ops import roi_align
 
+from ..errors import ArgumentError, UnsupportedError
+
 
 @DATASETS.register_module()
 class ImagesInMemory(Dataset):
@@ -77,7 +79,7 @@ class ImagesInMemory(Dataset):
             if images is None:
                 images = torch.empty(len(self), *image.shape, dtype=torch.uint8)
             if image.shape != images.shape[1:]:
-                raise ValueError(
+                raise ArgumentError(
                     f'ImagesInMemory: {loaded["data_samples"].img_path} has (channels, height, width) '
                     f'{(*image.shape,)} and the first image {(*images.shape[1:],)}; they must have one size'
                 )
@@ -91,7 +93,7 @@ class ImagesInMemory(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor | list[BaseDataElement]]:
         """A batch; ``DataLoader`` asks for it at once."""
         if get_worker_info():
-            raise RuntimeError('ImagesInMemory: set num_workers=0; processes would each keep all images')
+            raise UnsupportedError('ImagesInMemory: set num_workers=0; processes would each keep all images')
         chosen = torch.tensor(indices, device=self.device)
         labels = self._make_sample(gt_label=self.labels[chosen])
         return dict(inputs=self._augment(self.images[chosen].float()), data_samples=[labels])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from ..errors import ArgumentError, FileInTheWayError
 from .coats import CLASSES
 from .layouts import LAYOUTS, SPLITS, Layout
 from .render import Sample, render_image
@@ -45,13 +46,13 @@ class SampleSpec:
     def __post_init__(self) -> None:
         for split in SPLITS:
             if getattr(self, split) < len(CLASSES):
-                raise ValueError(
+                raise ArgumentError(
                     f'{split}: at least {len(CLASSES)} images, one of each class; not {getattr(self, split)}'
                 )
         if not 1 <= self.max_objects <= len(CLASSES):  # so that object and class masks share a palette
-            raise ValueError(f'max_objects: from 1 to {len(CLASSES)}; not {self.max_objects}')
+            raise ArgumentError(f'max_objects: from 1 to {len(CLASSES)}; not {self.max_objects}')
         if not 0 <= self.seed < 2**32:
-            raise ValueError(f'seed: from 0 to 2**32 - 1; not {self.seed}')
+            raise ArgumentError(f'seed: from 0 to 2**32 - 1; not {self.seed}')
         render_sample(self, 'train', 0)  # the renderer knows what sizes it takes
 
     def describe(self) -> dict:
@@ -91,7 +92,7 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
         FileExistsError: The layout's folder holds something else.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f'layout: one of {", ".join(LAYOUTS)}; not {layout!r}')
+        raise ArgumentError(f'layout: one of {", ".join(LAYOUTS)}; not {layout!r}')
     target = Path(out, LAYOUTS[layout].folder)
     if target.exists():
         _check_present(target, spec)
@@ -132,14 +133,14 @@ def _check_present(target: Path, spec: SampleSpec) -> None:
     remedy = 'choose another folder, or delete this one'
     marker = target / MARKER
     if not marker.is_file():
-        raise FileExistsError(f'{target}: exists and is no sample set ({MARKER} is missing); {remedy}')
+        raise FileInTheWayError(f'{target}: exists and is no sample set ({MARKER} is missing); {remedy}')
     try:
         found = json.loads(marker.read_text())
     except ValueError as error:
-        raise FileExistsError(f'{marker}: not readable as JSON ({error}); {remedy}') from error
+        raise FileInTheWayError(f'{marker}: not readable as JSON ({error}); {remedy}') from error
     asked = spec.describe()
     differing = [key for key in asked if key not in found or found[key] != asked[key]]
     if differing:
         there = ', '.join(f'{key}={found.get(key)}' for key in differing)
         wanted = ', '.join(f'{key}={asked[key]}' for key in differing)
-        raise FileExistsError(f'{target}: holds a sample set with {there}, asked for {wanted}; {remedy}')
+        raise FileInTheWayError(f'{target}: holds a sample set with {there}, asked for {wanted}; {remedy}')

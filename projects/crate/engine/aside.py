@@ -19,7 +19,9 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.utils.data import DataLoader
 
+from ..errors import ArgumentError, FileError
 from ..files import atomic
+from .mistakes import is_named, missing_file
 
 
 class AsideHook(Hook):
@@ -64,7 +66,7 @@ class AsideHook(Hook):
         name: str,
     ) -> None:
         if interval < 1:
-            raise ValueError(f'{type(self).__name__}: interval must be at least 1, not {interval}')
+            raise ArgumentError(f'{type(self).__name__}: interval must be at least 1, not {interval}')
         self.interval = interval
         self.by_epoch = by_epoch
         self.unit = 'epoch' if by_epoch else 'iter'
@@ -99,7 +101,7 @@ class AsideHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Build everything, so that a mistake shows now; measure the untrained model if asked to."""
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(f'{type(self).__name__}: this run counts iterations, not epochs: set by_epoch=False')
+            raise ArgumentError(f'{type(self).__name__}: this run counts iterations, not epochs: set by_epoch=False')
         with aside(self.scope):
             self.build(runner)
         if self.initial and runner.iter == 0:
@@ -130,14 +132,15 @@ class AsideHook(Hook):
         """The loader of a config; its sampler, if none is given, takes the images in order.
 
         Raises:
-            FileNotFoundError: A file of the data set is missing.
+            UserError: A file of the data set is missing.
         """
         cfg = dict(sampler=dict(type='DefaultSampler', shuffle=False)) | dataloader
         try:
             return runner.build_dataloader(cfg, seed=runner.seed)
         except FileNotFoundError as error:
-            name = type(self).__name__
-            raise FileNotFoundError(f'{name}: not found: {error.filename} (see dataloader.dataset)') from error
+            if (path := missing_file(error)) is None or not is_named(path, dataloader):
+                raise
+            raise FileError(f'{type(self).__name__}: not found: {path} (see dataloader.dataset)') from error
 
     def find_backbone(self, runner: Runner, averaged: bool) -> tuple[nn.Module, dict]:
         """The backbone itself, of the averaged weights or not, and a config of what normalises images for it."""
@@ -178,13 +181,13 @@ def find_module(model: nn.Module, name: str, argument: str = 'backbone') -> nn.M
         ValueError: There is none; or FSDP has cut its weights into pieces that no single process holds.
     """
     if isinstance(model, FullyShardedDataParallel):
-        raise ValueError(f'{argument}={name!r}: no process has all of it under FSDP: use DDP, or test checkpoints')
+        raise ArgumentError(f'{argument}={name!r}: no process has all of it under FSDP: use DDP, or test checkpoints')
     module = _unwrapped(model)
     for part in name.split('.'):
         children = dict(module.named_children())
         if part not in children:
             owner = type(module).__name__
-            raise ValueError(f'{argument}={name!r}: {owner} has no {part!r}, it has {", ".join(children)}')
+            raise ArgumentError(f'{argument}={name!r}: {owner} has no {part!r}, it has {", ".join(children)}')
         module = _unwrapped(children[part])
     return module
 
@@ -198,7 +201,7 @@ def averaged_model(runner: Runner) -> nn.Module:
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             return hook.ema_model.module
-    raise ValueError('use_ema=True needs an EMAHook in custom_hooks')
+    raise ArgumentError('use_ema=True needs an EMAHook in custom_hooks')
 
 
 def normalisation_of(preprocessor: nn.Module) -> dict:

@@ -1,6 +1,7 @@
 """Several processes, on machines without a GPU first of all."""
 
 import os
+import re
 import subprocess
 
 import torch.distributed as dist
@@ -12,6 +13,8 @@ from mmengine.registry import HOOKS, MODEL_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn import SyncBatchNorm
+
+from ..errors import ArgumentError, UnknownKeyError
 
 # launcher -> the variables that hold rank, number of processes, and rank on this machine
 _ENVIRONMENT = {
@@ -31,7 +34,7 @@ def init_cpu_processes(launcher: str) -> None:
         launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
 
     Raises:
-        KeyError: A variable that the launcher sets is missing; the message names it.
+        UserError: A variable that the launcher sets is missing, or is no number; the message names it.
     """
     if is_distributed():
         return
@@ -43,7 +46,7 @@ def init_cpu_processes(launcher: str) -> None:
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
-        raise KeyError('MASTER_ADDR is not set: give the address of the first machine')
+        raise UnknownKeyError('MASTER_ADDR is not set: give the address of the first machine')
     dist.init_process_group('gloo')
 
 
@@ -54,12 +57,14 @@ def read_position(launcher: str) -> dict[str, str]:
         launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
 
     Raises:
-        KeyError: One of the variables is missing; the message names it.
+        UserError: One of the variables is missing, or is no number; the message names it.
     """
     position = {}
     for name, source in zip(('RANK', 'WORLD_SIZE', 'LOCAL_RANK'), _ENVIRONMENT[launcher]):
         if source not in os.environ:
-            raise KeyError(f'{source} is not set: --launcher {launcher} is for processes that were started by it')
+            raise UnknownKeyError(f'{source} is not set: --launcher {launcher} is for processes that it has started')
+        if not re.fullmatch(r'-?\d+', os.environ[source]):
+            raise ArgumentError(f'{source} is {os.environ[source]!r}: --launcher {launcher} needs a number there')
         position[name] = os.environ[source]
     return position
 

@@ -5,10 +5,11 @@ are exchanged for parts of this project that do the same and more: loops that re
 survive a kill, and what a CPU needs.
 """
 
-import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
@@ -18,10 +19,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, explain
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
 from .distributed import init_cpu_processes
+from .mistakes import building, reading
 
 # stock type -> ours
 LOOPS = {
@@ -59,28 +61,41 @@ def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = N
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'. On a machine without a GPU the process group is joined here.
 
     Raises:
-        UserError: No such file, or an option that is not a pair.
+        UserError: No such file, a mistake in it, or an option that is not a pair or does not fit the config.
     """
     if not Path(path).is_file():
         raise UserError(f'config not found: {path}')
-    cfg = Config.fromfile(path)
-    if bad := [option for option in options if '=' not in option]:
-        raise UserError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
-    if options:
-        parser = argparse.ArgumentParser()
-        parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-        cfg.merge_from_dict(parser.parse_args(['--cfg-options', *options]).cfg_options)
+    with reading(path):
+        cfg = Config.fromfile(path)
+    _merge(cfg, options)
     cfg.launcher = launcher
     if 'strategy' in cfg and type_name(cfg.strategy.type) == 'FSDPStrategy':
         cfg.strategy.type = 'ResumableFSDPStrategy'
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     if launcher != 'none' and get_device() == 'cpu':
-        try:
-            init_cpu_processes(launcher)
-        except KeyError as error:
-            raise UserError(error.args[0]) from error
+        init_cpu_processes(launcher)
         _use_cpu_wrappers(cfg)
     return cfg
+
+
+def _merge(cfg: Config, options: Sequence[str]) -> None:
+    if bad := [option for option in options if '=' not in option]:
+        raise UserError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
+    for option in options:
+        key, text = option.split('=', maxsplit=1)
+        try:
+            cfg.merge_from_dict({key: _value(text)})
+        except (AssertionError, LookupError, TypeError) as error:  # mmengine: brackets; keys that do not fit the config
+            raise UserError(f'--cfg-options {option}: {explain(error)}') from error
+
+
+def _value(text: str) -> Any:
+    """Return what mmengine makes of the text, but keep paths: it removes spaces and quotes, and splits at commas."""
+    if not re.search(r'[,(\[]', text):
+        return DictAction._parse_int_float_bool(text.strip('\'"'))
+    if '/' in text and Path(text).exists():
+        return text
+    return DictAction._parse_iterable(text)
 
 
 def prepare_training(
@@ -155,10 +170,11 @@ def build_runner(cfg: Config) -> Runner:
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
     if sys.stderr.isatty():
         cfg.custom_hooks.append(dict(type='ProgressBarHook'))
-    if 'runner_type' not in cfg:
-        return Runner.from_cfg(cfg)
-    cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
-    return RUNNERS.build(cfg)
+    with building(cfg):
+        if 'runner_type' not in cfg:
+            return Runner.from_cfg(cfg)
+        cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
+        return RUNNERS.build(cfg)
 
 
 def model_cfg(cfg: Config) -> dict:

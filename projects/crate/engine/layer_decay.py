@@ -4,6 +4,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
+from ..errors import ArgumentError, ArgumentTypeError
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
@@ -27,7 +29,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
         if self.paramwise_cfg.get('layer_decay_rate') is None or self.base_lr is None:
-            raise ValueError('LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr')
+            raise ArgumentError(
+                'LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr'
+            )
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
         """Add one group per trainable parameter of ``module`` to ``params``; mmengine calls this for each child too."""
@@ -39,7 +43,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rate = self.paramwise_cfg['layer_decay_rate']
         get_layer_depth = getattr(getattr(model, 'backbone', None), 'get_layer_depth', None)
         if get_layer_depth is None:
-            raise TypeError(
+            raise ArgumentTypeError(
                 f'LayerDecayOptimWrapperConstructor: {type(model).__name__} has no backbone with get_layer_depth'
             )
         names = {id(parameter): name for name, parameter in model.named_parameters()}

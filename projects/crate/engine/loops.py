@@ -20,6 +20,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..errors import ArgumentTypeError
+
 # Under this key the message hub, and with it every checkpoint, holds what a batch number means in this run.
 GEOMETRY = 'train_geometry'
 
@@ -177,7 +179,7 @@ def samples_per_step(loader: DataLoader) -> int:
 
 def _index_batches(loader: DataLoader) -> Iterator:
     if loader.batch_sampler is None or isinstance(loader.dataset, IterableDataset):
-        raise TypeError(
+        raise ArgumentTypeError(
             f'resume: past batches of {type(loader.dataset).__name__} cannot be skipped, they have no indices'
         )
     return iter(loader.batch_sampler)

@@ -11,6 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..errors import MissingPackageError
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
@@ -91,7 +92,7 @@ class MaskCutHook(AsideHook):
     def build(self, runner: Runner) -> None:
         """The loader, the metric and the detector around the backbone."""
         if 'mmdet' not in installed_libraries():
-            raise ImportError('MaskCutHook needs mmdet, for COCO-format data sets and AP: pip install mmdet')
+            raise MissingPackageError('MaskCutHook needs mmdet, for COCO-format data sets and AP: pip install mmdet')
         self._loader = self.build_loader(runner, self.dataloader)
         self._metric = self._build_evaluator()
         self._detector = MaskCutDetector(*self.find_backbone(runner, self.use_ema), **self.cut)

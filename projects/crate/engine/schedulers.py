@@ -8,6 +8,8 @@ from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.registry import PARAM_SCHEDULERS
 from torch.optim import Optimizer
 
+from ..errors import ArgumentError
+
 
 @PARAM_SCHEDULERS.register_module()
 class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
@@ -46,9 +48,9 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
         verbose: bool = False,
     ) -> None:
         if ramp < 1:
-            raise ValueError(f'RampedCosineLR: ramp must be at least 1, not {ramp}')
+            raise ArgumentError(f'RampedCosineLR: ramp must be at least 1, not {ramp}')
         if end >= INF:
-            raise ValueError('RampedCosineLR: the cosine needs an end; set `end` to the length of the training')
+            raise ArgumentError('RampedCosineLR: the cosine needs an end; set `end` to the length of the training')
         self.ramp = ramp
         super().__init__(optimizer, begin=begin, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
 
@@ -71,7 +73,7 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
             ValueError: ``by_epoch`` is false, so that there is nothing to convert.
         """
         if not by_epoch:
-            raise ValueError('RampedCosineLR: convert_to_iter_based=True goes with by_epoch=True')
+            raise ArgumentError('RampedCosineLR: convert_to_iter_based=True goes with by_epoch=True')
         lengths = dict(ramp=ramp * epoch_length, begin=begin * epoch_length, end=min(end * epoch_length, INF))
         return cls(*args, **lengths, by_epoch=False, **kwargs)
 

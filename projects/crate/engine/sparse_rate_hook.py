@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..datasets.choice import spread_evenly
+from ..errors import ArgumentError
 from ..evaluation.sparse_rate import mean_and_std, sparse_rate
 from ..models.observe import check_layers, evaluating, observe
 from .aside import AsideHook, aside, restart_clock
@@ -80,7 +81,7 @@ class SparseRateHook(AsideHook):
     ) -> None:
         super().__init__(interval, by_epoch, initial, backbone, use_ema, data_preprocessor, name)
         if num_images is not None and num_images < 1:
-            raise ValueError(f'SparseRateHook: num_images must be at least 1, or None for all; not {num_images}')
+            raise ArgumentError(f'SparseRateHook: num_images must be at least 1, or None for all; not {num_images}')
         self.dataloader = dataloader
         self.num_images = num_images
 
@@ -106,7 +107,9 @@ class SparseRateHook(AsideHook):
     def _build_loader(self, runner: Runner, loop: BaseLoop | None) -> DataLoader:
         """A loader like that of the config or the loop, of the images that are measured alone."""
         if self.dataloader is None and loop is None:
-            raise ValueError('SparseRateHook: this run has no validation whose images could be taken: set dataloader')
+            raise ArgumentError(
+                'SparseRateHook: this run has no validation whose images could be taken: set dataloader'
+            )
         loader = loop.dataloader if self.dataloader is None else self.build_loader(runner, self.dataloader)
         cfg = dict(
             dataset=self._part(loader.dataset),
@@ -121,7 +124,7 @@ class SparseRateHook(AsideHook):
         sample = dataset[0]
         inputs = sample.get('inputs') if isinstance(sample, dict) else None
         if not (isinstance(inputs, Tensor) and inputs.ndim == 3):
-            raise ValueError(
+            raise ArgumentError(
                 f"SparseRateHook: samples of {type(dataset).__name__} have no image (3, H, W) under 'inputs': set "
                 'dataloader to one whose samples have'
             )

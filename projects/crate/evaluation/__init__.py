@@ -2,6 +2,7 @@
 
 from mmengine.registry import METRICS
 
+from ..errors import MissingPackageError
 from .best_head import best_head_iou, binarise, head_iou
 from .coarse_segmentation import BestHeadIoU
 
@@ -14,5 +15,7 @@ def _build_class_agnostic_coco_metric(**kwargs):
     try:
         from .class_agnostic import ClassAgnosticCocoMetric
     except ImportError as error:
-        raise ImportError(f'ClassAgnosticCocoMetric needs mmdet and the compiled operators of mmcv: {error}') from error
+        raise MissingPackageError(
+            f'ClassAgnosticCocoMetric needs mmdet and the compiled operators of mmcv: {error}'
+        ) from error
     return ClassAgnosticCocoMetric(**kwargs)

@@ -5,6 +5,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from ..errors import ArgumentError
+
 RULES = ('mass', 'top')
 Extent = tuple[Fraction | int, Fraction | int]
 
@@ -39,9 +41,9 @@ def binarise(attention: Tensor, rule: str = 'mass', share: float = 0.6) -> Tenso
 def check_rule(rule: str, share: float) -> None:
     """Raises: ValueError: Unknown rule, or share outside (0, 1]."""
     if rule not in RULES:
-        raise ValueError(f'rule must be one of {", ".join(RULES)}; not {rule!r}')
+        raise ArgumentError(f'rule must be one of {", ".join(RULES)}; not {rule!r}')
     if not 0 < share <= 1:
-        raise ValueError(f'share must lie in (0, 1], not {share}')
+        raise ArgumentError(f'share must lie in (0, 1], not {share}')
 
 
 def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Extent | None = None) -> dict[int, Tensor]:

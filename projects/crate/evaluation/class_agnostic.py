@@ -9,6 +9,7 @@ from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 
+from ..errors import ArgumentError, UnknownKeyError
 from .resampling import percentile_interval, resampled_stats
 
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -52,20 +53,20 @@ class ClassAgnosticCocoMetric(CocoMetric):
     ) -> None:
         super().__init__(metric=[metric] if isinstance(metric, str) else [*metric], **kwargs)
         if not {*self.metrics} <= {'bbox', 'segm'} or self.classwise:
-            raise ValueError(
+            raise ArgumentError(
                 f"metric={metric!r}, classwise={self.classwise}: use CocoMetric; here is 'bbox' and 'segm'"
             )
         counts = self.proposal_nums
         if len(counts) != 3 or 100 not in counts or counts != sorted(counts):
-            raise ValueError(f'proposal_nums={counts}: must be three ascending numbers, one of them 100')
+            raise ArgumentError(f'proposal_nums={counts}: must be three ascending numbers, one of them 100')
         if num_resamples < 0:
-            raise ValueError(f'num_resamples={num_resamples}: must be 0 (no intervals) or more')
+            raise ArgumentError(f'num_resamples={num_resamples}: must be 0 (no intervals) or more')
         self.num_resamples = num_resamples
         recalls = [*(f'AR@{count}' for count in counts), *(f'AR_{size}@{counts[-1]}' for size in 'sml')]
         self.names = [*PRECISIONS, *recalls]  # of the 12 numbers in COCOeval.stats
         self.metric_items = metric_items or PRECISIONS
         if unknown := [name for name in self.metric_items if name not in self.names]:
-            raise KeyError(f'metric_items: {unknown} not among {self.names}')
+            raise UnknownKeyError(f'metric_items: {unknown} not among {self.names}')
 
     def compute_metrics(self, results: Sequence[tuple[dict, dict]]) -> dict[str, float]:
         """Evaluate what ``process`` collected: pairs of the image's ground truth and its prediction.
@@ -75,7 +76,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
             from 0 to 1, or -1 where there is nothing to be found; nothing if ``format_only``.
         """
         if not results:
-            raise ValueError('ClassAgnosticCocoMetric: no image was evaluated; is the data set empty?')
+            raise ArgumentError('ClassAgnosticCocoMetric: no image was evaluated; is the data set empty?')
         truths, predictions = zip(*results)
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or str(Path(folder, 'results'))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..benchmark.timing import now
+from ..errors import ArgumentError
 from .best_head import binarise, check_rule, head_iou, label_tokens
 
 RESOLUTIONS = ('image', 'token')
@@ -70,7 +71,7 @@ class BestHeadIoU(BaseMetric):
         super().__init__(collect_device, prefix, collect_dir)
         check_rule(rule, share)
         if resolution not in RESOLUTIONS:
-            raise ValueError(f'resolution must be one of {", ".join(RESOLUTIONS)}; not {resolution!r}')
+            raise ArgumentError(f'resolution must be one of {", ".join(RESOLUTIONS)}; not {resolution!r}')
         self.rule, self.share, self.resolution, self.ignore_index = rule, share, resolution, ignore_index
         self.per_image = per_image
         self._seconds, self._begin = 0.0, None
@@ -83,7 +84,7 @@ class BestHeadIoU(BaseMetric):
             data_samples: Predictions, as mmengine's evaluator makes dictionaries of them.
         """
         if self.dataset_meta and self.dataset_meta.get('reduce_zero_label'):
-            raise ValueError('BestHeadIoU: class 0 must be the background: set reduce_zero_label=False')
+            raise ArgumentError('BestHeadIoU: class 0 must be the background: set reduce_zero_label=False')
         start = now()
         self.results += [self._score(sample) for sample in data_samples]
         end = now()
@@ -103,7 +104,7 @@ class BestHeadIoU(BaseMetric):
             extent = None
         scores = head_iou(binarise(attention, self.rule, self.share), target, self.ignore_index, extent)
         if unknown := [index for index in scores if index >= len(self.dataset_meta['classes'])]:
-            raise ValueError(f'{sample["seg_map_path"]}: label {unknown[0]} is not a class of the data set')
+            raise ArgumentError(f'{sample["seg_map_path"]}: label {unknown[0]} is not a class of the data set')
         rows = {index: values.cpu().numpy().reshape(len(maps), -1) for index, values in scores.items()}
         return {layer: {index: values[i] for index, values in rows.items()} for i, layer in enumerate(maps)}
 
@@ -111,7 +112,7 @@ class BestHeadIoU(BaseMetric):
         """The averages over all images, see the class."""
         scored = [image for image in results if any(image.values())]
         if not scored:
-            raise ValueError(f'BestHeadIoU: none of the {len(results)} images has a class')
+            raise ArgumentError(f'BestHeadIoU: none of the {len(results)} images has a class')
         metrics, names = {}, self.dataset_meta['classes']
         layers, classes = [*scored[0]], sorted({index for image in scored for index in image[next(iter(image))]})
         for layer in layers:

@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, special
 
+from ..errors import MissingPackageError
+
 MIN_IOU = 0.5  # of a refined mask with the mask before
 CRF_ITERATIONS = 10
 GAUSSIAN = dict(sxy=3, compat=7)  # close pixels
@@ -85,7 +87,7 @@ def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     try:
         from pydensecrf import densecrf, utils  # here, so that masks without CRF need no compiled extra
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             "refining masks (crf=True) needs pydensecrf2: pip install pydensecrf2, or this project with its extra 'crf'"
         ) from error
     height, width = mask.shape

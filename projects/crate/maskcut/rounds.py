@@ -6,6 +6,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..errors import ArgumentError
 from .affinity import MAX_TOKENS, AffinityGraph
 from .eigen import second_eigenvector
 
@@ -80,7 +81,7 @@ def maskcut(
     if height * width != batch.shape[-1]:
         raise ValueError(f'maskcut: a grid of {height} x {width} does not hold {batch.shape[-1]} tokens')
     if num_masks < 1:
-        raise ValueError(f'maskcut: num_masks must be at least 1, not {num_masks}')
+        raise ArgumentError(f'maskcut: num_masks must be at least 1, not {num_masks}')
     with torch.autocast(features.device.type, enabled=False):
         results = [_maskcut(group, grid, tau, num_masks, orient or peak_positive) for group in _groups(batch)]
     masks, vectors = (torch.cat(parts) for parts in zip(*results))
@@ -169,9 +170,11 @@ def _check(features: Tensor) -> Tensor:
         raise ValueError(f'maskcut: features must be (C, N) or (B, C, N) and not empty, not {tuple(features.shape)}')
     batch = features.detach()[None] if features.ndim == 2 else features.detach()
     if batch.shape[-1] > MAX_TOKENS:
-        raise ValueError(f'maskcut: at most {MAX_TOKENS} tokens, not {batch.shape[-1]}; use a smaller grid')
+        raise ArgumentError(f'maskcut: at most {MAX_TOKENS} tokens, not {batch.shape[-1]}; use a smaller grid')
     finite = batch.isfinite().flatten(1).all(1)
     if not finite.all():
         images = (~finite).nonzero().flatten().tolist()
-        raise ValueError(f'maskcut: the features of image {", ".join(map(str, images))} of the batch hold NaN or inf')
+        raise ArgumentError(
+            f'maskcut: the features of image {", ".join(map(str, images))} of the batch hold NaN or inf'
+        )
     return batch

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from ..registration import register_model
 from .observe import check_layers, evaluating, observe, patch_size, token_grid
 
@@ -54,10 +55,10 @@ class AttentionSegmentor(BaseModel):
         elif layers == 'all':
             layers = range(len(self.backbone.layers))
         elif isinstance(layers, str) or not layers:
-            raise ValueError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
+            raise ArgumentError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
         check_layers(self.backbone, layers)
         if not self.backbone.num_extra_tokens:
-            raise ValueError('AttentionSegmentor: the backbone was built with with_cls_token=False')
+            raise ArgumentError('AttentionSegmentor: the backbone was built with with_cls_token=False')
         return [layer % len(self.backbone.layers) for layer in layers]
 
     @torch.no_grad()
@@ -91,7 +92,7 @@ class AttentionSegmentor(BaseModel):
         for index, sample in enumerate(data_samples):
             if bad := [layer for layer, batch in maps.items() if not batch[index].isfinite().all()]:
                 name = sample.get('img_path', f'image {index} of the batch')
-                raise ValueError(f'{name}: the attention of layer {bad[0]} holds NaN or inf; check the checkpoint')
+                raise ArgumentError(f'{name}: the attention of layer {bad[0]} holds NaN or inf; check the checkpoint')
             height, width = token_grid(self.backbone, sample.img_shape)  # less than the batch's, if it was padded
             sample.cls_attention = {layer: batch[index, :, :height, :width] for layer, batch in maps.items()}
             sample.set_metainfo(dict(patch_size=patch_size(self.backbone)))

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import ArgumentError
 from ..registration import register_model
 from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
@@ -166,17 +167,17 @@ class CRATE(BaseModule):
         choose('out_type', out_type, OUT_TYPES)
         choose('skip', skip, ('raw', 'normalised'))
         if out_type == 'cls_token' and not with_cls_token:
-            raise ValueError(
+            raise ArgumentError(
                 "CRATE: out_type='cls_token' needs with_cls_token=True; use 'avg_featmap', 'featmap' or 'raw'"
             )
         if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'CRATE: drop_path_rate must lie in [0, 1), not {drop_path_rate}')
+            raise ArgumentError(f'CRATE: drop_path_rate must lie in [0, 1), not {drop_path_rate}')
         if not -1 <= frozen_stages <= self.num_layers:
-            raise ValueError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
+            raise ArgumentError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
         self.out_type, self.final_norm = out_type, final_norm
         self.out_indices = resolve_layers('out_indices', out_indices, self.num_layers)
         if not self.out_indices:
-            raise ValueError('CRATE: out_indices is empty; name at least one layer')
+            raise ArgumentError('CRATE: out_indices is empty; name at least one layer')
         self.frozen_stages, self.with_cp = frozen_stages, with_cp
         self.num_extra_tokens = int(with_cls_token)
         norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
@@ -345,7 +346,7 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
         table = table[:, 1:]
     if table.shape[1] != module.pos_embed.shape[1]:
         if num_extra and f'{prefix}cls_token' not in state_dict:
-            raise ValueError(
+            raise ArgumentError(
                 f'{name}: the checkpoint has {table.shape[1]} positions and no [CLS] (cls_token), this model has one: '
                 'set with_cls_token=False'
             )
@@ -365,9 +366,9 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
         return ARCHS[choose('arch', arch.lower(), ARCHS)]
     keys = {'embed_dims', 'num_heads', 'num_layers'}
     if set(arch) != keys:
-        raise ValueError(f'CRATE: arch as a dict has the keys {sorted(keys)}, not {sorted(arch)}')
+        raise ArgumentError(f'CRATE: arch as a dict has the keys {sorted(keys)}, not {sorted(arch)}')
     if arch['embed_dims'] % arch['num_heads']:
-        raise ValueError(f'CRATE: num_heads={arch["num_heads"]} does not divide embed_dims={arch["embed_dims"]}')
+        raise ArgumentError(f'CRATE: num_heads={arch["num_heads"]} does not divide embed_dims={arch["embed_dims"]}')
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
 
 
@@ -379,9 +380,11 @@ def resolve_window(window_size: int | Sequence[int], attn_cfg: dict) -> tuple[in
     """
     window = to_pair(window_size)
     if min(window) < 1:
-        raise ValueError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
+        raise ArgumentError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
     if attn_cfg.get('type') == 'TSSA':
-        raise ValueError("CRATE: attn_cfg=dict(type='TSSA') is linear in the tokens and has no windows: no window_size")
+        raise ArgumentError(
+            "CRATE: attn_cfg=dict(type='TSSA') is linear in the tokens and has no windows: no window_size"
+        )
     return window
 
 
@@ -389,7 +392,7 @@ def resolve_windowed(window: tuple[int, int] | None, global_layers: Sequence[int
     """Layers that attend within windows."""
     if window is None:
         if global_layers is not None:
-            raise ValueError('CRATE: global_attn_indexes are exceptions from window_size, which is not set')
+            raise ArgumentError('CRATE: global_attn_indexes are exceptions from window_size, which is not set')
         return frozenset()
     if global_layers is None:
         global_layers = [quarter * num_layers // 4 - 1 for quarter in range(1, 5)]
@@ -404,7 +407,7 @@ def resolve_layers(name: str, indices: int | Sequence[int], num_layers: int) -> 
     """
     given = [indices] if isinstance(indices, int) else indices
     if any(not -num_layers <= index < num_layers for index in given):
-        raise ValueError(f'CRATE: {name} must lie in {-num_layers} to {num_layers - 1}, not {indices}')
+        raise ArgumentError(f'CRATE: {name} must lie in {-num_layers} to {num_layers - 1}, not {indices}')
     return tuple(sorted({index % num_layers for index in given}))
 
 
@@ -421,7 +424,7 @@ def choose(name: str, value, allowed):
         ValueError: It is not; the message names the argument and what it may be.
     """
     if value not in allowed:
-        raise ValueError(f'CRATE: {name} must be one of {", ".join(allowed)}; not {value!r}')
+        raise ArgumentError(f'CRATE: {name} must be one of {", ".join(allowed)}; not {value!r}')
     return value
 
 
@@ -436,4 +439,4 @@ def build_part(name: str, cfg: dict, table: dict) -> nn.Module:
     try:
         return part(**arguments)
     except TypeError as error:
-        raise ValueError(f'CRATE: {name}={cfg}: {error}') from error
+        raise ArgumentError(f'CRATE: {name}={cfg}: {error}') from error

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
+
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, N, K p) -> (B, K, N, p)."""
@@ -204,7 +206,7 @@ class ISTA(nn.Module):
     def __init__(self, dim: int, eta: float = 0.1, lambd: float = 0.1, threshold: str = 'relu') -> None:
         super().__init__()
         if threshold not in ('relu', 'soft'):
-            raise ValueError(f"ISTA: threshold must be 'relu' or 'soft', not {threshold!r}")
+            raise ArgumentError(f"ISTA: threshold must be 'relu' or 'soft', not {threshold!r}")
         self.eta, self.lambd, self.threshold = eta, lambd, threshold
         self.weight = nn.Parameter(torch.empty(dim, dim))
         nn.init.kaiming_uniform_(self.weight)

@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
 from ..maskcut import maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
@@ -108,9 +109,9 @@ class MaskCutDetector(BaseModel):
         for number, (sample, is_finite) in enumerate(zip(data_samples, finite)):
             name = sample.get('img_path', f'image {number} of the batch')
             if not is_finite:
-                raise ValueError(f'{name}: the features of layer {self.layer} hold NaN or inf; check the checkpoint')
+                raise ArgumentError(f'{name}: the features of layer {self.layer} hold NaN or inf; check the checkpoint')
             if token_grid(self.backbone, sample.img_shape) != grid:
-                raise ValueError(
+                raise ArgumentError(
                     f'{name}: {sample.img_shape} was padded to a grid of {grid} tokens, and the padding would be cut, '
                     'too; resize all images to one size, or load one at a time'
                 )

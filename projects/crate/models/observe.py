@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
 from .crate import ATTENTIONS, CRATE
 from .layers import MHSA
 
@@ -45,7 +46,7 @@ class Observation:
             ValueError: Rows of patches, which did not attend to all tokens.
         """
         if self.windowed and rows.indices(self.projected.shape[1])[1] > self.num_extra_tokens:
-            raise ValueError(
+            raise ArgumentError(
                 'attention: the patches of this layer attend within windows; build the backbone without window_size'
             )
         return _formulas(self.attn).attention(self.attn, self.projected, rows)
@@ -57,7 +58,7 @@ class Observation:
             ValueError: There is no [CLS] token.
         """
         if not self.num_extra_tokens:
-            raise ValueError('cls_attention: the backbone was built with with_cls_token=False')
+            raise ArgumentError('cls_attention: the backbone was built with with_cls_token=False')
         # without the column of [CLS]: a long token attends to itself alone, and what is left of the others underflows
         row = _formulas(self.attn).attention(self.attn, self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
         return (row / row.sum(-1, keepdim=True))[:, :, 0]
@@ -68,7 +69,7 @@ class Observations(dict):
 
     def __missing__(self, layer: int) -> Observation:
         """Raises: LookupError."""
-        raise LookupError(
+        raise UnknownLayerError(
             f'layer {layer} was not observed: it was not asked for, or has not run (a backbone may stop after the last '
             'of its out_indices)'
         )
@@ -137,7 +138,9 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
         pass
     last = backbone.out_indices[-1] if isinstance(backbone, CRATE) else len(backbone.layers) - 1
     if unused := [layer for layer in layers if layer % len(backbone.layers) > last]:
-        raise IndexError(f'CRATE does not run layer {unused[0]}: it stops after out_indices {backbone.out_indices}')
+        raise UnknownLayerError(
+            f'CRATE does not run layer {unused[0]}: it stops after out_indices {backbone.out_indices}'
+        )
 
 
 @contextmanager
@@ -168,9 +171,11 @@ def _attention(backbone: nn.Module, index: int) -> nn.Module:
     name = type(backbone).__name__
     attentions = [getattr(layer, 'attn', None) for layer in getattr(backbone, 'layers', [])]
     if not (attentions and all(map(_is_readable, attentions)) and hasattr(backbone, 'num_extra_tokens')):
-        raise TypeError(f"{name} has no layers[i].attn.qkv to observe; CRATE and mmpretrain's VisionTransformer have")
+        raise ArgumentTypeError(
+            f"{name} has no layers[i].attn.qkv to observe; CRATE and mmpretrain's VisionTransformer have"
+        )
     if not -len(attentions) <= index < len(attentions):
-        raise IndexError(f'{name} has no layer {index}: it has {len(attentions)} layers, the first is 0')
+        raise UnknownLayerError(f'{name} has no layer {index}: it has {len(attentions)} layers, the first is 0')
     return attentions[index]
 
 

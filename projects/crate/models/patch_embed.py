@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ArgumentError
+
 
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """Zeros below and to the right up to a multiple of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
@@ -89,7 +91,7 @@ def square_grid(num_patches: int) -> tuple[int, int]:
     """
     side = math.isqrt(num_patches)
     if side * side != num_patches:
-        raise ValueError(
+        raise ArgumentError(
             f'pos_embed of the checkpoint has {num_patches} patch positions, which is not a square grid: '
             'build the backbone with the img_size and patch_size the checkpoint was trained with'
         )

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..registration import register_model
 
 # Maps with a coarser stride are a coarser one's, subsampled, as in the feature pyramid of ResNets.
@@ -67,11 +67,11 @@ class SimpleFPN(BaseModule):
         self.in_stride, self.out_strides = in_stride, tuple(out_strides)
         octaves = [math.log2(in_stride / stride) for stride in self.out_strides]
         if not all(octave.is_integer() for octave in octaves) or list(octaves) != sorted(set(octaves), reverse=True):
-            raise ValueError(
+            raise ArgumentError(
                 f'SimpleFPN: out_strides={self.out_strides} must ascend, each in_stride={in_stride} times a power of 2'
             )
         if not octaves or self.out_strides[0] > COARSEST_CONVOLVED:
-            raise ValueError(f'SimpleFPN: out_strides={self.out_strides} must begin at {COARSEST_CONVOLVED} or less')
+            raise ArgumentError(f'SimpleFPN: out_strides={self.out_strides} must begin at {COARSEST_CONVOLVED} or less')
         self.levels = nn.ModuleList(
             nn.Sequential(*resampling(in_channels, octave), *projection(in_channels >> max(octave, 0), out_channels))
             for octave, stride in zip(map(int, octaves), self.out_strides)

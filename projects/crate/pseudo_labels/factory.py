@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
 from ..engine.launch import check_checkpoint, fill, model_cfg, read_checkpoint, type_name
-from ..errors import UserError, explain
+from ..engine.mistakes import building
+from ..errors import UserError
 from ..models.convert import sha256
 from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList
@@ -90,10 +91,7 @@ def take_place(launcher: str) -> tuple[int, int]:
     if launcher == 'none':
         return 0, 1
     os.environ.setdefault('LOCAL_RANK', '0')
-    try:
-        rank, world_size, local_rank = (int(value) for value in read_position(launcher).values())
-    except KeyError as error:
-        raise UserError(error.args[0]) from error
+    rank, world_size, local_rank = (int(value) for value in read_position(launcher).values())
     if not 0 <= rank < world_size:
         raise UserError(f'RANK is {rank}: it counts from 0 and stays below WORLD_SIZE, which is {world_size}')
     if torch.cuda.is_available():
@@ -115,10 +113,8 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
     Raises:
         UserError: The model cannot be built; the checkpoint cannot be read or does not fill it.
     """
-    try:
+    with building(cfg):
         model = MODELS.build(model_cfg(cfg))
-    except (TypeError, ValueError, LookupError, ImportError) as error:  # of the registry, a backbone, a missing extra
-        raise UserError(explain(error)) from error
     weights = read_checkpoint(checkpoint)
     if unused := fill(model, weights.get('state_dict', weights), checkpoint):
         report.say(f'not used from {checkpoint}: {count_weights(unused)}')
@@ -196,11 +192,8 @@ def _records(model: BaseModel, batch: Batch) -> dict[str, list]:
     records = dict(images=[], annotations=[], unreadable=batch.unreadable)
     if batch.data is None:
         return records
-    try:
-        with torch.no_grad():
-            samples = model.test_step(batch.data)
-    except ValueError as error:  # NaN in the features, for one
-        raise UserError(str(error)) from error
+    with torch.no_grad():
+        samples = model.test_step(batch.data)
     for image_id, name, sample in zip(batch.ids, batch.names, samples):
         instances = sample.get('pred_instances')
         if instances is None or 'masks' not in instances:

@@ -1,0 +1,133 @@
+"""Which errors of building and running a config are the config's: they become UserError, and all others stay.
+
+A bug must keep its traceback, so that no type of error is caught as such. What counts is where it was raised: at the
+call of the registry itself, or by a library that the registry has called with what the config says.
+"""
+
+import ast
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from mmengine.config import Config
+from mmengine.registry.build_functions import build_from_cfg
+from yaml import YAMLError
+
+from ..errors import UserError, explain
+
+LIBRARIES = {'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'torch', 'torchvision', 'timm', 'transformers', 'yaml'}
+# What is raised where arguments are refused, or by a config that is executed.
+REFUSALS = (AssertionError, AttributeError, ImportError, LookupError, NameError, RuntimeError)
+REFUSALS += (SyntaxError, TypeError, ValueError, OSError, YAMLError)
+KEYWORD = re.compile(r"got an unexpected keyword argument '(\w+)'")
+NO_FILE = re.compile(r"FileNotFoundError: \[Errno 2\] No such file or directory: (['\"].*['\"])$")
+# Parts of a config that name files to be read.
+INPUTS = re.compile(r'(.*_)?(dataloader|evaluator|hooks|model|load_from)')
+
+
+@contextmanager
+def mistakes_of(cfg: Config) -> Iterator[None]:
+    """Tell mistakes of a config as UserError, while its parts are built and run.
+
+    Mistakes are: a type that no registry has, an argument that a type does not take or whose library refuses it, and a
+    missing file whose path is in the config, or below a path that is.
+
+    Args:
+        cfg: The config. Messages start with the name of its file.
+    """
+    inputs = [value for key, value in cfg.items() if INPUTS.fullmatch(key)]
+    with reading(cfg.filename):
+        try:
+            yield
+        except FileNotFoundError as error:
+            if (path := missing_file(error)) is None or not is_named(path, inputs):
+                raise
+            hint = 'is data_root right? a relative path starts at the current folder'
+            raise UserError(f'{cfg.filename}: not found: {path} ({hint})') from error
+
+
+@contextmanager
+def reading(source: str) -> Iterator[None]:
+    """Do as :func:`mistakes_of`, but for missing files. It also serves while a config is read, which executes the file.
+
+    Args:
+        source: File name that messages start with.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except REFUSALS as error:
+        if not _is_refused(error):
+            raise
+        raise UserError(f'{source}: {explain(error)}') from error
+
+
+@contextmanager
+def building(cfg: Config) -> Iterator[None]:
+    """Do as :func:`mistakes_of`, while parts of a config are built: also messages of this project name its file."""
+    try:
+        with mistakes_of(cfg):
+            yield
+    except UserError as error:
+        text = explain(error)
+        if text.startswith(f'{cfg.filename}: '):
+            raise
+        raise type(error)(f'{cfg.filename}: {text}') from error
+
+
+def missing_file(error: FileNotFoundError) -> str | None:
+    """Return the path, also where a worker of a data loader has kept no more than the message; None if unknown."""
+    if error.filename is not None:
+        return os.fsdecode(error.filename)
+    found = NO_FILE.search(str(error).strip())
+    return ast.literal_eval(found[1]) if found else None
+
+
+def is_named(path: str, cfg: object) -> bool:
+    """Return True if the path is in a (part of a) config, or below a path that is."""
+    named = {Path(text) for text in _texts(cfg) if text}
+    return not named.isdisjoint([Path(path), *Path(path).parents][:-1])
+
+
+def _is_refused(error: Exception) -> bool:
+    """Return True if the call of a registry raised the error, or a library that it has called, or a config."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    calls = [position for position, frame in enumerate(frames) if _builds(frame)]
+    if not calls:
+        return False
+    if keyword := KEYWORD.search(str(error)) if isinstance(error, TypeError) else None:
+        # a class may pass its keywords on
+        given = (frames[position].f_locals.get('cfg') for position in calls)
+        if any(keyword[1] in cfg for cfg in given if isinstance(cfg, dict)):
+            return True
+    return all(_package(frame) in LIBRARIES | sys.stdlib_module_names | {''} for frame in frames[calls[-1] :])
+
+
+def _builds(frame: FrameType) -> bool:
+    """Return True for a call that builds a part of a config; the runner builds some without a registry."""
+    if frame.f_code in (build_from_cfg.__code__, Config.fromfile.__code__):
+        return True
+    name = frame.f_code.co_name
+    return frame.f_globals.get('__name__', '').startswith('mmengine.runner') and name.startswith(('build_', '__init__'))
+
+
+def _package(frame: FrameType) -> str:
+    """Return the top-level package of the code; '' for the code of a config."""
+    return frame.f_globals.get('__name__', '').partition('.')[0]
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _texts(each)
