@@ -138,10 +138,10 @@ def measure(args):
     import torch
 
     from projects.crate.benchmark.timing import machine
-    from projects.crate.files import check_folder_of
+    from projects.crate.files import make_folder
 
     if args.json:
-        check_folder_of(args.json)
+        make_folder(args.json.parent)
     torch.set_num_threads(args.threads)
     numbers, text = args.run(args)
     print(f'{machine()}, torch {torch.__version__}, {args.threads} threads, {args.repeats} repeats')

@@ -64,7 +64,7 @@ def parse_args(argv):
 
 def data_root():
     """Where the configs look for the sample set."""
-    return Path(os.environ.get('CRATE_DATA', 'data')) / 'sample'
+    return Path(f'{os.environ.get("CRATE_DATA", "data")}/sample')
 
 
 def run(commands, *command):

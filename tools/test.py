@@ -45,7 +45,10 @@ def main(argv=None):
 def test(args):
     from projects.crate.engine import launch
     from projects.crate.engine.mistakes import mistakes_of
+    from projects.crate.files import make_folder
 
+    if args.out:
+        make_folder(Path(args.out).parent)  # now, and not after hours of work
     cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
     runner = launch.build_runner(cfg)

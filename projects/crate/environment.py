@@ -84,7 +84,7 @@ def check_mmcv() -> list[str]:
     spec = find_spec('mmcv')
     if spec is None:
         return ['mmcv is not installed: run `make install`']
-    has_ops = any(next(Path(folder).glob('_ext*'), None) for folder in spec.submodule_search_locations)
+    has_ops = any(next(Path(folder).glob('_ext*'), None) for folder in spec.submodule_search_locations or [])
     if not has_ops and (find_spec('mmdet') or find_spec('mmseg')):
         return [
             'mmcv is installed without its compiled operators, which mmdet and mmseg need: run `make install`, '

@@ -21,18 +21,6 @@ def make_folder(path: Path) -> None:
         raise FileError(f'{path}: the folder cannot be made: {error.strerror}') from error
 
 
-def check_folder_of(path: Path) -> None:
-    """Refuse a file to be written whose folder is not there, before hours of work.
-
-    Raises:
-        UserError: There is no such folder, or the file is one.
-    """
-    if not path.parent.is_dir():
-        raise FileError(f'{path}: cannot be written: there is no folder {path.parent}')
-    if path.is_dir():
-        raise FileError(f'{path}: cannot be written: it is a folder')
-
-
 @contextmanager
 def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """A name to write a file under; at the end of the block the file is on the disk and gets the name ``path``.

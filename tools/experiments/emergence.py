@@ -270,7 +270,7 @@ class Experiment:
 
     def check_settings(self, work_dir, cfg):
         """Refuse to go on with a training of other settings; its results would be given for those of these."""
-        from projects.crate.files import atomic
+        from projects.crate.files import atomic, make_folder
 
         path = work_dir / 'settings.json'
         settings = json.loads(json.dumps({key: cfg.get(key) for key in SETTINGS}, default=str))
@@ -283,7 +283,7 @@ class Experiment:
                     'remove that folder, or name another --out'
                 )
             return
-        work_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(work_dir)
         with atomic(path) as part:
             part.write_text(json.dumps(settings, indent=1))
 

@@ -38,10 +38,8 @@ def publish(args):
     from projects.crate.analysis.trained import literal_config
     from projects.crate.engine import launch
     from projects.crate.errors import UserError
-    from projects.crate.files import check_folder_of
     from projects.crate.models.safetensors_file import save_safetensors
 
-    check_folder_of(args.dst)
     checkpoint = launch.read_checkpoint(args.src)
     if 'state_dict' not in checkpoint:
         raise UserError(f'{args.src} is no checkpoint of a training: it has no state_dict')

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..evaluation.best_head import RULES
-from ..files import atomic
+from ..files import atomic, make_folder
 from .material import Material, object_shares, whole_image
 from .report import NUM_RESAMPLES, PRECISIONS, CoarseSegmentation, bootstrap_interval, coarse_segmentation
 from .sweeps import Measurements, find_checkpoints, layer_sweep
@@ -119,7 +119,7 @@ def write_results(path: Path, rows: Sequence[Row], about: Mapping[str, object]) 
     columns = [field.name for field in fields(Row)]
     head = json.dumps(dict(about, columns=columns), indent=1).removesuffix('\n}')
     lines = ',\n'.join(json.dumps([_rounded(value) for value in astuple(row)]) for row in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic(path) as part:
         part.write_text(f'{head},\n "rows": [\n{lines}\n]}}\n')
 

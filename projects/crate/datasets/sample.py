@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from ..errors import ArgumentError, FileInTheWayError
+from ..files import make_folder
 from .coats import CLASSES
 from .layouts import LAYOUTS, SPLITS, Layout
 from .render import Sample, render_image
@@ -100,7 +101,7 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
     partial = target.with_name(f'{target.name}.partial')
     if partial.exists():
         shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     for split in SPLITS:
         task = functools.partial(_write_one, LAYOUTS[layout], partial, spec, split)
         records = _run(task, getattr(spec, split), workers, f'{target.name} {split}')

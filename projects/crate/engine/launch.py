@@ -5,6 +5,7 @@ are exchanged for parts of this project that do the same and more: loops that re
 survive a kill, and what a CPU needs.
 """
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,10 +92,10 @@ def _merge(cfg: Config, options: Sequence[str]) -> None:
 
 def _value(text: str) -> Any:
     """Return what mmengine makes of the text, but keep paths: it removes spaces and quotes, and splits at commas."""
+    if '/' in text and os.path.exists(text):  # noqa: PTH110  # pathlib raises where a name is too long
+        return text
     if not re.search(r'[,(\[]', text):
         return DictAction._parse_int_float_bool(text.strip('\'"'))
-    if '/' in text and Path(text).exists():
-        return text
     return DictAction._parse_iterable(text)
 
 

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..files import atomic
+from ..files import atomic, make_folder
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
 from .patch_embed import square_grid
 
@@ -146,7 +146,7 @@ def convert_file(
     except ConversionError as error:
         raise ConversionError(f'{src}: {error}') from error
     conversion.meta.update(source=src.name, source_sha256=sha256(src))
-    dst.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(dst.parent)
     with atomic(dst) as part:
         torch.save(dict(state_dict=conversion.state_dict, meta=conversion.meta), part)
     return conversion

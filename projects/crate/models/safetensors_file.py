@@ -9,7 +9,7 @@ from mmengine.runner import CheckpointLoader
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..files import atomic
+from ..files import atomic, make_folder
 
 SUFFIX = '.safetensors'
 META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # what is kept of what mmengine says of a checkpoint
@@ -49,7 +49,7 @@ def save_safetensors(checkpoint: Mapping, path: Path, dtype: torch.dtype = torch
     """
     weights = {name: _compact(value, dtype) for name, value in checkpoint['state_dict'].items()}
     meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic(path) as part:
         part.write_bytes(save(weights, dict(format='pt', meta=json.dumps(meta))))  # save_file hides it from other users
 

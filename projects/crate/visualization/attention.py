@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from .grid import draw_tokens, picture_grid
+from .output import drawable
 
 COLOURS = 'inferno'
 
@@ -50,7 +51,7 @@ def attention_figure(
             if outlines is not None:
                 draw_outline(axis, outlines[row])
             if row == 0:
-                axis.set_title(f'{name}\nhead {head}'.strip(), fontsize=8)
+                axis.set_title(drawable(f'{name}\nhead {head}'.strip()), fontsize=8)
     axes[0, 0].set_title('image', fontsize=8)
     scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=axes, fraction=0.02, pad=0.01, aspect=25)
     scale.set_ticks([0, 1], labels=['0', 'largest\nof each'], fontsize=6)

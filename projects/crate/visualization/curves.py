@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .output import drawable
+
 
 def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one logged scalar, over all starts of a run.
@@ -84,7 +86,7 @@ def draw_curves(
     for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}
         marker = 'o' if len(x) < 20 else ''
-        line, *_ = axis.errorbar(x, y, *error, marker=marker, capsize=2, elinewidth=0.8, label=name, **style)
+        line, *_ = axis.errorbar(x, y, *error, marker=marker, capsize=2, elinewidth=0.8, label=drawable(name), **style)
         colour = line.get_color()
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel(xlabel)

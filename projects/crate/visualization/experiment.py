@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ..analysis.experiment import WHOLE_IMAGE, Row
 from ..analysis.observer import Observer
 from ..analysis.report import PRECISIONS, cut_masks
-from ..files import atomic
+from ..files import atomic, make_folder
 from .attention import attention_figure
 from .curves import draw_curves, error_bars
 from .masks import painted
@@ -170,7 +170,7 @@ def write_up(rows: Sequence[Row], figures: Mapping[str, Figure], out: Path) -> l
     text = '\n\n'.join([LEGEND, *(f'### {name}\n\n{table}' for name, table in tables(rows).items())])
     size = next(row.size for row in reversed(rows) if row.size)  # the one that was measured along the training
     drawn = {out / f'{name}.png': figure for name, figure in {'curves': curves(rows, size), **figures}.items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with atomic(out / 'tables.md') as part:
         part.write_text(f'{text}\n')
     for path, figure in drawn.items():

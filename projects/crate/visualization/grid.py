@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .output import drawable
+
 NAME_LENGTH = 22  # characters that fit beside a row
 MARGIN = 0.8  # inches, for the names of the rows and a scale
 
@@ -42,7 +44,7 @@ def picture_grid(
         figure.suptitle(title, fontsize=9)
     for axis, name in zip(axes[:, 0], names or []):
         short = name if len(name) <= NAME_LENGTH else f'{name[: NAME_LENGTH - 1]}…'
-        axis.set_ylabel(short, fontsize=6)
+        axis.set_ylabel(drawable(short), fontsize=6)
     return figure, axes
 
 

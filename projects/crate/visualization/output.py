@@ -5,7 +5,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..files import atomic
+from ..files import atomic, make_folder
+
+
+def drawable(name: str) -> str:
+    """Return a name as matplotlib can draw it: bytes of a path that are no text are escaped, '$' begins no formula."""
+    return name.encode('utf-8', 'backslashreplace').decode().replace('$', r'\$')
 
 
 def save_figure(figure: Figure, stem: Path, **arrays: np.ndarray) -> list[Path]:
@@ -19,7 +24,7 @@ def save_figure(figure: Figure, stem: Path, **arrays: np.ndarray) -> list[Path]:
     Returns:
         The three paths.
     """
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(stem.parent)
     paths = [stem.with_name(f'{stem.name}.{suffix}') for suffix in ('png', 'pdf', 'npz')]
     for path in paths[:2]:
         with atomic(path) as part:

@@ -17,6 +17,7 @@ from .attention import attention_figure
 from .curves import curve_figure, error_bars, sparse_rate_figure
 from .grid import draw_tokens, picture_grid
 from .masks import painted
+from .output import drawable
 
 # of arXiv 2308.16271: mIoU of Figure 4b, mask AP of Table 1
 PUBLISHED = [
@@ -366,5 +367,5 @@ def comparison_figure(
         for axis, (pixels, cell) in zip(axes[row, 1:], columns.values()):
             draw_tokens(axis, pixels[row], image.shape[:2], cell)
     for axis, name in zip(axes[0], ['image', *columns]):
-        axis.set_title(name, fontsize=8)
+        axis.set_title(drawable(name), fontsize=8)
     return figure
