@@ -7,8 +7,9 @@
 Measured are coarse segmentation by attention on a data set in VOC layout, MaskCut on one in COCO layout (the first of
 each that is found below the data roots), and the compression and sparsity of every layer. Measurements are kept beside
 the page: the same command again only does what is missing (empty the folder after a change of images, masks or code).
-A checkpoint of a training holds its config; it is read without being executed. For others, such as converted ones, name
-a config with --configs.
+A checkpoint of a training holds its config. It is read without being executed, and may name nothing but layers whose
+weights are in the same file. For others, such as converted ones, name a config with --configs: config files are Python
+code and are executed, so take them from people you trust.
 """
 
 import shlex

@@ -13,8 +13,10 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint
 from mmengine.utils import digit_version
+
+from . import pickled
 
 
 def apply() -> None:
@@ -28,30 +30,15 @@ def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read the logs in a checkpoint that mmengine saved.
 
     Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around
-    NumPy arrays and cannot resume from its own files. Exactly the types found there are allowed. ``getattr``, by which
-    a HistoryBuffer names its own methods, is allowed for these methods only: the real one would let a file reach any
-    function. Everything else is refused as before. Unnecessary with: onedl-mmengine >= 0.10.8, which has an allow-list
-    of its own, and any mmengine that saves plain numbers.
+    NumPy arrays and cannot resume from its own files. onedl-mmengine <= 0.10.12 allows these types as they are, and
+    ``getattr`` of anything, while it loads, and then takes them off torch's list. Both get the stand-ins of
+    ``pickled``, which build nothing but plain numbers. Unnecessary with: an mmengine that saves plain numbers.
     """
     if digit_version(torch.__version__) < digit_version('2.6'):
         return
-    scalars = [
-        getattr(np.dtypes, f'{name}DType')
-        for name in ('Float16', 'Float32', 'Float64', 'Int32', 'Int64', 'Bool', 'Object')
-    ]
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray  # NumPy 2 moved it
-    names = [f'numpy.{core}.multiarray' for core in ('core', '_core')]  # a file may come from either
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            (_history_buffer_method, 'builtins.getattr'),
-            np.ndarray,
-            np.dtype,
-            *scalars,
-            *((multiarray._reconstruct, f'{name}._reconstruct') for name in names),
-            *((multiarray.scalar, f'{name}.scalar') for name in names),
-        ]
-    )
+    torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in pickled.STAND_INS.items()])
+    if hasattr(checkpoint, 'get_torch_safe_globals'):
+        checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
 
 
 @contextmanager
@@ -63,13 +50,6 @@ def refuse_code() -> Iterator[None]:
     """
     with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
         yield
-
-
-def _history_buffer_method(owner: type, name: str):
-    """Stands in for ``getattr`` while a checkpoint is read."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
-        raise ValueError(f'checkpoint refused: it asks for the attribute {name!r} of {owner!r}')
-    return getattr(HistoryBuffer, name)
 
 
 def restore_numpy_names() -> None:

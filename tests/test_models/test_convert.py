@@ -22,6 +22,7 @@ from projects.crate.models.convert import (
     detect_layout,
     unwrap,
 )
+from projects.crate.models.crate import ARCHS, CRATE_FAMILY
 
 SIZES = dict(dim=24, depth=2, patch=4, side=3, classes=5)
 HEADS = 3
@@ -201,6 +202,22 @@ def test_heads_are_taken_from_the_table_where_only_one_number_was_released(sizes
     assert (conversion.meta['patch_size'], conversion.meta['img_size']) == (sizes['patch'], 224)
     assert arch in conversion.notes[0]
     assert f'{num_heads} heads' in conversion.notes[0]
+
+
+def test_another_arch_says_nothing_about_released_files(monkeypatch):
+    """Not its number of heads, not its name, not a size that it has alone; it can be asked for."""
+    small, other = (dict(dim=dim, depth=12, patch=16, side=14, classes=10) for dim in (576, 320))
+    sizes = {'a-small': (576, 8), 'emergence-twin': (576, 12), 'other': (320, 5)}
+    for name, (dim, heads) in sizes.items():
+        monkeypatch.setitem(ARCHS, name, (dim, heads, 12, CRATE_FAMILY))
+    found = convert(shapes_only(**small)).meta
+    assert (found['arch'], found['num_heads']) == ('small', 12)
+    assert convert(shapes_only(**small | dict(patch=8, side=28)), num_heads=12).meta['arch'] == 'small'
+    assert convert(shapes_only(**small), num_heads=8).meta['arch'] == dict(embed_dims=576, num_heads=8, num_layers=12)
+    assert convert(shapes_only(**small), arch='a-small').meta['num_heads'] == 8
+    with pytest.raises(ConversionError, match='give --heads N: .* no model was released'):
+        convert(shapes_only(**other))
+    assert convert(shapes_only(**other), arch='other').meta['num_heads'] == 5
 
 
 def test_heads_must_be_given_where_two_numbers_were_released():

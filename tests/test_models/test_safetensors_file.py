@@ -101,7 +101,8 @@ def test_mmengine_reads_it(trained):
 def test_the_report_finds_its_config(trained):
     from projects.crate.analysis.trained import read_trained
 
-    text = Config(dict(model=dict(type='ImageClassifier', backbone=dict(type='CRATE', arch=ARCH)))).pretty_text
+    backbone = dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4)
+    text = Config(dict(model=dict(type='ImageClassifier', backbone=backbone))).pretty_text
     trained[1]['meta']['cfg'] = text
     path = trained[0].with_suffix('.safetensors')
     save_safetensors(trained[1], path)

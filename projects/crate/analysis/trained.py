@@ -1,8 +1,7 @@
 """What a checkpoint says of its own training."""
 
-import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from mmengine.config import Config
 from ..engine.launch import read_checkpoint, read_config
 from ..errors import UserError
 from ..models.convert import sha256
+from .untrusted import check_backbone, check_types, literal_config
 
-KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: what a backbone is built from
 NOT_WANTED = ('init_cfg', 'out_indices', 'frozen_stages')  # of a backbone, where it is measured
 RUN = re.compile(r'(?P<config>.+)_\d{8}_\d{6}')  # how mmengine names a run
 
@@ -58,80 +57,51 @@ def read_trained(checkpoint: Path, name: str, config: str | None = None) -> Trai
         config: Config file with the backbone; default: the text of the config that mmengine keeps in a checkpoint.
 
     Raises:
-        UserError: The file cannot be read, or holds no config and none is given.
+        UserError: The file cannot be read, or holds no config and none is given; or its own config does more than
+            build layers (``untrusted.py``).
     """
-    meta = read_checkpoint(str(checkpoint)).get('meta') or {}
+    meta = _dictionary(_dictionary(read_checkpoint(str(checkpoint))).get('meta'))
+    text = meta.get('cfg')
     if config is not None:
-        cfg = read_config(config)
-    elif text := meta.get('cfg'):
-        cfg = Config(literal_config(text, str(checkpoint)), cfg_text=text, filename=str(checkpoint))
+        text, found = '', _backbone_of(read_config(config), config)
+    elif text:
+        found = _backbone_of(literal_config(text, str(checkpoint)), str(checkpoint))
+        check_types(found['model']['data_preprocessor'], 'data_preprocessor', checkpoint)
+        check_backbone(found['model']['backbone'], found['default_scope'], checkpoint)
     else:
         raise UserError(f'{checkpoint} holds no config (it was not written by a training): name one with --configs')
-    run = RUN.fullmatch(meta.get('experiment_name', ''))
+    run = RUN.fullmatch(str(meta.get('experiment_name')))
     return TrainedModel(
         name=name,
         checkpoint=checkpoint,
         digest=sha256(checkpoint),
-        config=_backbone_of(cfg),
+        config=Config(found, cfg_text=text, filename=str(config or checkpoint)),
         config_name=Path(config).stem if config else run['config'] if run else '',
-        training=_length(meta.get('epoch', 0), meta.get('iter', 0)),
+        training=_length(meta.get('epoch'), meta.get('iter')),
     )
 
 
-def literal_config(text: str, source: str) -> dict:
-    """``KEYS`` of a config's text as mmengine writes it into checkpoints and work folders, without running it.
-
-    ``Config.fromstring`` executes the text, and a checkpoint may come from anywhere. Here only literals and ``dict()``
-    have a meaning.
-
-    Args:
-        text: Python source.
-        source: For messages: where it comes from.
-
-    Raises:
-        UserError: One of ``KEYS`` is more than that, or the text is no Python.
-    """
-    try:
-        statements = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-        values = {getattr(target, 'id', None): node.value for node in statements for target in node.targets}
-        return {key: ast.literal_eval(_DictCalls().visit(values[key])) for key in KEYS if key in values}
-    except (SyntaxError, ValueError) as error:
-        raise UserError(
-            f'{source}: its config holds more than plain values, and nothing in it is executed: name a file with '
-            '--configs'
-        ) from error
-
-
-def _backbone_of(cfg: Config) -> Config:
+def _backbone_of(cfg: Mapping, source: str) -> dict:
     """What :class:`TrainedModel` keeps of a config; the backbone's type names its library."""
-    model = cfg.get('model') or {}
-    if 'backbone' not in model:
-        raise UserError(f'{cfg.filename}: the config has no model.backbone')
+    model = _dictionary(cfg.get('model'))
+    backbone = _dictionary(model.get('backbone'))
+    if 'type' not in backbone:
+        raise UserError(f'{source}: the config has no model.backbone')
     scope = cfg.get('default_scope') or 'mmengine'
-    backbone = {key: value for key, value in model.backbone.items() if key not in NOT_WANTED}
+    backbone = {key: value for key, value in backbone.items() if key not in NOT_WANTED}
     if isinstance(backbone['type'], str) and '.' not in backbone['type'] and scope != 'mmengine':
         backbone['type'] = f'{scope}.{backbone["type"]}'
-    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    wanted = dict(default_scope=scope, model=dict(backbone=backbone, data_preprocessor=preprocessor))
-    return Config(wanted, cfg_text=cfg.text, filename=cfg.filename)
+    preprocessor = _dictionary(model.get('data_preprocessor')) or _dictionary(cfg.get('data_preprocessor'))
+    return dict(default_scope=scope, model=dict(backbone=backbone, data_preprocessor=preprocessor))
 
 
-class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` and ``dict({'a': 1})`` become ``{'a': 1}``, which ``ast.literal_eval`` takes."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        is_plain = all(isinstance(given, ast.Dict) for given in node.args) and all(key.arg for key in node.keywords)
-        if not (is_dict and is_plain):
-            return node
-        names, values = [ast.Constant(key.arg) for key in node.keywords], [key.value for key in node.keywords]
-        for given in node.args:
-            names, values = [*given.keys, *names], [*given.values, *values]
-        return ast.Dict(keys=names, values=values)
+def _dictionary(value: object) -> Mapping:
+    """``value`` if it is a dictionary, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
-def _length(epoch: int, iterations: int) -> str:
-    """In words; in trainings by iterations, mmengine counts no epochs."""
-    parts = [f'{count:,} {unit}' for count, unit in ((epoch, 'epochs'), (iterations, 'iterations')) if count]
+def _length(epoch: object, iterations: object) -> str:
+    """In words; in trainings by iterations, mmengine counts no epochs. What is no number says nothing."""
+    counts = ((epoch, 'epochs'), (iterations, 'iterations'))
+    parts = [f'{count:,} {unit}' for count, unit in counts if isinstance(count, int) and count]
     return ', '.join(parts)

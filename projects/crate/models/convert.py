@@ -35,9 +35,16 @@ LEFT_OUT = '(left out; --head keeps a classifier)'
 NORM = LINEAR = ('weight', 'bias')
 # The ViT of DINO, made of CRATE's ablations.
 VIT_FAMILY = dict(attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6)
-# (d, K, L, family), as in ARCHS, of released models without a name there: the 6-head 'demo' model of arXiv 2308.16271,
-# DINO's ViT-S and ViT-B.
-UNNAMED = ((768, 6, 12, CRATE_FAMILY), (384, 6, 12, VIT_FAMILY), (768, 12, 12, VIT_FAMILY))
+# Name in ARCHS, or None, and (d, K, L, family) of every released model. A name that only ARCHS has says nothing about a
+# released file. Without a name: the 6-head 'demo' model of arXiv 2308.16271, DINO's ViT-S and ViT-B.
+RELEASED = (
+    *((name, *ARCHS[name]) for name in ('tiny', 'small', 'base', 'large')),
+    *((f'emergence-{size}', *ARCHS[f'emergence-{size}']) for size in ('tiny', 'small', 'base')),
+    *((f'alpha-{size}', *ARCHS[f'alpha-{size}']) for size in ('tiny', 'small', 'base', 'large')),
+    (None, 768, 6, 12, CRATE_FAMILY),
+    (None, 384, 6, 12, VIT_FAMILY),
+    (None, 768, 12, 12, VIT_FAMILY),
+)
 # Patch of the released models of a paper, which tells apart two names of one network.
 EMERGENCE_PATCH = 8
 
@@ -289,15 +296,16 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
         ConversionError: The number of heads is needed, or what was given does not fit the weights.
     """
     size = (layout.dim, layout.depth, layout.family)
-    names = [name for name, (dim, _, depth, family) in ARCHS.items() if (dim, depth, family) == size]
+    released = [(name, heads) for name, dim, heads, depth, family in RELEASED if (dim, depth, family) == size]
+    names = [name for name, _ in released if name]
     notes = []
     if arch is None:
         if num_heads is None:
-            num_heads = _released_heads(layout, names)
-            released = f' ({", ".join(names)})' if names else ''
-            notes.append(f'{num_heads} heads, as in every released {layout.name} of this size{released}')
-        arch = _name_or_sizes(layout, names, num_heads)
-    elif arch not in names:
+            num_heads = _released_heads(layout, released)
+            known = f' ({", ".join(names)})' if names else ''
+            notes.append(f'{num_heads} heads, as in every released {layout.name} of this size{known}')
+        arch = _name_or_sizes(layout, [name for name, heads in released if name and heads == num_heads], num_heads)
+    elif arch not in ARCHS or (ARCHS[arch][0], *ARCHS[arch][2:]) != size:
         raise ConversionError(
             f'--arch {arch} does not fit {layout.name} weights of width {layout.dim} with {layout.depth} layers: '
             + (f'these have {" or ".join(names)}' if names else 'no name has this size, give --heads instead')
@@ -308,11 +316,9 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
     return backbone, notes
 
 
-def _released_heads(layout: Layout, names: list[str]) -> int:
-    """The number of heads of every released model of this size."""
-    size = (layout.dim, layout.depth, layout.family)
-    numbers = {ARCHS[name][1] for name in names}
-    numbers |= {heads for dim, heads, depth, family in UNNAMED if (dim, depth, family) == size}
+def _released_heads(layout: Layout, released: list[tuple[str | None, int]]) -> int:
+    """The number of heads of every released model (name, heads) of this size."""
+    names, numbers = [name for name, _ in released if name], {heads for _, heads in released}
     if len(numbers) == 1:
         return numbers.pop()
     known = f'released models have {" or ".join(map(str, sorted(numbers)))}' if numbers else 'no model was released'
@@ -324,10 +330,9 @@ def _released_heads(layout: Layout, names: list[str]) -> int:
 
 
 def _name_or_sizes(layout: Layout, names: list[str], num_heads: int) -> str | dict:
-    """What ``arch`` is for a number of heads: a name of ``ARCHS`` if one fits."""
+    """What ``arch`` is for a number of heads: one of the names of released models that have it, if there are any."""
     if num_heads < 1 or layout.dim % num_heads:
         raise ConversionError(f'--heads {num_heads} does not divide the width {layout.dim}')
-    names = [name for name in names if ARCHS[name][1] == num_heads]
     if not names:
         return dict(embed_dims=layout.dim, num_heads=num_heads, num_layers=layout.depth)
     emergence = layout.patch_size == EMERGENCE_PATCH

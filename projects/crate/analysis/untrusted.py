@@ -1,0 +1,216 @@
+"""A config that comes from a file: it is data, and names neither code to run nor sizes to allocate.
+
+mmengine's registry imports whatever a dotted ``type`` names, and some registered classes download files or run code
+from them. What a checkpoint says of its backbone is therefore looked through before anything is built.
+"""
+
+import ast
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
+
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import registry as registry_module
+from torch import nn
+
+from ..errors import UserError
+from ..models.crate import ATTENTIONS, FEEDFORWARDS
+from ..registration import LIBRARIES, installed_libraries
+
+KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: what a backbone is built from
+SCOPES = ('mmengine', *LIBRARIES)
+# Modules whose registered classes are layers and networks of layers, and their exception, which downloads.
+LAYERS = (
+    'projects.crate.models.',
+    'mmpretrain.models.backbones.',
+    'mmpretrain.models.utils.',
+    'mmcv.cnn.',
+    'torch.nn.',
+)
+DOWNLOADS = 'mmpretrain.models.backbones.timm_backbone'
+PARTS = (*ATTENTIONS, *FEEDFORWARDS)  # of CRATE, which looks them up in its own tables
+REPETITIONS = ('num_layers', 'depth', 'num_fcs')  # arguments that say how often something is built
+MAX_TEXT = 10**6  # characters
+MAX_DEPTH = 20  # of dictionaries and lists in each other
+MAX_REPETITIONS, MAX_NUMBER = 200, 2**16
+# What constructors raise on arguments that they do not take; mmpretrain asserts.
+WRONG_ARGUMENTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def literal_config(text: str, source: str) -> dict:
+    """``KEYS`` of a config's text as mmengine writes it into checkpoints and work folders, without running it.
+
+    ``Config.fromstring`` executes the text, and a checkpoint may come from anywhere. Here only literals and ``dict()``
+    have a meaning.
+
+    Args:
+        text: Python source.
+        source: For messages: where it comes from.
+
+    Raises:
+        UserError: One of ``KEYS`` is more than that or nested too deep, or the text is no Python.
+    """
+    try:
+        if not isinstance(text, str) or len(text) > MAX_TEXT:
+            raise ValueError('no text, or too long')
+        statements = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+        values = {getattr(target, 'id', None): node.value for node in statements for target in node.targets}
+        found = {key: ast.literal_eval(_DictCalls().visit(values[key])) for key in KEYS if key in values}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deep
+        raise UserError(
+            f'{source}: its config holds more than plain values, and nothing in it is executed: name a file with '
+            '--configs'
+        ) from error
+    for key, value in found.items():
+        deque(_walk(value, key, source), 0)  # refuses what is nested too deep
+    return found
+
+
+def check_backbone(backbone: dict, scope: str | None, source: Path) -> None:
+    """Refuse the config of a backbone that could do more than build the layers whose weights are in the same file.
+
+    Args:
+        backbone: Config, of plain values.
+        scope: The config's ``default_scope``.
+        source: File with the config and the weights.
+
+    Raises:
+        UserError: A ``type`` is not registered, or does more than build layers; a scope is unknown; a number is too
+            large; or the backbone cannot be built, or has more weights than the file has bytes.
+    """
+    if scope not in (None, *SCOPES):
+        raise _refusal(source, 'default_scope', f'{scope!r} is none of {", ".join(SCOPES)}')
+    _check(backbone, 'model.backbone', source)
+    try:
+        with torch.device('meta'), DefaultScope.overwrite_default_scope(scope or 'mmengine'), _only_registered():
+            state = MODELS.build(backbone).state_dict()
+    except WRONG_ARGUMENTS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _refusal(source, 'model.backbone', f'it cannot be built: {reason:.200}') from error
+    number, size = sum(value.numel() for value in state.values()), source.stat().st_size
+    if number > size:
+        raise _refusal(source, 'model.backbone', f'it has {number:,} weights, more than the {size:,} bytes of the file')
+
+
+def check_types(config: dict, path: str, source: Path) -> None:
+    """Refuse a config of plain values in which a ``type`` is not registered, at any depth.
+
+    Args:
+        config: Config of something that is not built.
+        path: Its key in the whole config, for messages.
+        source: File, for messages.
+    """
+    for key, value in _walk(config, path, source):
+        if key.endswith('.type') and not _find(value):
+            raise _refusal(source, key, f'the type {_shown(value)} is not registered')
+
+
+def _check(backbone: dict, path: str, source: Path) -> None:
+    for key, value in _walk(backbone, path, source):
+        name = key.rpartition('.')[2]
+        if name == 'type' and value not in PARTS:
+            found = _find(value)
+            if not found:
+                raise _refusal(source, key, f'the type {_shown(value)} is not registered')
+            if not all(map(_is_layer, found)):
+                raise _refusal(source, key, f'the type {_shown(value)} is no layer')
+        elif name == '_scope_' and value not in SCOPES:
+            raise _refusal(source, key, f'the scope {_shown(value)} is none of {", ".join(SCOPES)}')
+        elif isinstance(value, int) and abs(value) > (MAX_REPETITIONS if name in REPETITIONS else MAX_NUMBER):
+            raise _refusal(source, key, f'the number {_shown(value)} is too large')
+
+
+def _walk(value: object, path: str, source: Path | str, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Yield (path of keys, value) of everything in a config that is no dictionary or list."""
+    if depth > MAX_DEPTH:
+        raise _refusal(source, path, f'more than {MAX_DEPTH} dictionaries and lists in each other')
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == 'type':  # yield it whatever it is
+                yield f'{path}.type', item
+            else:
+                yield from _walk(item, f'{path}.{key}', source, depth + 1)
+    elif isinstance(value, list | tuple | set):
+        for index, item in enumerate(value):
+            yield from _walk(item, f'{path}[{index}]', source, depth + 1)
+    else:
+        yield path, value
+
+
+def _find(name: object) -> list[object]:
+    """Return what is registered as a model under a name, which may carry the prefix of a library."""
+    if not isinstance(name, str):
+        return []
+    scope, _, plain = name.rpartition('.')
+    registries = {'mmengine': MODELS, **{library: MODELS.children[library] for library in installed_libraries()}}
+    wanted = {scope: registries[scope]} if scope in registries else {} if '.' in name else registries
+    for registry in wanted.values():
+        registry.import_from_location()
+    return [registry.module_dict[plain] for registry in wanted.values() if plain in registry.module_dict]
+
+
+def _is_layer(model: object) -> bool:
+    """Return whether a registered model does no more than build layers; registered functions download."""
+    is_module = isinstance(model, type) and issubclass(model, nn.Module)
+    return is_module and model.__module__.startswith(LAYERS) and model.__module__ != DOWNLOADS
+
+
+class _DictCalls(ast.NodeTransformer):
+    """``dict(a=1)`` and ``dict({'a': 1})`` become ``{'a': 1}``, which ``ast.literal_eval`` takes."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
+        is_plain = all(isinstance(given, ast.Dict) for given in node.args) and all(key.arg for key in node.keywords)
+        if not (is_dict and is_plain):
+            return node
+        names, values = [ast.Constant(key.arg) for key in node.keywords], [key.value for key in node.keywords]
+        for given in node.args:
+            names, values = [*given.keys, *names], [*given.values, *values]
+        return ast.Dict(keys=names, values=values)
+
+
+@contextmanager
+def _only_registered() -> Iterator[None]:
+    """Within, mmengine's registries import nothing, under whatever key a name is given."""
+
+    def imported(name: str) -> ModuleType:
+        if name not in sys.modules:
+            raise ImportError(name)
+        return sys.modules[name]
+
+    def unknown(name: str) -> None:
+        raise KeyError(name)
+
+    with (
+        patch.object(registry_module, 'import_module', imported),
+        patch.object(registry_module, 'get_object_from_string', unknown),
+    ):
+        yield
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:60]}...'
+
+
+def _refusal(source: Path | str, path: str, reason: str) -> UserError:
+    message = (
+        f'{source}: its own config is refused at {path:.200}: {reason}; name a config file of your own with --configs'
+    )
+    return UserError(''.join(letter if letter.isprintable() else '?' for letter in message))

@@ -1,0 +1,121 @@
+"""Stand-ins for the types in the logs of a checkpoint, so that reading a file cannot do more than read numbers.
+
+mmengine saves its message hub as HistoryBuffer objects around NumPy arrays. NumPy's own constructors trust what they
+are given: an object dtype makes them follow pointers from the file, and forged states of a dtype or an array crash
+later. The stand-ins take only what mmengine writes, and raise ValueError for everything else. What they build are
+HistoryBuffers, arrays and numbers that are saved again as the real ones are.
+"""
+
+import math
+import re
+
+import numpy as np
+from mmengine.logging import HistoryBuffer
+
+PLAIN_DTYPE = re.compile('b1|[iu][1248]|f[248]')
+DTYPE_STATES = tuple((3, order, None, None, None, -1, -1, 0) for order in '<|')  # version, byte order, no structure
+STATISTICS = ('min', 'max', 'current', 'mean')
+MAX_SIZE = 2**31  # of an array, with 1 in place of lengths of 0
+
+
+class PlainDtype:
+    """Stands in for ``numpy.dtype``: only bool, integers and floats, little-endian, without structure."""
+
+    def __init__(self, code=None, *flags):
+        _require(isinstance(code, str) and PLAIN_DTYPE.fullmatch(code), f'the dtype {code!r}')
+        _require(flags == (False, True), f'flags of the dtype {code!r}')
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state):
+        _require(state in DTYPE_STATES, f'a state of the dtype {self.dtype}')
+
+    def read(self, data) -> np.ndarray:
+        """Return ``data`` as a one-dimensional array of this type."""
+        _require(type(data) is bytes and len(data) % self.dtype.itemsize == 0, f'data of the dtype {self.dtype}')
+        _require(self.dtype != bool or max(data, default=0) <= 1, 'a bool that is neither 0 nor 1')
+        return np.frombuffer(data, self.dtype)
+
+
+class PlainArray(np.ndarray):
+    """Stands in for ``numpy.ndarray``: empty, until it is given the state of an array of :class:`PlainDtype`."""
+
+    def __new__(cls, *arguments):  # noqa: D102 -- see the class
+        _require(not arguments, 'an array from arguments')
+        return super().__new__(cls, 0)
+
+    def __setstate__(self, state):
+        _require(type(state) is tuple and len(state) == 5, 'a state of an array')
+        version, shape, dtype, is_fortran, data = state
+        _require(version == 1 and type(is_fortran) is bool and type(dtype) is PlainDtype, 'a state of an array')
+        _require(type(shape) is tuple and len(shape) <= 32, 'the shape of an array')
+        _require(all(type(length) is int and length >= 0 for length in shape), 'the shape of an array')
+        _require(math.prod(length or 1 for length in shape) < MAX_SIZE, 'the shape of an array')
+        _require(math.prod(shape) == dtype.read(data).size, 'an array whose data do not have its shape')
+        super().__setstate__((1, shape, dtype.dtype, is_fortran, data))
+
+    def __reduce_ex__(self, protocol):
+        return np.array(self).__reduce_ex__(protocol)
+
+
+class PlainHistory(HistoryBuffer):
+    """Stands in for HistoryBuffer, and becomes one with the state it is given."""
+
+    def __new__(cls, *arguments):  # noqa: D102 -- see the class
+        _require(not arguments, 'a HistoryBuffer from arguments')
+        return super().__new__(cls)
+
+    def __setstate__(self, state):
+        names = {'max_length', '_log_history', '_count_history'}
+        _require(type(state) is dict and {*state} - {'statistics_methods'} == names, 'a state of a HistoryBuffer')
+        statistics = state.get('statistics_methods', {})
+        _require(type(statistics) is dict, 'statistics of a HistoryBuffer')
+        for name, method in statistics.items():
+            _require(name in STATISTICS and method is getattr(HistoryBuffer, name), 'statistics of a HistoryBuffer')
+        log, count, max_length = state['_log_history'], state['_count_history'], state['max_length']
+        _require(type(log) is type(count) is PlainArray and log.ndim == 1 and log.shape == count.shape, 'a history')
+        _require(type(max_length) is int and max_length > 0, 'the length of a history')
+        self.__class__ = HistoryBuffer
+        self.__init__(log, count, max_length)
+
+
+def reconstruct(*arguments) -> PlainArray:
+    """Stand in for ``numpy.core.multiarray._reconstruct``."""
+    _require(arguments == (PlainArray, (0,), b'b'), 'an array of its own')
+    return PlainArray()
+
+
+def scalar(dtype=None, data=None) -> np.generic:
+    """Stand in for ``numpy.core.multiarray.scalar``."""
+    _require(type(dtype) is PlainDtype, 'a number without a plain dtype')
+    numbers = dtype.read(data)
+    _require(numbers.size == 1, 'a number whose data do not have its size')
+    return numbers[0]
+
+
+def history_buffer_method(owner=None, name=None, *default):
+    """Stand in for ``getattr``, by which a HistoryBuffer names its own methods."""
+    _require(owner is PlainHistory and name in STATISTICS and not default, f'the attribute {name!r}')
+    return getattr(HistoryBuffer, name)
+
+
+def no_bytes(*arguments) -> bytes:
+    """Stand in for ``bytes``, by which pickle writes the data of an empty array."""
+    _require(not arguments, 'bytes of a size')
+    return b''
+
+
+def _require(condition: object, asked_for: str) -> None:
+    if not condition:
+        raise ValueError(f'checkpoint refused: it asks for {asked_for:.60}, which mmengine does not write')
+
+
+# Name in a file -> what is built in its place. A file may come from NumPy 1 (core) or 2 (_core).
+STAND_INS = {
+    'mmengine.logging.history_buffer.HistoryBuffer': PlainHistory,
+    'builtins.getattr': history_buffer_method,
+    'builtins.bytes': no_bytes,
+    'numpy.ndarray': PlainArray,
+    'numpy.dtype': PlainDtype,
+    **{f'numpy.{core}.multiarray._reconstruct': reconstruct for core in ('core', '_core')},
+    **{f'numpy.{core}.multiarray.scalar': scalar for core in ('core', '_core')},
+}
