@@ -22,7 +22,8 @@ def fresh():
 def outputs_and_gradients(model, function, x):
     (output,) = function(x)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [output, *torch.autograd.grad(output.square().sum(), parameters)]
+    # not the squares: their sum after a LayerNorm is nearly constant, and its gradient is rounding
+    return [output, *torch.autograd.grad(output.pow(3).sum(), parameters)]
 
 
 @pytest.mark.parametrize('variant', VARIANTS)

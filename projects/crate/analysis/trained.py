@@ -109,6 +109,8 @@ def _backbone_of(cfg: Config) -> Config:
         raise UserError(f'{cfg.filename}: the config has no model.backbone')
     scope = cfg.get('default_scope') or 'mmengine'
     backbone = {key: value for key, value in model.backbone.items() if key not in NOT_WANTED}
+    if 'module' in backbone:  # a wrapper: mmpretrain's LoRAModel
+        backbone['module'] = {key: value for key, value in backbone['module'].items() if key not in NOT_WANTED}
     if isinstance(backbone['type'], str) and '.' not in backbone['type'] and scope != 'mmengine':
         backbone['type'] = f'{scope}.{backbone["type"]}'
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
