@@ -5,11 +5,11 @@ from importlib import import_module
 
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, Registry
 from tiny_models import ARCH, BUILDERS
 
 from projects.crate.models import CRATE
-from projects.crate.registration import LIBRARIES
+from projects.crate.registration import LIBRARIES, register
 
 SCRIPT = """
 import importlib.abc, sys, warnings
@@ -75,3 +75,56 @@ def test_a_broken_library_is_named():
     warned = run_without('mmdet', error="AssertionError('MMCV==2.9 is incompatible')")
     assert warned.startswith("['mmdet is installed but cannot be imported")
     assert 'MMCV==2.9 is incompatible' in warned
+
+
+IMPOSTOR = """
+import warnings
+from mmengine.registry import MODELS
+from torch import nn
+
+class SimpleFPN(nn.Module):
+    pass
+
+for name in ('SimpleFPN', 'CRATE', 'LN2d'):
+    MODELS.register_module(module=SimpleFPN, name=name)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import projects.crate
+for warning in caught:
+    if 'now means' in str(warning.message):
+        print(warning.message)
+print(MODELS.get('SimpleFPN').__module__)
+"""
+
+
+def test_a_class_of_another_project_is_replaced_with_a_warning():
+    run = subprocess.run([sys.executable, '-c', IMPOSTOR], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    *warned, kept = run.stdout.strip().splitlines()
+    assert kept == 'projects.crate.models.simple_fpn'
+    assert sorted(line.split("'")[1] for line in warned) == ['CRATE', 'LN2d', 'SimpleFPN']
+    for line in warned:
+        assert '__main__.SimpleFPN' in line
+        assert 'projects/crate/models/' in line
+
+
+def test_an_import_gives_no_warning_and_a_second_one_neither():
+    warned = run_without(
+        more="""
+        import importlib, projects.crate.models.simple_fpn as module
+        with warnings.catch_warnings():
+            warnings.simplefilter('error')
+            importlib.reload(module)
+        print([str(w.message) for w in caught if 'now means' in str(w.message)])
+    """
+    )
+    assert warned == '[]\n[]'
+
+
+def test_the_warning_names_both_places():
+    registry = Registry('model', scope='somewhere')
+    other, own = type('Neck', (), {'__module__': 'their.necks'}), type('Neck', (), {'__module__': 'our.necks'})
+    register(registry, other, 'Neck')
+    with pytest.warns(UserWarning, match=r"'Neck' .* registry 'model' now means our\.necks\.Neck .*their"):
+        register(registry, own, 'Neck')
+    assert registry.get('Neck') is own

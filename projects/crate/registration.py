@@ -1,9 +1,10 @@
 """Where the names of this project are looked up."""
 
+import inspect
 import warnings
 from importlib import import_module
 
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, Registry
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 
@@ -14,16 +15,39 @@ def register_model(cls: type) -> type:
     mmengine's root registry is enough for a name without prefix, in every library. ``mmdet.CRATE`` needs mmdet's own
     registry, which does not ask its parent for names that carry its own prefix.
 
+    A class of another project that has the name already is replaced, with a warning: configs of this project mean
+    this project's class.
+
     Args:
         cls: The class; its name is the registered name.
 
     Returns:
         ``cls``, so that this is a decorator.
     """
-    MODELS.register_module(module=cls, force=True)
+    register(MODELS, cls, cls.__name__)
     for library in installed_libraries():
-        import_module(f'{library}.registry').MODELS.register_module(module=cls, force=True)
+        register(import_module(f'{library}.registry').MODELS, cls, cls.__name__)
     return cls
+
+
+def register(registry: Registry, cls: type, name: str) -> None:
+    """Register a class under a name; warn if that replaces a class which is not an earlier import of the same one."""
+    other = registry.module_dict.get(name)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        warnings.warn(
+            f"{name!r} in the {registry.scope} registry '{registry.name}' now means {_location(cls)}, no longer "
+            f'{_location(other)}: register one of them under another name, or import only one of the projects',
+            stacklevel=3,
+        )
+    registry.register_module(name=name, module=cls, force=True)
+
+
+def _location(cls: type) -> str:
+    try:
+        file = inspect.getsourcefile(cls)
+    except (TypeError, OSError):  # defined in a notebook or in __main__
+        file = None
+    return f'{cls.__module__}.{cls.__qualname__} ({file or "no file"})'
 
 
 def installed_libraries() -> list[str]:

@@ -74,3 +74,33 @@ def test_other_wrappers_are_refused(tmp_path):
     cfg = launch.read_config(config(tmp_path), ['optim_wrapper.type=ApexOptimWrapper'])
     with pytest.raises(UserError, match='ApexOptimWrapper'):
         launch.prepare_training(cfg, amp=True)
+
+
+class Double(nn.Module):
+    def forward(self, x):
+        return (2 * x,)
+
+
+def patched(kind):
+    model = nn.ModuleDict(dict(backbone=Double()))
+    if kind == 'patched':
+        model['backbone'].forward = lambda x: (3 * x,)
+    elif kind == 'compiled':
+        model['backbone'] = torch.compile(model['backbone'], backend='eager')
+    return model, vars(model['backbone']).get('forward')
+
+
+@pytest.mark.parametrize('kind', ['plain', 'patched', 'compiled'])
+def test_a_forward_that_others_had_patched_stays(kind):
+    model, before = patched(kind)
+    part, wrapper, x = model['backbone'], wrapper_of(nn.Linear(1, 1), parts=['backbone']), torch.ones(1)
+    expected = part(x)
+    with wrapper.optim_context(model):
+        assert part(x) == expected
+        within = part.forward
+        with pytest.raises(RuntimeError, match='in the middle'), wrapper.optim_context(model):
+            assert part(x) == expected
+            raise RuntimeError('in the middle')
+        assert part.forward is within
+    assert vars(part).get('forward') is before
+    assert part(x) == expected

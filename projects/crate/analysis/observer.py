@@ -22,6 +22,7 @@ from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.pretrained import count_weights
+from ..models.unwrap import unwrap
 from ..pseudo_labels.images import list_images
 from ..pseudo_labels.report import Report
 
@@ -46,7 +47,7 @@ class Observer:
             OpenMMLab's transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
 
     Attributes:
-        backbone: As given.
+        backbone: As given, without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
 
     Raises:
         TypeError: The backbone has no attention that can be read.
@@ -54,7 +55,7 @@ class Observer:
 
     def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
         check_layers(backbone, [0])
-        self.backbone = backbone
+        self.backbone = unwrap(backbone)
         self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
 
     @classmethod

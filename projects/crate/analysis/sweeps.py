@@ -25,6 +25,7 @@ from ..engine.mistakes import mistakes_of
 from ..errors import UserError
 from ..files import atomic
 from ..models.convert import sha256
+from ..models.unwrap import unwrap
 
 Metrics = dict[str, float]
 HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
@@ -225,7 +226,7 @@ def _count_layers(cfg: Config) -> int:
     if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
         raise UserError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        return len(MODELS.build(cfg.model.backbone).layers)
+        return len(unwrap(MODELS.build(cfg.model.backbone)).layers)
 
 
 def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:

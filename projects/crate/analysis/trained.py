@@ -89,6 +89,8 @@ def _backbone_of(cfg: Mapping, source: str) -> dict:
         raise UserError(f'{source}: the config has no model.backbone')
     scope = cfg.get('default_scope') or 'mmengine'
     backbone = {key: value for key, value in backbone.items() if key not in NOT_WANTED}
+    if isinstance(backbone.get('module'), Mapping):  # a wrapper: mmpretrain's LoRAModel
+        backbone['module'] = {key: value for key, value in backbone['module'].items() if key not in NOT_WANTED}
     if isinstance(backbone['type'], str) and '.' not in backbone['type'] and scope != 'mmengine':
         backbone['type'] = f'{scope}.{backbone["type"]}'
     preprocessor = _dictionary(model.get('data_preprocessor')) or _dictionary(cfg.get('data_preprocessor'))

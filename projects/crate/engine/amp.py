@@ -9,7 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import autocast
 from torch import Tensor, nn
 
-from .aside import find_module
+from .aside import find_part
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -45,22 +45,26 @@ class AutocastOptimWrapper(OptimWrapper):
             if self.parts is None:
                 stack.enter_context(autocast(dtype=torch.bfloat16))
             for name in self.parts or ():
-                stack.enter_context(_in_bfloat16(find_module(model, name, 'parts')))
+                stack.enter_context(_in_bfloat16(find_part(model, name, 'parts')))
             yield
 
 
 @contextmanager
 def _in_bfloat16(part: nn.Module) -> Iterator[None]:
     """Within the context, ``part`` computes under autocast and returns float32 maps."""
-    forward = part.forward
+    forward, attributes = part.forward, vars(part)
+    own = attributes.get('forward')  # of the instance: torch.compile has one, and others may have patched it
 
     def autocast_forward(*args, **kwargs) -> tuple[Tensor, ...]:
         with autocast(dtype=torch.bfloat16):
             maps = forward(*args, **kwargs)
         return tuple(each.float() for each in maps)
 
-    part.forward = autocast_forward
+    attributes['forward'] = autocast_forward
     try:
         yield
     finally:
-        del part.forward
+        if own is None:
+            del attributes['forward']
+        else:
+            attributes['forward'] = own

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook, IterTimerHook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import BaseTTAModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import ArgumentError, FileError
 from ..files import atomic
+from ..models.unwrap import unwrap
 from .mistakes import is_named, missing_file
 
 
@@ -170,7 +171,12 @@ def restart_clock(runner: Runner) -> None:
 
 
 def find_module(model: nn.Module, name: str, argument: str = 'backbone') -> nn.Module:
-    """A part of a model by its dotted name, through model wrappers (DDP, test-time augmentation) on the way.
+    """Return a part of a model as :func:`find_part` does, without wrappers around it."""
+    return _unwrapped(find_part(model, name, argument))
+
+
+def find_part(model: nn.Module, name: str, argument: str) -> nn.Module:
+    """Return a part of a model by its dotted name, through wrappers on the way: DDP, LoRA, test-time augmentation.
 
     Args:
         model: Where it is.
@@ -182,13 +188,15 @@ def find_module(model: nn.Module, name: str, argument: str = 'backbone') -> nn.M
     """
     if isinstance(model, FullyShardedDataParallel):
         raise ArgumentError(f'{argument}={name!r}: no process has all of it under FSDP: use DDP, or test checkpoints')
-    module = _unwrapped(model)
+    module = model
     for part in name.split('.'):
+        if part not in dict(module.named_children()):  # a name may also spell a wrapper out: 'backbone.module'
+            module = _unwrapped(module)
         children = dict(module.named_children())
         if part not in children:
             owner = type(module).__name__
             raise ArgumentError(f'{argument}={name!r}: {owner} has no {part!r}, it has {", ".join(children)}')
-        module = _unwrapped(children[part])
+        module = children[part]
     return module
 
 
@@ -216,8 +224,9 @@ def normalisation_of(preprocessor: nn.Module) -> dict:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
-    while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
-        module = module.module
+    module = unwrap(module)
+    while isinstance(module, BaseTTAModel):
+        module = unwrap(module.module)
     return module
 
 

@@ -1,10 +1,14 @@
 """Layer-wise learning-rate decay for the models of all three libraries."""
 
+from logging import WARNING
+
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ..errors import ArgumentError, ArgumentTypeError
+from ..errors import ArgumentTypeError, UserError
+from ..models.unwrap import plain_name, unwrap
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -12,7 +16,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i).
 
     Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name,
-    'backbone.')``, so that one constructor serves classifiers, detectors and segmentors. Everything mmengine's default
+    'backbone.')``, so that one constructor serves classifiers, detectors and segmentors, also where the backbone is
+    wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Everything mmengine's default
     constructor understands (``custom_keys``, ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its meaning; the
     decay multiplies what it gives.
 
@@ -24,6 +29,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Raises:
         ValueError: No ``layer_decay_rate``, or no learning rate to decay.
         TypeError: The model has no ``backbone`` with ``get_layer_depth``.
+        UserError: The backbone finds none of its layers among the model's parameters, so that nothing would decay.
     """
 
     def _validate_cfg(self) -> None:
@@ -41,12 +47,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         rate = self.paramwise_cfg['layer_decay_rate']
-        get_layer_depth = getattr(getattr(model, 'backbone', None), 'get_layer_depth', None)
+        backbone = getattr(unwrap(model), 'backbone', None)
+        get_layer_depth = None if backbone is None else getattr(unwrap(backbone), 'get_layer_depth', None)
         if get_layer_depth is None:
             raise ArgumentTypeError(
                 f'LayerDecayOptimWrapperConstructor: {type(model).__name__} has no backbone with get_layer_depth'
             )
-        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        below = {}  # parameter -> number of depths above its own
+        for name, parameter in model.named_parameters():
+            depth, num_depths = get_layer_depth(plain_name(name), 'backbone.')
+            below[id(parameter)] = num_depths - 1 - depth
+        kind = type(unwrap(backbone)).__name__
+        if not any(below.values()):
+            raise UserError(
+                f'LayerDecayOptimWrapperConstructor: {kind} finds none of its layers among the parameters of '
+                f'model.backbone ({type(backbone).__name__}): remove layer_decay_rate, or the wrapper around {kind}'
+            )
+        if not any(below[id(group['params'][0])] for group in params):
+            print_log(f'layer_decay_rate={rate} changes nothing: all layers of {kind} are frozen', 'current', WARNING)
         for group in params:
-            depth, num_depths = get_layer_depth(names[id(group['params'][0])], 'backbone.')
-            group['lr'] = group.get('lr', self.base_lr) * rate ** (num_depths - 1 - depth)
+            group['lr'] = group.get('lr', self.base_lr) * rate ** below[id(group['params'][0])]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from ..models.attention_segmentor import AttentionSegmentor
+from ..models.unwrap import unwrap
 from .best_head import best_head_iou
 
 
@@ -34,7 +35,7 @@ def best_head_iou_by_layer(model: nn.Module, loader: Iterable[dict], target_of: 
     Returns:
         One mean per layer over the images, each image's value being the mean over its classes.
     """
-    scores: list[list[float]] = [[] for _ in model.backbone.layers]
+    scores: list[list[float]] = [[] for _ in unwrap(model.backbone).layers]
     for batch in loader:
         targets = [target_of(sample.img_path) for sample in batch['data_samples']]
         for layer, maps in cls_attention_maps(model, batch, range(len(scores))).items():

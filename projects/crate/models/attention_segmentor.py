@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError
 from ..registration import register_model
 from .observe import check_layers, evaluating, observe, patch_size, token_grid
+from .unwrap import unwrap
 
 
 @register_model
@@ -50,16 +51,17 @@ class AttentionSegmentor(BaseModel):
 
     def _resolve(self, layers: int | Sequence[int] | str) -> list[int]:
         """Non-negative indices; what does not fit is refused here."""
+        backbone = unwrap(self.backbone)
         if isinstance(layers, int):
             layers = [layers]
         elif layers == 'all':
-            layers = range(len(self.backbone.layers))
+            layers = range(len(backbone.layers))
         elif isinstance(layers, str) or not layers:
             raise ArgumentError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
-        check_layers(self.backbone, layers)
-        if not self.backbone.num_extra_tokens:
+        check_layers(backbone, layers)
+        if not backbone.num_extra_tokens:
             raise ArgumentError('AttentionSegmentor: the backbone was built with with_cls_token=False')
-        return [layer % len(self.backbone.layers) for layer in layers]
+        return [layer % len(backbone.layers) for layer in layers]
 
     @torch.no_grad()
     def forward(
@@ -84,7 +86,7 @@ class AttentionSegmentor(BaseModel):
         if mode not in ('predict', 'tensor'):
             raise NotImplementedError(f"AttentionSegmentor: mode must be 'predict' or 'tensor', not {mode!r}")
         with evaluating(self.backbone), observe(self.backbone, self.layers) as seen:
-            self.backbone(inputs)
+            unwrap(self.backbone)(inputs)
         grid = token_grid(self.backbone, inputs.shape[-2:])
         maps = {layer: seen[layer].cls_attention().unflatten(-1, grid) for layer in self.layers}
         if mode == 'tensor':

@@ -13,6 +13,7 @@ from ..registration import register_model
 from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
 from .pretrained import load_pretrained
+from .unwrap import plain_name
 from .windows import Windows
 
 ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
@@ -327,6 +328,7 @@ class CRATE(BaseModule):
             whatever follows the backbone.
         """
         num_depths = self.num_layers + 2
+        param_name, prefix = plain_name(param_name), plain_name(prefix)  # those of an unwrapped model
         name = param_name.removeprefix(prefix)
         if param_name.startswith(prefix):
             if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):

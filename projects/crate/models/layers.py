@@ -219,7 +219,7 @@ class ISTA(nn.Module):
         # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
         if update is None:
             error = tokens - F.linear(tokens, self.weight)
-            step = torch.add(tokens, error @ self.weight, alpha=self.eta)
+            step = tokens + (self.eta * error) @ self.weight  # inductor of torch 2.12 drops alpha of torch.add
         else:
             change = tokens @ update
             step = change.add_(tokens) if change.dtype == tokens.dtype else tokens + change

@@ -14,6 +14,7 @@ from ..maskcut import maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
 from .observe import check_layers, evaluating, observe, patch_size, token_grid
+from .unwrap import unwrap
 
 
 @register_model
@@ -100,7 +101,7 @@ class MaskCutDetector(BaseModel):
     def _features(self, inputs: Tensor) -> Tensor:
         """(B, d, h w)."""
         with evaluating(self.backbone), observe(self.backbone, [self.layer]) as seen:
-            self.backbone(inputs)
+            unwrap(self.backbone)(inputs)
         return seen[self.layer].patch_features.mT
 
     def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
 from .crate import ATTENTIONS, CRATE
 from .layers import MHSA
+from .unwrap import plain_linear, unwrap
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     >>> seen[10].features, seen[10].cls_attention()
 
     Args:
-        backbone: CRATE with any attention, or a VisionTransformer of mmpretrain.
+        backbone: CRATE with any attention, or a VisionTransformer of mmpretrain; also within wrappers (DDP,
+            mmpretrain's LoRAModel). A compiled one is observed while what it wraps runs: ``unwrap(backbone)(images)``.
         layers: 0-based indices; negative ones count from the end.
         outputs: Whether to keep what the layers return; for [CLS] alone a CRATE would not compute the last one's.
 
@@ -95,6 +97,7 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
         TypeError: The backbone has no attention that can be read.
         IndexError: It has no such layer.
     """
+    backbone = unwrap(backbone)
     seen = Observations()
     attentions = {index: _attention(backbone, index) for index in layers}
 
@@ -136,6 +139,7 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
     """
     with observe(backbone, layers):
         pass
+    backbone = unwrap(backbone)
     last = backbone.out_indices[-1] if isinstance(backbone, CRATE) else len(backbone.layers) - 1
     if unused := [layer for layer in layers if layer % len(backbone.layers) > last]:
         raise UnknownLayerError(
@@ -157,6 +161,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def patch_size(backbone: nn.Module) -> tuple[int, int]:
     """(height, width) of a patch of CRATE or mmpretrain's VisionTransformer, which does not keep it."""
+    backbone = unwrap(backbone)
     return getattr(backbone, 'patch_size', None) or backbone.patch_embed.projection.stride
 
 
@@ -180,9 +185,9 @@ def _attention(backbone: nn.Module, index: int) -> nn.Module:
 
 
 def _is_readable(attn: nn.Module | None) -> bool:
-    """Whether one Linear gives all that the attention is made of."""
-    qkv = getattr(attn, 'qkv', None)
-    if not isinstance(qkv, nn.Linear):
+    """Return True if one Linear, maybe with an adapter around it, gives all that the attention is made of."""
+    qkv = plain_linear(getattr(attn, 'qkv', None))
+    if qkv is None:
         return False
     # mmpretrain's own by name: others (ViTEVA02's, BEiT's) do more with the projections than the formulas say
     is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv.out_features == 3 * qkv.in_features

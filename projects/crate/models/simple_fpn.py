@@ -9,7 +9,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, UserError
-from ..registration import register_model
+from ..registration import register, register_model
+from .unwrap import unwrap
 
 # Maps with a coarser stride are a coarser one's, subsampled, as in the feature pyramid of ResNets.
 COARSEST_CONVOLVED = 32
@@ -22,7 +23,6 @@ class StridesError(UserError):
     """A head was told other strides than the neck gives; the message says which and both."""
 
 
-@MODELS.register_module(name='LN2d', force=True)
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of a map, (B, C, H, W); ``norm_cfg=dict(type='LN2d')`` for heads of mmdet."""
 
@@ -30,6 +30,9 @@ class LayerNorm2d(nn.LayerNorm):
         """(B, C, H, W) -> (B, C, H, W)."""
         y = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()  # as operators of torch do
+
+
+register(MODELS, LayerNorm2d, 'LN2d')
 
 
 @register_model
@@ -129,7 +132,7 @@ def check_strides(model: nn.Module) -> None:
     if neck is None:
         return
     for name, part in model.named_modules():
-        patch_size = getattr(part, 'patch_size', None) if name.endswith('backbone') else None
+        patch_size = getattr(unwrap(part), 'patch_size', None) if name.endswith('backbone') else None
         if patch_size not in (None, (neck.in_stride, neck.in_stride)):
             raise StridesError(f'SimpleFPN: in_stride={neck.in_stride} must be the patch_size of {name}, {patch_size}')
         wanted = [] if name.endswith(OWN_MAP) else strides_of(part)
