@@ -6,6 +6,7 @@ survive a kill, and what a CPU needs.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -285,7 +286,7 @@ def _resume(cfg: Config, resume: str) -> None:
     mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
     samples.
     """
-    path = _latest(cfg.work_dir) if resume == 'auto' else check_checkpoint(resume)
+    path = _latest(cfg) if resume == 'auto' else check_checkpoint(resume)
     if path is None:
         print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
         cfg.resume = False
@@ -296,14 +297,21 @@ def _resume(cfg: Config, resume: str) -> None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
-def _latest(work_dir: str) -> str | None:
-    if not Path(work_dir, 'last_checkpoint').is_file():
+def _latest(cfg: Config) -> str | None:
+    """Return the path in ``last_checkpoint``, or of the file of that name in this run's folder if there is one.
+
+    The run may be a copy of another: then it goes on from its own files.
+    """
+    pointer = Path(cfg.work_dir, 'last_checkpoint')
+    if not pointer.is_file():
         return None
-    path = find_latest_checkpoint(work_dir)
-    moved = Path(work_dir, Path(path).name)  # a work folder that was moved or copied
-    if '://' not in path and not Path(path).exists() and moved.exists() and Path(path).name:
-        return str(moved)
-    return check_checkpoint(path or f'{work_dir}/last_checkpoint names no file; give one with --resume PATH')
+    path = os.fsdecode(pointer.read_bytes()).strip()
+    if not path or '\0' in path:
+        raise UserError(f'{pointer} names no file; give one with --resume PATH')
+    elsewhere = (cfg.default_hooks.get('checkpoint') or {}).get('out_dir')
+    folder = Path(elsewhere, Path(cfg.work_dir).absolute().name) if elsewhere else Path(cfg.work_dir)
+    own = folder / Path(path).name
+    return check_checkpoint(path if '://' in path or not own.exists() else str(own))
 
 
 def _saved_seed(path: str) -> int | None:
