@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights: a file or a URL')
     parser.add_argument('--work-dir', help="log and metrics (default: the config's work_dir, or work_dirs/CONFIG)")
@@ -38,22 +39,17 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
-    sys.path.insert(0, str(ROOT))
-    try:
-        from projects.crate.engine import launch
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        print(f'test: {error}', file=sys.stderr)
-        return 1
-    try:
-        cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
-        launch.build_runner(cfg).test()
-    except (UserError, FileNotFoundError) as error:
-        print(f'test: {explain(error)}', file=sys.stderr)
-        return 1
-    return 0
+    return _cli.run('test', test, args)
+
+
+def test(args):
+    from projects.crate.engine import launch
+
+    cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
+    runner = launch.build_runner(cfg)
+    with launch.running(runner):
+        runner.test()
 
 
 if __name__ == '__main__':

@@ -17,11 +17,12 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import _cli
 
 
 def parse_args(argv):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _cli.new_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help="logs and checkpoints (default: the config's work_dir, or work_dirs/CONFIG)")
     parser.add_argument(
@@ -49,23 +50,18 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
-    sys.path.insert(0, str(ROOT))
-    try:
-        from projects.crate.engine import launch
-        from projects.crate.errors import UserError, explain
-    except ImportError as error:
-        print(f'train: {error}', file=sys.stderr)
-        return 1
-    try:
-        launch.flush_tiny_numbers()
-        cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
-        launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
-        launch.build_runner(cfg).train()
-    except (UserError, FileNotFoundError) as error:
-        print(f'train: {explain(error)}', file=sys.stderr)
-        return 1
-    return 0
+    return _cli.run('train', train, args, 'interrupted; the same command with --resume goes on')
+
+
+def train(args):
+    from projects.crate.engine import disk, launch
+
+    launch.flush_tiny_numbers()
+    cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
+    launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
+    runner = launch.build_runner(cfg)
+    with launch.running(runner, disk.GO_ON):
+        runner.train()
 
 
 if __name__ == '__main__':

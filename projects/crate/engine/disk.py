@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import io
 import logging
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +65,7 @@ def write_errors(folder: str, then: str = '') -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = Path(error.filename if isinstance(error.filename, str) else folder).absolute()
+        path = Path(error.filename if isinstance(error.filename, str) else _open_file(error) or folder).absolute()
         if error.errno in _WRITES or Path(folder).absolute() in path.parents:
             raise cannot_write(error, path, then) from error
         raise
@@ -91,6 +93,15 @@ def lock(path: Path) -> IO | None:
             raise BlockingIOError(error.errno, error.strerror, str(path)) from error
         return None
     return file
+
+
+def _open_file(error: OSError) -> str | None:
+    """Return the name of the file that was written when the error came: ``write`` does not tell it, ``open`` does."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                return value.name
+    return None
 
 
 def _name_and_raise(handler: logging.FileHandler, record: logging.LogRecord) -> None:

@@ -6,14 +6,17 @@ survive a kill, and what a CPU needs.
 """
 
 import argparse
+import copy
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -22,7 +25,10 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
+from . import disk
 from .distributed import init_cpu_processes
+from .progress import ProgressBarHook
+from .strides_hook import CheckStridesHook
 
 # stock type -> ours
 LOOPS = {
@@ -33,6 +39,8 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
+# Under this key a prepared config has the settings that were its own before it was told to resume.
+START = 'before_resume'
 # type of the visualisation hook -> how it is told to draw into a folder
 VISUALISATION = {
     'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
@@ -151,15 +159,46 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    It checks that a pyramid and its heads agree, and shows progress bars on a terminal.
+    It checks that a pyramid and its heads agree, and shows progress bars on a terminal. The config that it writes into
+    the work folder starts a new run, also where this run goes on from a checkpoint.
+
+    Raises:
+        UserError: The work folder cannot be written.
     """
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
+    cfg = copy.deepcopy(cfg)
+    checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
+    cfg.merge_from_dict(cfg.pop(START, {}))
+    disk.check_folder(cfg.work_dir)
+    with disk.write_errors(cfg.work_dir):
+        if 'runner_type' in cfg:
+            cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner._load_from, runner._resume = checkpoint, resume
+    # Not by the config: a run of the config that is written into the work folder would have them twice.
+    _add_hook(runner, CheckStridesHook)
     if sys.stderr.isatty():
-        cfg.custom_hooks.append(dict(type='ProgressBarHook'))
-    if 'runner_type' not in cfg:
-        return Runner.from_cfg(cfg)
-    cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
-    return RUNNERS.build(cfg)
+        _add_hook(runner, ProgressBarHook)
+    return runner
+
+
+@contextmanager
+def running(runner: Runner, then: str = '') -> Iterator[None]:
+    """Give the screen back after a run, however it ends; and say in one line what could not be written.
+
+    Args:
+        runner: What :func:`build_runner` returned.
+        then: What to do when it can be written again.
+
+    Raises:
+        UserError: The disk is full or must not be written.
+    """
+    with disk.write_errors(runner.work_dir, then):
+        try:
+            yield
+        finally:
+            for hook in runner.hooks:
+                if isinstance(hook, ProgressBarHook):
+                    hook.close()
 
 
 def model_cfg(cfg: Config) -> dict:
@@ -219,18 +258,26 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[
     return keys.unexpected_keys
 
 
+def _add_hook(runner: Runner, kind: type[Hook]) -> None:
+    if not any(isinstance(hook, kind) for hook in runner.hooks):
+        runner.register_hook(kind())
+
+
 def _use_cpu_wrappers(cfg: Config) -> None:
     cfg.sync_bn = None
-    wrapper = dict(
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-        **(cfg.get('model_wrapper_cfg') or {}),
-    )
-    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) == 'MMDistributedDataParallel':
-        cfg.model_wrapper_cfg = dict(wrapper, type='CPUDistributedDataParallel')
-    strategy = cfg.get('strategy') or {}
-    if strategy.get('type') == 'DDPStrategy':
-        strategy.model_wrapper = cfg.model_wrapper_cfg
+    strategy = cfg.get('strategy') or ConfigDict(type='')
+    if type_name(strategy.type) == 'DDPStrategy':
+        strategy.model_wrapper = _cpu_wrapper(cfg, strategy.get('model_wrapper') or cfg.get('model_wrapper_cfg'))
+    cfg.model_wrapper_cfg = _cpu_wrapper(cfg, cfg.get('model_wrapper_cfg'))
+
+
+def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
+    """Return a config of DDP on the CPU, with the settings that the user gave; another type of wrapper stays."""
+    wrapper = dict(wrapper or {})
+    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) != 'MMDistributedDataParallel':
+        return wrapper
+    wrapper['type'] = 'CPUDistributedDataParallel'
+    return dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)) | wrapper
 
 
 def _choose_precision(cfg: Config, amp: bool) -> None:
@@ -291,6 +338,7 @@ def _resume(cfg: Config, resume: str) -> None:
         print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
         cfg.resume = False
         return
+    cfg[START] = dict(resume=False, load_from=cfg.get('load_from'))
     cfg.resume, cfg.load_from = True, path
     seed = _saved_seed(path)
     if seed is not None:

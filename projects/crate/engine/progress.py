@@ -1,9 +1,12 @@
 """Progress bars for people who watch a run."""
 
 import logging
+import os
+import signal
+from types import FrameType
 from typing import TextIO
 
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
@@ -33,6 +36,8 @@ class ProgressBarHook(Hook):
         """Let the log and the bars share the screen: a line of the log is printed above the bars."""
         if not is_main_process():
             return
+        if not is_distributed() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._end)
         self._progress.start()
         for handler in screen_handlers(runner.logger):
             self._streams.append((handler, handler.stream))
@@ -40,9 +45,24 @@ class ProgressBarHook(Hook):
 
     def after_run(self, runner: Runner) -> None:
         """Give the screen back."""
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bars, show the cursor, and let the log write to the screen itself.
+
+        A run that ends by an error or by Ctrl-C calls no hook: who runs it calls this. A second call does nothing.
+        """
         self._progress.stop()
-        for handler, stream in self._streams:
+        while self._streams:
+            handler, stream = self._streams.pop()
             handler.setStream(stream)
+        if signal.getsignal(signal.SIGTERM) == self._end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Give the screen back and die of the signal, as without this hook."""
+        self.close()
+        os.kill(os.getpid(), number)
 
     def before_train(self, runner: Runner) -> None:
         """A resumed run starts its bar where it stands."""
