@@ -16,8 +16,8 @@ SHOW, HIDE = '\x1b[?25h', '\x1b[?25l'
 LIMIT = 300  # seconds that a loaded machine may take
 
 
-def on_a_terminal(path, number=None):
-    """Run the tool; send it a signal once its bar moves. Returns what the terminal got, and the exit code."""
+def on_a_terminal(path, number=None, at=r' [1-9]\d*/500000'):
+    """Run the tool; send it a signal once its bar shows ``at``. Returns what the terminal got, and the exit code."""
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     variables = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1', TERM='xterm-256color', COLUMNS='120')
     main, side = pty.openpty()
@@ -31,7 +31,7 @@ def on_a_terminal(path, number=None):
             text += os.read(main, 65536).decode(errors='replace') if ready else ''
         except OSError:  # the other side is closed
             break
-        if number and not sent and HIDE in text and re.search(r' [1-9]\d*/500000', text):
+        if number and not sent and HIDE in text and re.search(at, text):
             os.killpg(process.pid, number)  # as Ctrl-C does: all processes of the terminal, workers too
             sent = True
     code = process.wait(LIMIT)
@@ -63,12 +63,13 @@ def test_cursor_comes_back_after_an_error(tmp_path, hook):
         assert plain(text).rstrip().endswith('toy_runs.InterruptionError')
 
 
-def test_workers_say_nothing_after_an_interrupt(tmp_path):
+def test_nothing_else_is_said_after_an_early_interrupt(tmp_path):
+    """At once when the bars appear, and with two workers."""
     dataset = dict(type='ToyDataset', log=str(tmp_path / 'seen.txt'))
     sampler = dict(type='DefaultSampler', shuffle=True)
     loader = dict(batch_size=4, num_workers=2, dataset=dataset, sampler=sampler, persistent_workers=True)
     loop = dict(type='EpochBasedTrainLoop', max_epochs=100000)
-    text, code = on_a_terminal(config(tmp_path, loop=loop, train_dataloader=loader), signal.SIGINT)
+    text, code = on_a_terminal(config(tmp_path, loop=loop, train_dataloader=loader), signal.SIGINT, at='')
     assert code == 130, plain(text)[-2000:]
     assert text.rindex(SHOW) > text.rindex(HIDE)
     assert 'Traceback' not in text

@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
@@ -36,9 +39,10 @@ class ProgressBarHook(Hook):
         """Let the log and the bars share the screen: a line of the log is printed above the bars."""
         if not is_main_process():
             return
-        if not is_distributed() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with _interrupted_later():  # rich cannot stop what has started by half
+            self._progress.start()
+        if _is_main_thread() and not is_distributed() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._end)
-        self._progress.start()
         for handler in screen_handlers(runner.logger):
             self._streams.append((handler, handler.stream))
             handler.setStream(_Above(self._progress.console))
@@ -56,7 +60,7 @@ class ProgressBarHook(Hook):
         while self._streams:
             handler, stream = self._streams.pop()
             handler.setStream(stream)
-        if signal.getsignal(signal.SIGTERM) == self._end:
+        if _is_main_thread() and signal.getsignal(signal.SIGTERM) == self._end:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _end(self, number: int, frame: FrameType | None) -> None:
@@ -103,6 +107,26 @@ def screen_handlers(logger: MMLogger) -> list[logging.StreamHandler]:
     """The handlers of a logger that write to the screen and not to a file."""
     streams = (handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler))
     return [handler for handler in streams if not isinstance(handler, logging.FileHandler)]
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Let Ctrl-C in the block take effect at its end."""
+    if not _is_main_thread():  # Ctrl-C does not interrupt other threads
+        yield
+        return
+    came = []
+    handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Above:
