@@ -8,6 +8,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -151,6 +152,17 @@ class StopHook(Hook):
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise InterruptionError
+
+
+@HOOKS.register_module()
+class PauseHook(Hook):
+    """Makes every iteration take ``seconds`` longer."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(self.seconds)
 
 
 @HOOKS.register_module()
