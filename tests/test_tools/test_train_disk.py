@@ -56,8 +56,8 @@ def test_full_disk_is_one_line_and_resume_goes_on(tmp_path, capsys, size, file):
     with largest_file(size):
         assert train(path, '--resume') == 1
     found = line(capsys)
-    path, _, rest = found.removeprefix('train: cannot write ').partition(': ')
-    assert path.startswith(str(parted / 'run')) and path.endswith(file)
+    named, _, rest = found.removeprefix('train: cannot write ').partition(': ')
+    assert named.startswith(str(parted / 'run')) and named.endswith(file)
     assert rest.startswith('File too large; raise the limit on file sizes (ulimit -f)')
     assert rest.endswith(GO_ON) or file == 'run'
     assert not unfinished(parted)
