@@ -47,7 +47,7 @@ def largest_file(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize('size, file', [(1000, 'run'), (5000, '.log'), (9000, 'iter_2.pth')])
+@pytest.mark.parametrize('size, file', [(3000, 'run'), (5000, '.log'), (9000, 'iter_2.pth')])
 def test_full_disk_is_one_line_and_resume_goes_on(tmp_path, capsys, size, file):
     whole, parted = tmp_path / 'whole', tmp_path / 'parted'
     assert train(config(whole)) == 0
