@@ -23,3 +23,10 @@ def fast_runner(monkeypatch):
     """Leave out what takes most of the time of a tiny run: the report on the machine, and the config as pretty text."""
     monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
     monkeypatch.setattr(Config, 'pretty_text', 'text')
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of tools start trainings in processes of their own: give them an hour, for a loaded machine."""
+    for item in items:
+        if 'test_tools' in item.path.parts and not any(map(item.get_closest_marker, ('timeout', 'slow'))):
+            item.add_marker(pytest.mark.timeout(3600))

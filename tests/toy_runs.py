@@ -8,12 +8,14 @@ import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmengine.utils import ManagerMixin
@@ -120,6 +122,22 @@ class ToyMetric(BaseMetric):
         return dict(error=sum(results) / len(results))
 
 
+@METRICS.register_module()
+class ScriptedMetric(BaseMetric):
+    """``scores[n]`` after epoch n, counted from 0, and twice as much."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = scores
+
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        score = self.scores[MessageHub.get_current_instance().get_info('epoch')]
+        return dict(error=score, twice=2 * score)
+
+
 @HOOKS.register_module()
 class StopHook(Hook):
     """Ends the run before iteration ``at`` (counted from 0): by SIGKILL, or by an exception."""
@@ -134,6 +152,29 @@ class StopHook(Hook):
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise InterruptionError
+
+
+@HOOKS.register_module()
+class PauseHook(Hook):
+    """Makes every iteration take ``seconds`` longer."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(self.seconds)
+
+
+@HOOKS.register_module()
+class ExitHook(Hook):
+    """Ends the process before iteration ``at`` as somebody's hook may."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.at:
+            raise SystemExit(7)
 
 
 def put_half_and_die(backend, data, path):

@@ -41,6 +41,15 @@ def mistake(message: str) -> Exception:
     return UserError(message)
 
 
+def wait_without_spinning() -> None:
+    """Let idle threads of OpenMP sleep, unless the user chose how they wait; call it before torch is imported.
+
+    Threads that spin take the processor from those that work, as soon as another process is busy.
+    """
+    if not {'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'} & os.environ.keys():
+        os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+
+
 def run(
     name: str,
     work: Callable[[argparse.Namespace], int | None],
@@ -59,6 +68,7 @@ def run(
         interrupted: Message after Ctrl-C (exit code 130).
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    wait_without_spinning()
     sys.path.insert(0, str(ROOT))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')  # a path may hold bytes that are no text; stderr escapes them

@@ -52,7 +52,7 @@ def test(args):
     cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
     runner = launch.build_runner(cfg)
-    with mistakes_of(cfg):
+    with mistakes_of(cfg), launch.running(runner):
         runner.test()
 
 

@@ -54,14 +54,14 @@ def main(argv=None):
 
 
 def train(args):
-    from projects.crate.engine import launch
+    from projects.crate.engine import disk, launch
     from projects.crate.engine.mistakes import mistakes_of
 
     launch.flush_tiny_numbers()
     cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     launch.prepare_training(cfg, args.resume, args.amp, not args.no_validate, args.auto_scale_lr)
     runner = launch.build_runner(cfg)
-    with mistakes_of(cfg):
+    with mistakes_of(cfg), launch.running(runner, disk.GO_ON):
         runner.train()
 
 

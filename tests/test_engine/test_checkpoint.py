@@ -1,12 +1,14 @@
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from toy_runs import config, forget_runs, last_checkpoint, load, same, train
+from toy_runs import InterruptionError, config, forget_runs, last_checkpoint, load, run_tool, same, train
 
 from projects.crate.engine import launch
+from projects.crate.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
@@ -49,9 +51,9 @@ def test_good_checkpoint_outlives_a_failed_save(tmp_path, monkeypatch):
             runner.train()
     assert files(tmp_path) == ['iter_4.pth']
     assert last_checkpoint(tmp_path)['meta']['iter'] == 4
+    assert not list((tmp_path / 'run').glob('.*.part'))
     stray = tmp_path / 'run' / '.epoch_9.pth.part'
     stray.touch()
-    assert len(list(stray.parent.glob('.*.part'))) == 2
     build(config(tmp_path, checkpoint=KEEP_ONE), 'auto').train()
     assert files(tmp_path) == ['iter_15.pth']
     assert not list(stray.parent.glob('.*.part'))
@@ -74,21 +76,200 @@ def test_outdated_checkpoints_go_one_by_one(tmp_path):
     assert present[-1] == ['iter_14.pth', 'iter_15.pth']
 
 
-def test_best_checkpoint_outlives_a_failed_save(tmp_path, monkeypatch):
+def validated(folder, scores=(3.0, 2.0, 1.0, 0.5), **checkpoint):
+    """A run whose validations give ``scores``, the less the better; a checkpoint and a best one each epoch."""
     loader = dict(
         batch_size=4,
         num_workers=0,
-        dataset=dict(type='ToyDataset', log=str(tmp_path / 'val.txt')),
+        dataset=dict(type='ToyDataset', log=str(folder / 'val.txt')),
         sampler=dict(type='DefaultSampler', shuffle=False),
     )
-    checkpoint = dict(type='CheckpointHook', interval=1, save_best='error', rule='less')
-    validation = dict(val_cfg=dict(), val_evaluator=dict(type='ToyMetric'), val_dataloader=loader)
-    runner = build(config(tmp_path, checkpoint=checkpoint, **validation))
+    checkpoint = dict(type='CheckpointHook', interval=1, save_best='error', rule='less') | checkpoint
+    evaluator = dict(type='ScriptedMetric', scores=list(scores))
+    return config(folder, checkpoint=checkpoint, val_cfg=dict(), val_evaluator=evaluator, val_dataloader=loader)
+
+
+LONGER = 'train_cfg.max_epochs=4'
+
+
+def rewrite(path, **notes):
+    """Change what a checkpoint notes of its run; None drops a note."""
+    checkpoint = load(path)
+    info = checkpoint['message_hub']['runtime_info']
+    info.update(notes)
+    for key in [key for key, value in info.items() if value is None]:
+        del info[key]
+    checkpoint['message_hub']['resumed_keys'].update(dict.fromkeys(notes, True))
+    torch.save(checkpoint, path)
+
+
+def test_best_checkpoint_outlives_a_failed_save(tmp_path, monkeypatch):
+    runner = build(validated(tmp_path))
     fail_while_writing(monkeypatch, 'best_error_epoch_2.pth')
     with pytest.raises(DiskFullError):
         runner.train()
     assert files(tmp_path) == ['best_error_epoch_1.pth', 'epoch_1.pth', 'epoch_2.pth']
     load(tmp_path / 'run' / 'best_error_epoch_1.pth')
+
+
+def test_a_better_checkpoint_takes_the_place_of_the_best(tmp_path):
+    train(validated(tmp_path, scores=(3.0, 4.0, 1.0)))
+    assert files(tmp_path) == ['best_error_epoch_3.pth', 'epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
+    info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
+    assert (info['best_score'], info['best_ckpt']) == (1.0, str(tmp_path / 'run' / 'best_error_epoch_3.pth'))
+
+
+@pytest.mark.parametrize('checkpoint', [dict(), dict(save_best='auto'), dict(save_best=['error', 'twice'])])
+def test_a_copy_of_a_run_leaves_the_original_alone(tmp_path, checkpoint):
+    """The copy resumes from its own checkpoint, and its own best checkpoint is the one that is replaced."""
+    train(validated(tmp_path / 'a', max_keep_ckpts=1, **checkpoint))
+    original = {path.name: path.read_bytes() for path in (tmp_path / 'a' / 'run').glob('*.pth')}
+    shutil.copytree(tmp_path / 'a' / 'run', tmp_path / 'b' / 'run')
+    runner = train(validated(tmp_path / 'b', max_keep_ckpts=1, **checkpoint), 'auto', LONGER)
+    assert runner._load_from == str(tmp_path / 'b' / 'run' / 'epoch_3.pth')
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'a' / 'run').glob('*.pth')} == original
+    best = [name.replace('3', '4') for name in sorted(original) if name.startswith('best')]
+    assert files(tmp_path / 'b') == [*best, 'epoch_4.pth']
+    assert len(best) == (2 if isinstance(checkpoint.get('save_best'), list) else 1)
+
+
+def test_a_copy_with_a_folder_of_its_own_for_checkpoints(tmp_path):
+    """``out_dir`` lies elsewhere, and the pointer to the last checkpoint is in the work folder."""
+    train(validated(tmp_path / 'a', out_dir=str(tmp_path / 'a' / 'big')))
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    shutil.rmtree(tmp_path / 'a')
+    runner = train(validated(tmp_path / 'b', out_dir=str(tmp_path / 'b' / 'big')), 'auto', LONGER)
+    assert runner._load_from == str(tmp_path / 'b' / 'big' / 'run' / 'epoch_3.pth')
+    names = sorted(path.name for path in (tmp_path / 'b' / 'big' / 'run').glob('best*'))
+    assert names == ['best_error_epoch_4.pth']
+
+
+@pytest.mark.parametrize(
+    'forged',
+    [
+        '{root}/precious.pth',
+        '{root}/folder',
+        '{root}/run/../precious.pth',
+        '../precious.pth',
+        '{root}/run/notes.pth',
+        '{root}/run/epoch_1.pth',
+        '{root}/run',
+        '',
+        7,
+        ['{root}/precious.pth'],
+    ],
+)
+def test_a_forged_best_checkpoint_is_not_removed(tmp_path, forged):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'run').mkdir()
+    others = [tmp_path / 'precious.pth', tmp_path / 'folder' / 'best_error_epoch_1.pth', tmp_path / 'run' / 'notes.pth']
+    for path in others:
+        path.write_text('keep')
+    train(validated(tmp_path))
+    forged = forged.format(root=tmp_path) if isinstance(forged, str) else forged
+    rewrite(tmp_path / 'run' / 'epoch_3.pth', best_ckpt=forged)
+    train(validated(tmp_path), 'auto', LONGER)
+    assert all(path.read_text() == 'keep' for path in others)
+    plain = [f'epoch_{number}.pth' for number in (1, 2, 3, 4)]
+    assert files(tmp_path) == ['best_error_epoch_3.pth', 'best_error_epoch_4.pth', *plain, 'notes.pth']
+
+
+@pytest.mark.parametrize('score', ['high', float('nan'), None, [1.0]])
+def test_a_best_score_that_is_no_number_is_forgotten(tmp_path, score):
+    train(validated(tmp_path))
+    rewrite(tmp_path / 'run' / 'epoch_3.pth', best_score=score)
+    train(validated(tmp_path, scores=[9.0] * 4), 'auto', LONGER)
+    assert last_checkpoint(tmp_path)['message_hub']['runtime_info']['best_score'] == 9.0
+
+
+@pytest.mark.parametrize('steps', [['../../precious', 4, 6], ['x/../../precious', True, 2.5], 'precious', [[1]], [-3]])
+def test_forged_steps_remove_nothing(tmp_path, steps):
+    names = ['precious.pth', 'iter_..', 'iter_True.pth', 'iter_2.5.pth']
+    train(config(tmp_path, checkpoint=KEEP_ONE))
+    for name in names:
+        (tmp_path / name).write_text('keep')
+        (tmp_path / 'run' / name).write_text('keep')
+    last = tmp_path / 'run' / 'iter_15.pth'
+    rewrite(last, keep_ckpt_ids=steps, outdated_ckpts=['../precious.pth', 'precious.pth', 'iter_../precious.pth', 7])
+    train(config(tmp_path, checkpoint=KEEP_ONE), 'auto', LONGER)
+    assert all((folder / name).read_text() == 'keep' for folder in (tmp_path, tmp_path / 'run') for name in names)
+
+
+def test_links_are_removed_and_not_what_they_lead_to(tmp_path):
+    """A folder of links to a run, as ``cp -rs`` makes it; a sharded checkpoint is a folder."""
+    train(validated(tmp_path / 'a', max_keep_ckpts=1))
+    run, elsewhere = tmp_path / 'b' / 'run', tmp_path / 'shards'
+    run.mkdir(parents=True)
+    for path in (tmp_path / 'a' / 'run').glob('*.pth'):
+        (run / path.name).symlink_to(path)
+    (run / 'last_checkpoint').write_text(str(run / 'epoch_3.pth'))
+    elsewhere.mkdir()
+    (elsewhere / 'shard').write_text('keep')
+    (run / 'best_error_epoch_3.pth').unlink()
+    (run / 'best_error_epoch_3.pth').symlink_to(elsewhere)
+    train(validated(tmp_path / 'b', max_keep_ckpts=1), 'auto', LONGER)
+    assert files(tmp_path / 'a') == ['best_error_epoch_3.pth', 'epoch_3.pth']
+    assert files(tmp_path / 'b') == ['best_error_epoch_4.pth', 'epoch_4.pth']
+    assert (elsewhere / 'shard').read_text() == 'keep'
+
+
+@pytest.mark.parametrize('template', ['../epoch_{}.pth', 'sub/epoch_{}.pth'])
+def test_a_name_of_checkpoints_has_no_folder(tmp_path, template):
+    with pytest.raises(UserError, match='filename_tmpl'):
+        build(validated(tmp_path, filename_tmpl=template))
+
+
+def test_one_name_for_all_checkpoints(tmp_path):
+    train(config(tmp_path, checkpoint=dict(KEEP_ONE, filename_tmpl='latest.pth')))
+    assert files(tmp_path) == ['latest.pth']
+
+
+@pytest.mark.parametrize('after, best', [('epoch_3.pth', 2), ('best_error_epoch_3.pth', 3)])
+def test_outdated_files_that_a_kill_left_go_at_the_next_start(tmp_path, monkeypatch, after, best):
+    """Stop between the pointer to the new checkpoint and the removal of the old ones."""
+    from projects.crate.engine import checkpoint
+
+    remove = checkpoint._remove
+
+    def stop(path):
+        if 'epoch_2.pth' in path.name and path.suffix == '.pth' and Path(tmp_path, 'run', after).exists():
+            raise InterruptionError
+        remove(path)
+
+    path = validated(tmp_path, max_keep_ckpts=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, '_remove', stop)
+        with pytest.raises(InterruptionError):
+            train(path)
+    assert 'epoch_3.pth' in files(tmp_path) and len(files(tmp_path)) >= 3
+    (tmp_path / 'run' / 'epoch_1.pth').write_text('of somebody else')
+    train(path, 'auto')
+    assert files(tmp_path) == [f'best_error_epoch_{best}.pth', 'epoch_1.pth', 'epoch_3.pth']
+
+
+def test_a_second_training_in_the_folder_is_refused(tmp_path):
+    """It would take unfinished files of the first for remains of a killed one."""
+    path = config(tmp_path, checkpoint=KEEP_ONE)
+    runner, seen = build(path), []
+
+    class Second(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 2:
+                part = tmp_path / 'run' / '.iter_4.pth.part'
+                part.touch()
+                result = run_tool('train.py', path, '--resume', check=False)
+                seen.extend([result.returncode, result.stderr.splitlines()[-1], part.exists()])
+                part.unlink()
+
+    runner.register_hook(Second())
+    runner.train()
+    folder = tmp_path / 'run'
+    assert seen == [
+        1,
+        f'train: another process trains in {folder}: end it, or choose another --work-dir',
+        True,
+    ]
+    assert files(tmp_path) == ['iter_15.pth']
 
 
 def test_remote_folders_are_left_to_their_backend(tmp_path):

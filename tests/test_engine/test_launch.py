@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
 from tiny_models import ARCH
-from toy_runs import ROOT, config
+from toy_runs import ROOT, ToyModel, config, train
 
 from projects.crate.engine import launch
 from projects.crate.errors import FileError, UserError, explain
@@ -98,6 +98,54 @@ def test_moved_work_folder(tmp_path):
         prepared(config(tmp_path), resume='auto')
 
 
+def hook_names(runner):
+    return sorted(type(hook).__name__ for hook in runner.hooks)
+
+
+def test_written_config_trains_as_the_run_did(tmp_path, monkeypatch):
+    """Each hook once, also on a terminal; and a new run, although the run that wrote it went on from a checkpoint."""
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=ToyModel().state_dict()), weights)
+    path = config(tmp_path)
+    train(path, None, f'load_from={weights}')
+    first = train(path, 'auto', f'load_from={weights}', 'train_cfg.max_epochs=4')
+    written = tmp_path / 'run' / 'toy.json'
+    stock = Config.fromfile(written)
+    assert (stock.resume, stock.load_from) == (False, str(weights))
+    again = train(written, None, f'work_dir={tmp_path / "again"}')
+    assert hook_names(again) == hook_names(first)
+    assert {'CheckStridesHook', 'ProgressBarHook'} <= set(hook_names(again))
+    assert len(set(hook_names(again))) == len(hook_names(again))
+    assert (again._resume, again._load_from, again.iter) == (False, str(weights), 20)
+    assert Config.fromfile(tmp_path / 'again' / 'toy.json').custom_hooks == stock.custom_hooks
+
+
+@pytest.mark.parametrize('broken', ['', 'run/\0.pth'])
+def test_damaged_pointers_are_one_line(tmp_path, broken):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'last_checkpoint').write_text(broken)
+    with pytest.raises(UserError, match='last_checkpoint names no file; give one with --resume PATH'):
+        prepared(config(tmp_path), resume='auto')
+
+
+WRAPPER = dict(find_unused_parameters=True, broadcast_buffers=True, static_graph=True)
+
+
+@pytest.mark.parametrize('strategy', [None, dict(type='DDPStrategy', model_wrapper=WRAPPER)])
+def test_settings_of_the_wrapper_win_on_a_cpu(strategy):
+    """Also those of a strategy, and beside the key that mmengine reads without a wrapper."""
+    cfg = Config(dict(find_unused_parameters=False, model_wrapper_cfg=WRAPPER))
+    if strategy:
+        cfg = Config(dict(strategy=strategy))
+    launch._use_cpu_wrappers(cfg)
+    wrapper = cfg.strategy.model_wrapper if strategy else cfg.model_wrapper_cfg
+    assert wrapper == dict(WRAPPER, type='CPUDistributedDataParallel')
+    other = Config(dict(model_wrapper_cfg=dict(type='MyWrapper', depth=2)))
+    launch._use_cpu_wrappers(other)
+    assert other.model_wrapper_cfg == dict(type='MyWrapper', depth=2)
+
+
 def test_positions_that_do_not_fit_are_one_line():
     model = CRATE(arch=ARCH, img_size=16, patch_size=4)
     weights = CRATE(arch=ARCH, img_size=(8, 12), patch_size=4).state_dict()
@@ -147,6 +195,17 @@ def test_tiny_numbers_are_zero_in_every_thread(tmp_path):
         text=True,
     )
     assert result.stdout.splitlines()[-1:] == ['2 0'], result.stderr[-3000:]
+
+
+@pytest.mark.parametrize('chosen, policy', [({}, 'PASSIVE'), (dict(OMP_WAIT_POLICY='ACTIVE'), 'ACTIVE')])
+def test_idle_threads_sleep_unless_the_user_chose(monkeypatch, chosen, policy):
+    for name in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.syspath_prepend(str(ROOT / 'tools'))
+    import_module('_cli').wait_without_spinning()
+    assert os.environ['OMP_WAIT_POLICY'] == policy
 
 
 def test_errors_of_workers_are_one_line():

@@ -42,7 +42,9 @@ def test_two_processes_do_what_one_does(tmp_path):
     """The same global batch: the same weights, up to the order of sums; and the same metric."""
     one, two = tmp_path / 'one', tmp_path / 'two'
     run_tool('train.py', settings(one, 4, custom_hooks=[]))
-    run_tool('dist_train.sh', settings(two, 2, custom_hooks=[dict(type='SaveRankHook', folder=str(two))]), 2)
+    wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+    save = dict(type='SaveRankHook', folder=str(two))
+    run_tool('dist_train.sh', settings(two, 2, custom_hooks=[save], model_wrapper_cfg=wrapper), 2)
     assert sorted(seen(two)) == sorted(seen(one)) == sorted(2 * list(range(SAMPLES)))
     ranks = [torch.load(two / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
     single = last_checkpoint(one)

@@ -1,10 +1,15 @@
 """Training processes that are killed, and resumed by the same command."""
 
+import os
+import random
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
-from toy_runs import SAMPLES, config, end_workers, last_checkpoint, load_tool, run_tool, seen
+from toy_runs import ROOT, SAMPLES, config, end_workers, last_checkpoint, load_tool, run_tool, seen
 
 
 def loader(folder, sampler, workers):
@@ -60,3 +65,34 @@ def test_killed_run_equals_undisturbed_run(tmp_path, loop, sampler, workers):
     else:
         assert second == seen(whole)[4 * 6 : 4 * 12]
         assert third == seen(whole)[4 * 10 :]
+
+
+def start(path):
+    variables = dict(os.environ, PYTHONPATH=f'{ROOT}:{ROOT}/tests', OMP_NUM_THREADS='1')
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--resume']
+    return subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_thirty_random_kills(tmp_path):
+    """SIGKILL at random times, also while the tool starts and saves; the weights are those of an undisturbed run."""
+    whole, parted = tmp_path / 'whole', tmp_path / 'parted'
+    loop, pause = dict(type='EpochBasedTrainLoop', max_epochs=60), dict(type='PauseHook', seconds=0.02)
+    hooks = [dict(type='EMAHook', momentum=0.1), pause]
+    assert load_tool('train')([str(config(whole, loop=loop, custom_hooks=hooks))]) == 0
+    path, rng, kills, seconds = config(parted, loop=loop, custom_hooks=hooks), random.Random(0), 0, 20.0
+    while True:
+        process = start(path)
+        try:
+            code = process.wait(rng.uniform(0, seconds) if kills < 30 else None)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            continue
+        assert code == 0
+        if kills >= 30:
+            break
+        shutil.rmtree(parted / 'run')  # done before all kills: once more from the start
+    assert_equal_runs(whole, parted)
+    assert len(list((parted / 'run').glob('*.pth'))) == 1 and not list((parted / 'run').glob('.*.part'))

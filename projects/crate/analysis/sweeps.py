@@ -20,7 +20,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
 
-from ..engine.launch import build_runner, check_checkpoint, fill, prepare_testing, type_name
+from ..engine.launch import build_runner, check_checkpoint, fill, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
 from ..errors import UserError
 from ..files import atomic
@@ -188,7 +188,8 @@ def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
     runner = build_runner(cfg)
     if isinstance(runner, Runner):  # others may load shards
         runner.register_hook(_WholeWeightsHook(checkpoint))
-    with mistakes_of(cfg), contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
+    # pycocotools prints
+    with mistakes_of(cfg), running(runner), contextlib.redirect_stdout(io.StringIO()):
         metrics = runner.test()
     return {name: float(value) for name, value in metrics.items() if isinstance(value, Real)}
 

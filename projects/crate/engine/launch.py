@@ -5,26 +5,32 @@ are exchanged for parts of this project that do the same and more: loops that re
 survive a kill, and what a CPU needs.
 """
 
+import copy
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import UserError, explain
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
+from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
+from .progress import ProgressBarHook
+from .strides_hook import CheckStridesHook
 
 # stock type -> ours
 LOOPS = {
@@ -35,6 +41,8 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
+# Under this key a prepared config has the settings that were its own before it was told to resume.
+START = 'before_resume'
 # type of the visualisation hook -> how it is told to draw into a folder
 VISUALISATION = {
     'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
@@ -166,16 +174,46 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    It checks that a pyramid and its heads agree, and shows progress bars on a terminal.
+    It checks that a pyramid and its heads agree, and shows progress bars on a terminal. The config that it writes into
+    the work folder starts a new run, also where this run goes on from a checkpoint.
+
+    Raises:
+        UserError: The work folder cannot be written.
     """
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
+    cfg = copy.deepcopy(cfg)
+    checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
+    cfg.merge_from_dict(cfg.pop(START, {}))
+    disk.check_folder(cfg.work_dir)
+    with building(cfg), disk.write_errors(cfg.work_dir):
+        if 'runner_type' in cfg:
+            cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner._load_from, runner._resume = checkpoint, resume
+    # Not by the config: a run of the config that is written into the work folder would have them twice.
+    _add_hook(runner, CheckStridesHook)
     if sys.stderr.isatty():
-        cfg.custom_hooks.append(dict(type='ProgressBarHook'))
-    with building(cfg):
-        if 'runner_type' not in cfg:
-            return Runner.from_cfg(cfg)
-        cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
-        return RUNNERS.build(cfg)
+        _add_hook(runner, ProgressBarHook)
+    return runner
+
+
+@contextmanager
+def running(runner: Runner, then: str = '') -> Iterator[None]:
+    """Give the screen back after a run, however it ends; and say in one line what could not be written.
+
+    Args:
+        runner: What :func:`build_runner` returned.
+        then: What to do when it can be written again.
+
+    Raises:
+        UserError: The disk is full or must not be written.
+    """
+    with disk.write_errors(runner.work_dir, then):
+        try:
+            yield
+        finally:
+            for hook in runner.hooks:
+                if isinstance(hook, ProgressBarHook):
+                    hook.close()
 
 
 def model_cfg(cfg: Config) -> dict:
@@ -235,18 +273,26 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[
     return keys.unexpected_keys
 
 
+def _add_hook(runner: Runner, kind: type[Hook]) -> None:
+    if not any(isinstance(hook, kind) for hook in runner.hooks):
+        runner.register_hook(kind())
+
+
 def _use_cpu_wrappers(cfg: Config) -> None:
     cfg.sync_bn = None
-    wrapper = dict(
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-        **(cfg.get('model_wrapper_cfg') or {}),
-    )
-    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) == 'MMDistributedDataParallel':
-        cfg.model_wrapper_cfg = dict(wrapper, type='CPUDistributedDataParallel')
-    strategy = cfg.get('strategy') or {}
-    if strategy.get('type') == 'DDPStrategy':
-        strategy.model_wrapper = cfg.model_wrapper_cfg
+    strategy = cfg.get('strategy') or ConfigDict(type='')
+    if type_name(strategy.type) == 'DDPStrategy':
+        strategy.model_wrapper = _cpu_wrapper(cfg, strategy.get('model_wrapper') or cfg.get('model_wrapper_cfg'))
+    cfg.model_wrapper_cfg = _cpu_wrapper(cfg, cfg.get('model_wrapper_cfg'))
+
+
+def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
+    """Return a config of DDP on the CPU, with the settings that the user gave; another type of wrapper stays."""
+    wrapper = dict(wrapper or {})
+    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) != 'MMDistributedDataParallel':
+        return wrapper
+    wrapper['type'] = 'CPUDistributedDataParallel'
+    return dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)) | wrapper
 
 
 def _choose_precision(cfg: Config, amp: bool) -> None:
@@ -302,25 +348,33 @@ def _resume(cfg: Config, resume: str) -> None:
     mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
     samples.
     """
-    path = _latest(cfg.work_dir) if resume == 'auto' else check_checkpoint(resume)
+    path = _latest(cfg) if resume == 'auto' else check_checkpoint(resume)
     if path is None:
         print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
         cfg.resume = False
         return
+    cfg[START] = dict(resume=False, load_from=cfg.get('load_from'))
     cfg.resume, cfg.load_from = True, path
     seed = _saved_seed(path)
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
-def _latest(work_dir: str) -> str | None:
-    if not Path(work_dir, 'last_checkpoint').is_file():
+def _latest(cfg: Config) -> str | None:
+    """Return the path in ``last_checkpoint``, or of the file of that name in this run's folder if there is one.
+
+    The run may be a copy of another: then it goes on from its own files.
+    """
+    pointer = Path(cfg.work_dir, 'last_checkpoint')
+    if not pointer.is_file():
         return None
-    path = find_latest_checkpoint(work_dir)
-    moved = Path(work_dir, Path(path).name)  # a work folder that was moved or copied
-    if '://' not in path and not Path(path).exists() and moved.exists() and Path(path).name:
-        return str(moved)
-    return check_checkpoint(path or f'{work_dir}/last_checkpoint names no file; give one with --resume PATH')
+    path = os.fsdecode(pointer.read_bytes()).strip()
+    if not path or '\0' in path:
+        raise UserError(f'{pointer} names no file; give one with --resume PATH')
+    elsewhere = (cfg.default_hooks.get('checkpoint') or {}).get('out_dir')
+    folder = Path(elsewhere, Path(cfg.work_dir).absolute().name) if elsewhere else Path(cfg.work_dir)
+    own = folder / Path(path).name
+    return check_checkpoint(path if '://' in path or not own.exists() else str(own))
 
 
 def _saved_seed(path: str) -> int | None:

@@ -7,7 +7,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-from ..errors import ArgumentTypeError, UserError
+from ..errors import ArgumentError, ArgumentTypeError, UserError
 from ..models.unwrap import plain_name, unwrap
 
 

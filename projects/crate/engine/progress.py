@@ -1,9 +1,15 @@
 """Progress bars for people who watch a run."""
 
 import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TextIO
 
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
@@ -33,16 +39,34 @@ class ProgressBarHook(Hook):
         """Let the log and the bars share the screen: a line of the log is printed above the bars."""
         if not is_main_process():
             return
-        self._progress.start()
+        with _interrupted_later():  # rich cannot stop what has started by half
+            self._progress.start()
+        if _is_main_thread() and not is_distributed() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._end)
         for handler in screen_handlers(runner.logger):
             self._streams.append((handler, handler.stream))
             handler.setStream(_Above(self._progress.console))
 
     def after_run(self, runner: Runner) -> None:
         """Give the screen back."""
+        self.close()
+
+    def close(self) -> None:
+        """Remove the bars, show the cursor, and let the log write to the screen itself.
+
+        A run that ends by an error or by Ctrl-C calls no hook: who runs it calls this. A second call does nothing.
+        """
         self._progress.stop()
-        for handler, stream in self._streams:
+        while self._streams:
+            handler, stream = self._streams.pop()
             handler.setStream(stream)
+        if _is_main_thread() and signal.getsignal(signal.SIGTERM) == self._end:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """Give the screen back and die of the signal, as without this hook."""
+        self.close()
+        os.kill(os.getpid(), number)
 
     def before_train(self, runner: Runner) -> None:
         """A resumed run starts its bar where it stands."""
@@ -83,6 +107,26 @@ def screen_handlers(logger: MMLogger) -> list[logging.StreamHandler]:
     """The handlers of a logger that write to the screen and not to a file."""
     streams = (handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler))
     return [handler for handler in streams if not isinstance(handler, logging.FileHandler)]
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Let Ctrl-C in the block take effect at its end."""
+    if not _is_main_thread():  # Ctrl-C does not interrupt other threads
+        yield
+        return
+    came = []
+    handler = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class _Above:

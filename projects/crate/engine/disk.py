@@ -1,0 +1,113 @@
+"""Folders that cannot be written: one line that names the file, the reason and the remedy."""
+
+import errno
+import fcntl
+import io
+import logging
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from ..errors import UserError
+
+GO_ON = 'the same command with --resume goes on'
+# Only a write meets these errors. Others, such as a forbidden file, may concern data that are read.
+_WRITES = {
+    errno.ENOSPC: 'free some space',
+    errno.EDQUOT: 'free some space',
+    errno.EFBIG: 'raise the limit on file sizes (ulimit -f)',
+    errno.EROFS: 'choose another folder (--work-dir)',
+}
+
+
+def cannot_write(error: OSError, path: str | Path, then: str = '') -> UserError:
+    """Return the error that tells a user what could not be written, why, and what to do.
+
+    Args:
+        error: What the operating system said.
+        path: File or folder that could not be written.
+        then: What to do after the cause is gone.
+    """
+    remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS])
+    return UserError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
+
+
+def check_folder(folder: str | Path) -> None:
+    """Make a folder, and a file in it that is removed again.
+
+    Raises:
+        UserError: The folder cannot be made, or nothing can be written in it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise cannot_write(error, folder) from error
+
+
+@contextmanager
+def write_errors(folder: str, then: str = '') -> Iterator[None]:
+    """Raise a ``UserError`` if a file cannot be written in the block, also if it is a log file.
+
+    Python's log handlers print a traceback for every line that they cannot write, and go on.
+
+    Args:
+        folder: Folder that the block writes into. An error about a file in it concerns writing.
+        then: What to do after the cause is gone.
+    """
+    handle = logging.FileHandler.handleError
+    logging.FileHandler.handleError = _name_and_raise
+    try:
+        yield
+    except OSError as error:
+        path = Path(error.filename if isinstance(error.filename, str) else _open_file(error) or folder).absolute()
+        if error.errno in _WRITES or Path(folder).absolute() in path.parents:
+            raise cannot_write(error, path, then) from error
+        raise
+    finally:
+        logging.FileHandler.handleError = handle
+
+
+def lock(path: Path) -> IO | None:
+    """Lock a file for this process, until the returned file is closed or the process ends, however it ends.
+
+    Child processes do not inherit the lock: workers that outlive a killed process do not hold it.
+
+    Returns:
+        The open file, or None where the file system has no locks.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+    """
+    file = path.open('a')
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError(error.errno, error.strerror, str(path)) from error
+        return None
+    return file
+
+
+def _open_file(error: OSError) -> str | None:
+    """Return the name of the file that was written when the error came: ``write`` does not tell it, ``open`` does."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                return value.name
+    return None
+
+
+def _name_and_raise(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+    """Stand for ``FileHandler.handleError``, which is called where an exception is handled."""
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        error.filename = handler.baseFilename
+        raise error
+    logging.Handler.handleError(handler, record)
