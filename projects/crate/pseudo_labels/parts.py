@@ -322,13 +322,18 @@ class Parts:
 
     def _check_others(self) -> None:
         """Raise if work with other parameters has begun."""
-        for begun in sorted(self.root.glob('*/parameters.json')):
-            if begun.parent == self.folder:  # whose name says its parameters
+        try:
+            folders = sorted(self.root.iterdir())
+        except (FileNotFoundError, NotADirectoryError):  # finished, or not begun; create() tells of a file in the way
+            return
+        for folder in folders:
+            if folder == self.folder:  # whose name says its parameters
                 continue
+            begun = folder / 'parameters.json'
             try:
                 found = dict(_read_json(begun, MAX_PARAMETERS))
                 self._compare(self.root, found, f'{self.root} was begun')
-            except FileNotFoundError:  # finished, or given up
+            except (FileNotFoundError, NotADirectoryError):  # finished, given up, or nothing of ours
                 continue
             except (OSError, TypeError, ValueError) as error:
                 raise UserError(
