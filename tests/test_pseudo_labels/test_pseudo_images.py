@@ -1,15 +1,20 @@
+import errno
 import gc
 import hashlib
 import os
+import tempfile
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from toy_maskcut import make_images
 
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels.images import ImageBatches, ImageList, list_images
+from projects.crate.pseudo_labels.images import ImageBatches, ImageList, list_images, quote, unquote
 
 
 def test_names_are_those_given(tmp_path):
@@ -101,3 +106,34 @@ def test_an_image_is_no_list_of_images(tmp_path):
     image.write_bytes(b'\xff\xd8\xff\xe0\x00\x10')
     with pytest.raises(UserError, match='cat.JPG is an image: give its folder'):
         list_images(image, tmp_path)
+
+
+@given(st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs']), min_size=1) | st.binary(min_size=1))
+def test_lists_hold_any_name(name):
+    if isinstance(name, bytes):
+        name = os.fsdecode(name.replace(b'\0', b'0'))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'list.txt')
+        path.write_bytes(os.fsencode(f'{quote(name)}\treason\r\n'))
+        assert list(list_images(path, Path(folder))) == [name]
+
+
+def test_ordinary_names_are_not_quoted():
+    for name in ('a/b.jpg', ' a "b".jpg', '#a.jpg', 'a\\n.jpg', 'ü.jpg', os.fsdecode(b'\xff.jpg')):
+        assert unquote(quote(name)) == quote(name) == name
+    assert unquote('"by hand".jpg') == '"by hand".jpg'
+
+
+def test_a_folder_that_cannot_be_searched_is_left_out(tmp_path, monkeypatch):
+    make_images(tmp_path / 'images')
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path) == tmp_path / 'images' / 'a':
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    images = list_images(tmp_path / 'images', tmp_path)
+    assert images.left_out == ['a/ (Permission denied)']
+    assert {Path(name).parent.name for name in images} == {'', 'b'}

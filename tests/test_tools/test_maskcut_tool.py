@@ -131,7 +131,8 @@ def test_unreadable_images_are_listed_and_left_out(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('forget', [False, True])
-def test_unreadable_images_are_tried_again_if_asked(run, tmp_path, monkeypatch, capsys, forget):
+def test_mended_images_are_tried_again(run, tmp_path, monkeypatch, capsys, forget):
+    """An image that was mended has changed; --forget-unreadable is for one that could not be read for a while."""
     maskcut(run, tmp_path / 'whole.json')
     out = tmp_path / 'out.json'
     damage(run[0])
@@ -141,10 +142,7 @@ def test_unreadable_images_are_tried_again_if_asked(run, tmp_path, monkeypatch, 
         assert maskcut(run, out, '--forget-unreadable') == 0
         assert '2 batches' in capsys.readouterr().out
     assert maskcut(run, out) == 0
-    if forget:
-        assert out.read_bytes() == (tmp_path / 'whole.json').read_bytes()
-    else:
-        assert len(json.loads(out.read_text())['images']) == 5
+    assert out.read_bytes() == (tmp_path / 'whole.json').read_bytes()
     assert maskcut(run, out, '--forget-unreadable') == 1
     assert f'{out} is complete' in capsys.readouterr().err
 
@@ -183,7 +181,7 @@ def test_interrupt_at_every_step(tmp_path, monkeypatch):
         assert out.read_bytes() == (tmp_path / 'whole.json').read_bytes()
         assert sorted(ids_loaded(log)) == ([] if was_merged else sorted(set(range(1, 7)) - done))
         assert [path.name for path in out.parent.iterdir()] == ['out.json']
-    assert n == 3 + 2 * 3 + 2 * 3 + 1  # the parameters, two batches, two merged files
+    assert n == 3 + 2 * 3 + 3 + 1  # the parameters, two batches, the merged file
 
 
 @pytest.mark.parametrize('before, after, done', [(2, 2, {5, 6, 7, 8}), (3, 1, {9, 10}), (1, 4, {1, 2, 3, 4})])

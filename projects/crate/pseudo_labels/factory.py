@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.convert import sha256
 from ..models.pretrained import count_weights
-from .images import Batch, ImageBatches, ImageList
-from .parts import Parts
+from .images import Batch, ImageBatches, ImageList, has_content, quote
+from .parts import Check, Parts, PendingError
 from .report import Report
 
 POLL_INTERVAL = 5.0  # seconds
+PATIENCE = 600.0  # seconds without the batch that is waited for, after which the first process does what is left
+ROUNDS = 10  # after which images that still change stop the run
 
 
 def make_pseudo_labels(
@@ -34,9 +37,12 @@ def make_pseudo_labels(
     """Write the instances that a model finds as one COCO file, or go on with it.
 
     Batch i of the list is done by process i modulo ``world_size``. The processes do not communicate; the first one
-    waits until no batch is left, whoever did it, and merges. The file is the same, byte for byte, however many
-    processes made it and however often they were interrupted, on one kind of device: each of them computes with one
-    thread, since the number of threads may change the last bits of a sum.
+    waits until no batch is left, whoever did it, and merges. It does what is left itself if nobody else does. The file
+    is the same, byte for byte, however many processes made it and however often they were interrupted, on one kind of
+    device: each of them computes with one thread, since the number of threads may change the last bits of a sum.
+
+    A batch counts as done as long as its images have the content that they had. Otherwise it is done again, so that
+    the file is that of an uninterrupted run over the images of today.
 
     Args:
         cfg: Its ``model`` returns ``pred_instances`` with 'masks' (n, H, W) and 'scores' (n,) in the size of the
@@ -48,17 +54,25 @@ def make_pseudo_labels(
         world_size: Number of processes.
 
     Raises:
-        UserError: The config or the checkpoint does not fit, or ``out`` was begun with other parameters.
+        UserError: The config or the checkpoint does not fit; ``out`` was begun with other parameters, or is complete
+            and the images have changed since; the disk is full, or the like.
     """
     torch.set_num_threads(1)
     set_multi_processing()
     batches, parts = _open(cfg, checkpoint, images, out)
     name = 'maskcut' if world_size == 1 else f'maskcut[{rank}]'
     with Report(name, shows_progress=rank == 0) as report:
-        if not parts.is_merged:
-            _work(cfg, checkpoint, batches, parts, rank, world_size, report)
         if rank == 0:
-            _finish(batches, parts, report)
+            for folder in images.left_out:
+                report.say(f'folder left out: {folder}')
+        if parts.is_merged:
+            if rank == 0:
+                _check_finished(images, parts)
+                report.say(f'{out} is complete, nothing to do')
+        elif not _make(_Work(cfg, checkpoint, batches, parts, report), rank, world_size):
+            report.say(f'another process has finished {out}')
+        if parts.is_merged:
+            parts.remove()
 
 
 def forget_unreadable(cfg: Config, checkpoint: str, images: ImageList, out: Path) -> int:
@@ -75,7 +89,8 @@ def forget_unreadable(cfg: Config, checkpoint: str, images: ImageList, out: Path
     _, parts = _open(cfg, checkpoint, images, out)
     if parts.is_merged:
         raise UserError(f'{out} is complete: make another file of the images in {parts.unreadable}')
-    return parts.forget_unreadable()
+    has_unreadable = lambda number, records: 'unreadable images' if records['unreadable'] else None  # noqa: E731
+    return len(parts.forget(np.arange(parts.total), has_unreadable))
 
 
 def take_place(launcher: str) -> tuple[int, int]:
@@ -144,47 +159,140 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
     )
 
 
-def _work(
-    cfg: Config, checkpoint: str, batches: ImageBatches, parts: Parts, rank: int, world_size: int, report: Report
-) -> None:
-    """Do what is left of this process's share."""
-    share = np.arange(rank, len(batches), world_size)
-    pending = np.intersect1d(share, parts.pending())
-    if not pending.size:
+@dataclass(frozen=True)
+class _Work:
+    """What a run consists of."""
+
+    cfg: Config
+    checkpoint: str
+    batches: ImageBatches
+    parts: Parts
+    report: Report
+
+
+def _make(work: _Work, rank: int, world_size: int) -> bool:
+    """Do this process's share; the first one also waits for the others and merges.
+
+    Returns:
+        False if another process has finished the file meanwhile.
+    """
+    parts = work.parts
+    share = np.arange(rank, parts.total, world_size)
+    for _ in range(ROUNDS):
+        _forget_outdated(work, share)
+        _compute(work, share)
+        if parts.is_merged:
+            return False
+        if rank > 0:
+            return True
+        share = np.arange(parts.total)[::-1]  # from the end: the others, if there are any, come from the start
+        if not _wait(work):
+            continue
+        work.report.say('merging')
+        try:
+            counts = parts.merge(_change(work.batches))
+        except PendingError as error:
+            work.report.say(f'not merged: {error}')
+        else:
+            _say_result(work, counts)
+            return True
+    raise UserError(f'the images change faster than their masks are made, or another process removes {parts.folder}')
+
+
+def _change(batches: ImageBatches) -> Check:
+    return lambda number, records: batches.find_change(number, records['files'])
+
+
+def _forget_outdated(work: _Work, share: np.ndarray) -> None:
+    """Let batches of the share be done again whose file is damaged, or whose images have changed."""
+    reasons = work.parts.forget(share, _change(work.batches))
+    if reasons:
+        work.report.say(f'done again: {len(reasons)} batches ({reasons[0]}{", ..." * (len(reasons) > 1)})')
+
+
+def _compute(work: _Work, share: np.ndarray) -> None:
+    """Do what is left of a share, until another process has finished the file."""
+    cfg, batches, parts, report = work.cfg, work.batches, work.parts, work.report
+    pending = share[np.isin(share, parts.pending())]
+    if not pending.size or parts.is_merged:
         return
-    model = load_model(cfg, checkpoint, report)
+    model = load_model(cfg, work.checkpoint, report)
     parts.create()
     workers = cfg.test_dataloader.get('num_workers', 0)
     loader = DataLoader(
-        batches, batch_size=None, sampler=pending, num_workers=workers, worker_init_fn=_leave_interrupts_to_the_parent
+        batches,
+        batch_size=None,
+        sampler=_undone(parts, pending),
+        num_workers=workers,
+        worker_init_fn=_leave_interrupts_to_the_parent,
     )
     loaded = iter(loader)  # forks the workers, before the report has a thread that could hold a lock then
-    report.begin(total=batches.count(share), done=batches.count(share) - batches.count(pending))
+    left = batches.count(pending)
+    report.begin(total=batches.count(share), done=batches.count(share) - left)
     for batch in loaded:
         for name, reason in batch.unreadable:
-            report.say(f'unreadable, left out: {name} ({reason})')
-        parts.write(batch.number, _records(model, batch))
-        report.advance(len(batch.names) + len(batch.unreadable))
+            report.say(f'unreadable, left out: {quote(name)} ({reason})')
+        parts.write(batch.number, _with_contents(_records(model, batch), batch.files))
+        if parts.is_merged:
+            return
+        report.advance(len(batch.files))
+        left -= len(batch.files)
+    if left:
+        report.advance(left)  # which other processes have done
 
 
-def _finish(batches: ImageBatches, parts: Parts, report: Report) -> None:
-    """Wait for the other processes, merge, and say what came out."""
-    if parts.is_merged:
-        report.say(f'{parts.out} is complete, nothing to do')
-        parts.remove()
-        return
+def _undone(parts: Parts, numbers: np.ndarray) -> Iterator[int]:
+    """Those of the batches that no other process has done when their turn comes."""
+    return (number for number in numbers if not parts.is_done(number))
+
+
+def _with_contents(records: dict[str, list], files: dict[int, list | None]) -> dict:
+    """The records of a batch, with what tells later whether its images are the same."""
+    images = [dict(image, sha256=files[image['id']][-1]) for image in records['images']]
+    return dict(records, images=images, files=files)
+
+
+def _wait(work: _Work) -> bool:
+    """Wait for the other processes; False if the file is finished, or nobody does what is left."""
+    batches, parts, report = work.batches, work.parts, work.report
     pending = parts.pending()
-    if pending.size:
-        report.say('waiting for the other processes')
-        report.begin(total=batches.count(pending), done=0)
-        for number in pending:
-            parts.wait(number, POLL_INTERVAL)
-            report.advance(batches.count(number))
-    report.say('merging')
-    counts = parts.merge()
+    if not pending.size:
+        return True
+    report.say('waiting for the other processes')
+    report.begin(total=batches.count(pending), done=0)
+    for number in pending:
+        if not parts.wait(number, POLL_INTERVAL, PATIENCE):
+            if not parts.is_merged:
+                report.say(f'nobody did batch {number} in {PATIENCE / 60:.0f} minutes; this process does what is left')
+            return False
+        report.advance(batches.count(number))
+    return True
+
+
+def _say_result(work: _Work, counts: dict[str, int]) -> None:
+    parts, report, total = work.parts, work.report, len(work.batches.images)
     report.say(f'{parts.out}: {counts["images"]} images, {counts["annotations"]} masks')
     if counts['unreadable']:
-        report.say(f'unreadable, left out: {counts["unreadable"]} of {len(batches.images)}, see {parts.unreadable}')
+        report.say(f'unreadable, left out: {counts["unreadable"]} of {total}, see {parts.unreadable}')
+
+
+def _check_finished(images: ImageList, parts: Parts) -> None:
+    """Raise if images have changed since the file was finished.
+
+    Of an image whose times are older than the file's, the content is not read: when the file was written, and before
+    it got its name, each image had the content that it stands for.
+    """
+    finished = parts.out.stat().st_mtime_ns
+    changed = [
+        entry['file_name']
+        for entry in parts.entries()
+        if not has_content(images.root / entry['file_name'], entry.get('sha256'), finished)
+    ]
+    if changed:
+        raise UserError(
+            f'{parts.out} is complete, but {len(changed)} of its images have changed since, first {quote(changed[0])}: '
+            f'choose another OUT, or remove {parts.out} and repeat the command'
+        )
 
 
 def _records(model: BaseModel, batch: Batch) -> dict[str, list]:
