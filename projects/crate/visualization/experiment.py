@@ -130,14 +130,12 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
                 continue
             name = names[model, seed]
             points = [find(rows, **key, iteration=step)[-1] for step in steps]
-            if all(row.order != 'as given' for row in points):
-                along_training[name] = (steps, *with_errors(points))
-            if all(row.order != 'as given' for row in layers):
-                along_layers[name] = ([row.layer for row in layers], *with_errors(layers))
-        if along_training:
+            along_training[name] = (steps, *with_errors(points))
+            along_layers[name] = ([row.layer for row in layers], *with_errors(layers))
+        if has_values(along_training):
             axis = figure.add_subplot(2, 2, 1 + column)
             draw_curves(axis, along_training, 'iteration', f'{label}, last layer', dashed)
-        if along_layers:
+        if has_values(along_layers):
             axis = figure.add_subplot(2, 2, 3 + column)
             draw_curves(axis, along_layers, 'layer (0-based)', f'{label}, after training', dashed)
     if figure.axes:  # one legend for all, where it hides nothing
@@ -204,11 +202,18 @@ def find(rows: Iterable[Row], **wanted: object) -> list[Row]:
 
 
 def with_errors(rows: Sequence[Row]) -> tuple[list[float], ...]:
-    """Values, and the lengths of their error bars to both sides."""
+    """Values, and the lengths of their error bars to both sides; no values if one is by the order of the image ids."""
+    if any(row.order == 'as given' for row in rows):
+        return ([np.nan] * len(rows),)  # a curve without points keeps the colours of the others
     values = [row.value for row in rows]
     if any(row.low is None for row in rows):
         return (values,)
     return values, error_bars(values, [row.low for row in rows], [row.high for row in rows])
+
+
+def has_values(curves: Mapping[str, Sequence[Sequence[float]]]) -> bool:
+    """Return True if there is a point to draw."""
+    return any(np.isfinite(y).any() for _, y, *_ in curves.values())
 
 
 def cell(row: Row, interval: bool = True) -> str:
