@@ -10,6 +10,7 @@
 # The other configs of this folder name their difference from this one. What every one of them takes:
 #   --cfg-options model.layer=8     another layer's features, 0-based (Figure 6 counts from 1)
 #   --cfg-options model.crf=True    masks refined by a dense CRF (extra `crf`); Tables 1 and 2 are without
+#   --cfg-options model.score=ncut  masks ranked by their cut; 'one': all equal (docs/maskcut.md)
 #   --show-dir pictures             draw the masks
 #
 # Data: $CRATE_DATA/coco with val2017/ and annotations/instances_val2017.json.
@@ -27,6 +28,7 @@ model = dict(
     tau=0.15,
     num_masks=3,
     crf=False,
+    score='one',
 )
 
 test_dataloader = dict(batch_size=8)

@@ -6,7 +6,7 @@
 #   python tools/test.py configs/maskcut/maskcut_crate-w128d5-p4_1xb8_sample-96x128px.py \
 #       work_dirs/crate-w128d5-p4_1xb48-coslr-400i_sample-48px/iter_400.pth
 # Measured here with the checkpoint of `make demo`, seed 0, in percent: box AP50 2.26, AP75 0.59, AP 0.87; mask AP50
-# 1.09, AP75 0.12, AP 0.31. Most masks miss the small objects: a set to try the commands on.
+# 1.09, AP75 0.12, AP 0.31 (order='as given'). Most masks miss the small objects: a set to try the commands on.
 # Data: $CRATE_DATA/sample/coco with val2017/ and annotations/instances_val2017.json.
 _base_ = './maskcut_crate-emergence-small-p8_1xb8_coco.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')

@@ -2,7 +2,7 @@
 # Its protocol and options are those of maskcut_crate-emergence-small-p8_1xb8_coco.py; what follows is the difference.
 #   CRATE_DATA=/datasets python tools/test.py configs/maskcut/maskcut_crate-w128d6-p8_1xb8_coco128.py CHECKPOINT
 # Measured here, CHECKPOINT after 7 epochs: box AP50 1.92, AP75 0.35, AP 0.74; mask AP50 0.72, AP75 0.25, AP 0.28, in
-# percent; 1.6 images/s on two CPU cores.
+# percent (order='as given'); 1.6 images/s on two CPU cores.
 # CHECKPOINT: of configs/classification/crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py. It was trained at
 # 64 x 64: here its 8 x 8 positions are interpolated to 60 x 60.
 # Data: $CRATE_DATA/coco128 with train2017/ and annotations/instances_train2017.json, cut to the images there are.

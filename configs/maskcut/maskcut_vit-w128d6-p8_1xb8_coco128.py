@@ -2,7 +2,7 @@
 # Its protocol and options are those of maskcut_crate-emergence-small-p8_1xb8_coco.py; what follows is the difference.
 #   CRATE_DATA=/datasets python tools/test.py configs/maskcut/maskcut_vit-w128d6-p8_1xb8_coco128.py CHECKPOINT
 # Measured here at 224 x 224 (--cfg-options test_dataloader.dataset.pipeline.1.scale=224), CHECKPOINT after 8 epochs:
-# box AP50 2.53, AP 1.49; mask AP50 1.44, AP 0.36, in percent.
+# box AP50 2.53, AP 1.49; mask AP50 1.44, AP 0.36, in percent (order='as given').
 # CHECKPOINT: of configs/classification/vit-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py. It was trained at
 # 64 x 64: here its 8 x 8 positions are interpolated to 60 x 60.
 # Data: $CRATE_DATA/coco128 with train2017/ and annotations/instances_train2017.json, cut to the images there are.

@@ -11,7 +11,7 @@ from projects.crate.analysis.experiment import read_results
 from projects.crate.analysis.trained import read_trained
 from projects.crate.engine.launch import fill, read_checkpoint, read_config
 from projects.crate.models.convert import sha256
-from projects.crate.visualization.experiment import find, tables, trainings
+from projects.crate.visualization.experiment import cell, find, tables, trainings
 
 FOLDER = ROOT / 'docs/experiments'
 PAGE, CARD = FOLDER / 'emergence.md', FOLDER / 'weights/README.md'
@@ -48,6 +48,24 @@ def test_readme_has_the_same_numbers(results):
         values = ' | '.join(f'{before:.1f}, {after:.1f}' for before, after in found)
         (top1,) = find(rows, model=model, seed=seed, metric='top-1')
         assert f'| {top1.value:.1f}% | {values} |' in text, (model, seed)
+
+
+def test_every_ap_has_its_rule(results):
+    """A mean over orders lies in its interval; what chance moved has a star on the page (test_every_table...)."""
+    precisions = [row for row in results[0] if 'AP' in row.metric]
+    assert {row.order for row in precisions} <= {'expected', 'as given'}
+    assert all(not row.order for row in results[0] if 'AP' not in row.metric)
+    assert all(row.low <= row.value <= row.high for row in precisions if row.order == 'expected')
+
+
+def test_aps_in_the_text_are_means_over_orders(results):
+    rows, _ = results
+    for model in ('CRATE', 'ViT-lr1.5e-4'):
+        key = dict(model=model, seed=0, size='128 x 128', metric='box AP')
+        row = find(rows, **key, iteration=1750)[-1]
+        assert row.order == 'expected'
+        for path in (PAGE, ROOT / 'README.md', ROOT / 'docs/maskcut.md'):
+            assert cell(row) in path.read_text(), path
 
 
 def test_every_model_was_measured(results):

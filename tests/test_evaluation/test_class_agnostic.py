@@ -1,6 +1,7 @@
 """ClassAgnosticCocoMetric against pycocotools by hand, with useCats = 0."""
 
 import copy
+import itertools
 import json
 import sys
 
@@ -15,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 import projects.crate  # noqa: F401  (registers)
 from projects.crate.analysis.sweeps import headline
+from projects.crate.errors import UserError
 
 SIZE = (150, 210)  # h, w: objects of all three sizes of COCO fit
 CATEGORIES = [dict(id=9, name='cat'), dict(id=4, name='dog'), dict(id=30, name='cow')]
@@ -132,7 +134,7 @@ def test_equals_pycocotools_without_categories(tmp_path, seed):
     ann_file, samples = draw_set(tmp_path / 'truth.json', seed)
     before = (tmp_path / 'truth.json').read_bytes()
     expected = by_hand(ann_file, samples, 'bbox') | by_hand(ann_file, samples, 'segm')
-    results = evaluate(build(ann_file, metric_items=STATS), samples)
+    results = evaluate(build(ann_file, metric_items=STATS, order='as given'), samples)
     assert results == pytest.approx(expected, rel=1e-12, abs=0)
     assert all(0 < value < 1 for value in results.values())  # no trivial case
     assert any(round(value, 3) != value for value in results.values())
@@ -141,6 +143,47 @@ def test_equals_pycocotools_without_categories(tmp_path, seed):
     aware = evaluate(CocoMetric(ann_file, metric=['bbox', 'segm']), samples)
     assert aware.keys() == evaluate(build(ann_file), samples).keys()
     assert all(aware[f'{kind}_mAP'] < results[f'{kind}_mAP'] - 0.01 for kind in ('bbox', 'segm'))
+
+
+def renumbered(path, samples, names):
+    """The annotation file beside ``path`` and the predictions, with other image ids; the images come in their order."""
+    content = json.loads(path.read_text())
+    annotations = [dict(one, image_id=names[one['image_id']]) for one in content['annotations']]
+    others = sorted((dict(one, img_id=names[one['img_id']]) for one in samples), key=lambda one: one['img_id'])
+    return write(path.with_name('other.json'), annotations, sorted(names.values())), others
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_numbers_do_not_depend_on_image_ids(tmp_path, seed):
+    """All scores are equal, as MaskCut's: by pycocotools' own order another numbering gives other numbers."""
+    ann_file, samples = draw_set(tmp_path / 'truth.json', seed)
+    for one in samples:
+        one['pred_instances']['scores'][:] = 1
+    rng, ids = np.random.default_rng(seed), [one['img_id'] for one in samples]
+    expected, given = (evaluate(build(ann_file, order=order), samples) for order in ('expected', 'as given'))
+    assert evaluate(build(ann_file), samples[::-1]) == evaluate(build(ann_file), samples) == expected
+    found = []
+    for _ in range(3):
+        other_file, others = renumbered(tmp_path / 'truth.json', samples, dict(zip(ids, rng.permutation(ids).tolist())))
+        assert evaluate(build(other_file), others) == expected
+        found.append(evaluate(build(other_file, order='as given'), others)['segm_mAP'])
+        assert found[-1] == by_hand(other_file, others, 'segm')['segm_mAP']
+    values = [given['segm_mAP'], *found]
+    assert len({*values}) > 1 and min(values) < expected['segm_mAP'] < max(values)
+
+
+def test_few_images_have_the_mean_over_all_numberings(tmp_path):
+    ann_file, samples = draw_set(tmp_path / 'truth.json', 0)
+    content, samples = json.loads((tmp_path / 'truth.json').read_text()), samples[:4]
+    ids = [one['img_id'] for one in samples]
+    annotations = [one for one in content['annotations'] if one['image_id'] in ids]
+    ann_file = write(tmp_path / 'truth.json', annotations, ids)
+    found = []
+    for order in itertools.permutations(ids):
+        other_file, others = renumbered(tmp_path / 'truth.json', samples, dict(zip(ids, order)))
+        found.append(by_hand(other_file, others, 'bbox'))
+    expected = {name: np.mean([each[name] for each in found]) for name in found[0]}
+    assert evaluate(build(ann_file, metric='bbox', metric_items=STATS), samples) == pytest.approx(expected, rel=1e-12)
 
 
 def drawn_again(path, content, samples, draw):
@@ -163,11 +206,11 @@ def test_intervals_are_those_of_files_with_the_images_drawn_again(tmp_path):
     content = json.loads((tmp_path / 'truth.json').read_text())
     content['annotations'] = [one for one in content['annotations'] if one['image_id'] != 3]
     ann_file = write(tmp_path / 'truth.json', content['annotations'], [one['id'] for one in content['images']])
-    results = evaluate(build(ann_file, metric_items=STATS, num_resamples=6), samples)
+    results = evaluate(build(ann_file, metric_items=STATS, num_resamples=6, order='as given'), samples)
 
     images = sorted(one['img_id'] for one in samples)
     expected = []
-    for draw in np.random.default_rng(0).integers(len(images), size=(6, len(images))):
+    for draw in np.sort(np.random.default_rng(0).integers(len(images), size=(6, len(images)))):
         again, predictions = drawn_again(tmp_path / 'again.json', content, samples, [images[i] for i in draw])
         expected.append(by_hand(again, predictions, 'bbox') | by_hand(again, predictions, 'segm'))
     for name in expected[0]:
@@ -262,7 +305,7 @@ def test_no_image_is_an_error(tmp_path):
 def test_ground_truth_from_the_data_set(tmp_path):
     """Without an annotation file the samples bring it, as in any CocoMetric."""
     ann_file, samples = draw_set(tmp_path / 'truth.json', 2)
-    expected = evaluate(build(ann_file), samples)
+    expected = evaluate(build(ann_file, order='as given'), samples)
     annotations = json.loads((tmp_path / 'truth.json').read_text())['annotations']
     labels = {9: 0, 4: 1, 30: 2}
     for one in samples:
@@ -276,7 +319,7 @@ def test_ground_truth_from_the_data_set(tmp_path):
             for entry in annotations
             if entry['image_id'] == one['img_id']
         ]
-    results = evaluate(build(None), samples)
+    results = evaluate(build(None, order='as given'), samples)
     for name in ('mAP', 'mAP_50', 'mAP_75'):  # not by size: CocoMetric takes the area of the box here
         for kind in ('bbox', 'segm'):
             assert results[f'{kind}_{name}'] == pytest.approx(expected[f'{kind}_{name}'])
@@ -296,6 +339,7 @@ def test_predictions_are_kept_where_asked(tmp_path):
         (dict(metric='proposal'), ValueError, "metric='proposal'"),
         (dict(classwise=True), ValueError, 'classwise=True'),
         (dict(metric_items=['AP']), KeyError, r"\['AP'\] not among \['mAP'"),
+        (dict(order='given'), UserError, "order must be one of expected, as given, not 'given'"),
         (dict(num_resamples=-1), ValueError, 'num_resamples=-1: must be 0'),
         (dict(proposal_nums=(1, 10, 300)), ValueError, r'proposal_nums=\[1, 10, 300\]: must be .* one of them 100'),
         (dict(proposal_nums=(10, 100)), ValueError, 'must be three ascending numbers'),

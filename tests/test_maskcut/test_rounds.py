@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from projects.crate.benchmark.dense_maskcut import affinity, dense_maskcut, eigenvectors
 from projects.crate.maskcut import affinity as affinity_module
-from projects.crate.maskcut import maskcut, ncut, peak_positive, salient_part
+from projects.crate.maskcut import mask_scores, maskcut, ncut, peak_positive, salient_part
 from projects.crate.maskcut import rounds as module
 
 DATA = Path(__file__).resolve().parent.parent / 'data'
@@ -259,3 +259,47 @@ class TestSalientPart:
     def test_a_difference_of_rounding_size_is_none(self):
         x = torch.tensor([[0.0, 0, 0, 0, -1], [0, 2, 1e-13, 0, -1]]).double()
         assert salient_part(x).nonzero().tolist() == [[1, 1]]
+
+
+@given(seed=seeds, grid=grids, tau=taus, num_masks=st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_scores_are_one_minus_half_of_the_cut(seed, grid, tau, num_masks):
+    """Against the dense matrix that each mask was cut from."""
+    features = image_features(seed, grid)
+    masks, _ = maskcut(features, grid, tau, num_masks)
+    scores, painted = mask_scores(features, masks, tau), features.clone()
+    assert scores.shape == (num_masks,) and scores.min() >= 0 and scores.max() <= 1
+    for score, mask in zip(scores.tolist(), masks.flatten(1)):
+        if not mask.any() or mask.all():
+            assert score == 0
+            continue
+        inside, weights = mask.numpy(), affinity(painted.numpy(), tau)
+        cut = weights[inside][:, ~inside].sum()
+        assert score == pytest.approx(1 - (cut / weights[inside].sum() + cut / weights[~inside].sum()) / 2, abs=1e-5)
+        painted[:, mask] = 0
+
+
+def test_scores_of_clear_and_of_blurred_objects():
+    """Two objects without a common edge separate fully; one that looks partly like the rest does not."""
+    features = torch.zeros(3, 4, 6)
+    features[0], features[0, 1:3, 1:3], features[1, 1:3, 1:3] = 1, 0, 1
+    mask = features[1:2].bool()
+    clear = mask_scores(features.flatten(1), mask)
+    assert clear.item() == pytest.approx(1, abs=1e-4)
+    features[0, 1, 1] = 1  # this token is like both
+    assert 0.5 < mask_scores(features.flatten(1), mask).item() < 0.95
+    assert mask_scores(
+        features.flatten(1), torch.stack([torch.zeros(4, 6).bool(), torch.ones(4, 6).bool()])
+    ).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize('together', [True, False])
+def test_scores_of_a_batch_are_those_of_its_images(together, monkeypatch):
+    if together:
+        monkeypatch.setattr(module, '_groups', lambda batch: [batch])
+    features = torch.stack([image_features(seed, (6, 7)) for seed in range(3)])
+    masks, _ = maskcut(features, (6, 7))
+    scores = mask_scores(features, masks)
+    assert torch.equal(scores, torch.stack([mask_scores(*one) for one in zip(features, masks)]))
+    with pytest.raises(ValueError, match='^mask_scores: masks .* do not fit features'):
+        mask_scores(features, masks[:2])

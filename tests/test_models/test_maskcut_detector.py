@@ -12,7 +12,8 @@ from pycocotools import mask as coco_mask
 from tiny_models import ARCH, build, classifier, crate
 from torch import nn
 
-from projects.crate.maskcut import maskcut
+from projects.crate.errors import UserError
+from projects.crate.maskcut import mask_scores, maskcut
 from projects.crate.maskcut.postprocess import image_masks, refine, upsample
 from projects.crate.models import MaskCutDetector, observe
 
@@ -89,6 +90,28 @@ def test_masks_are_those_of_maskcut_in_the_original_size(backbone, layer):
         for mask, box in zip(expected, found.bboxes.tolist()):
             x, y, width, height = coco_mask.toBbox(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
             assert box == [x, y, x + width, y + height]
+
+
+@pytest.mark.parametrize('score', ['one', 'round', 'ncut'])
+def test_scores_belong_to_their_masks(score):
+    """Also where a round gave no mask, and where one vanishes in a small original."""
+    model, data = detector(score=score, num_masks=4), batch(((24, 32), (5, 4)))
+    features = features_by_hand(model.backbone, normalised(data), -1)
+    masks, _ = maskcut(features, (6, 8), num_masks=4)
+    every = dict(one=torch.ones(2, 4), round=1 / torch.arange(1, 5).expand(2, 4), ncut=mask_scores(features, masks))
+    counts = []
+    for sample, grid_masks, scores in zip(model.test_step(data), masks.numpy(), every[score].float()):
+        kept = [len(image_masks(one[None], (4, 4), SIZE, sample.ori_shape)) for one in grid_masks]
+        found = sample.pred_instances
+        assert torch.equal(found.scores, scores[torch.tensor(kept) > 0]) and found.scores.dtype == torch.float32
+        assert np.array_equal(found.masks.numpy(), image_masks(grid_masks, (4, 4), SIZE, sample.ori_shape))
+        counts += kept
+    assert 0 in counts and 1 in counts
+
+
+def test_unknown_scores_are_refused():
+    with pytest.raises(UserError, match="^MaskCutDetector: score must be one of one, round, ncut, not 'area'"):
+        detector(score='area')
 
 
 def test_tensor_mode_gives_the_token_masks():

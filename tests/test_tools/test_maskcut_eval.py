@@ -44,7 +44,8 @@ def by_hand(ann_file, predictions, kind):
 def test_evaluates_as_pycocotools_does_and_draws(tmp_path, command):
     forget_runs()
     out, pictures = tmp_path / 'out.pkl', tmp_path / 'pictures'
-    assert load_tool('test')(command('--work-dir', tmp_path / 'run', '--out', out, '--show-dir', pictures)) == 0
+    words = command('--work-dir', tmp_path / 'run', '--out', out, '--show-dir', pictures)
+    assert load_tool('test')([*words, 'test_evaluator.order=as_given']) == 0
     predictions = pickle.loads(out.read_bytes())
     assert [image['img_id'] for image in predictions] == list(range(1, SCENES + 1))
     results = metrics_of(tmp_path / 'run', 'coco/')

@@ -51,6 +51,7 @@ class Row:
         value: The number.
         low: Lower end of its 95% interval over images; None if there is none.
         high: Upper end.
+        order: Rule for masks of equal score (``ClassAgnosticCocoMetric``), of an AP; empty for other numbers.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Row:
     value: float
     low: float | None = None
     high: float | None = None
+    order: str = ''
 
 
 def measure_all(
@@ -107,7 +109,7 @@ def measure_all(
                     cfg.test_evaluator.num_resamples = num_resamples
                     layers = None if step == last else [-1]
                     found = layer_sweep(cfg, str(model.checkpoint), out, layers, label)
-                    yield from _precision_rows(*found, key)
+                    yield from _precision_rows(*found, dict(key, order=cfg.test_evaluator.order))
             if training is trainings[0]:
                 first[size] = measured
             else:

@@ -52,6 +52,7 @@ class MaskCutHook(AsideHook):
         tau: Threshold of the cosine.
         num_masks: Most masks per image.
         crf: Refine the masks with a dense CRF (extra ``crf``).
+        score: Score of a mask: 'one', 'round' or 'ncut'; see :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
         num_pictures: Images in the picture; 0 draws none.
@@ -79,13 +80,14 @@ class MaskCutHook(AsideHook):
         tau: float = 0.15,
         num_masks: int = 3,
         crf: bool = False,
+        score: str = 'one',
         evaluator: dict | list[dict] | None = None,
         num_pictures: int = 16,
         name: str = 'maskcut',
     ) -> None:
         super().__init__(interval, by_epoch, initial, backbone, use_ema, data_preprocessor, name)
         self.dataloader = dataloader
-        self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf)
+        self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score)
         self.evaluator = evaluator
         self.num_pictures = num_pictures
 

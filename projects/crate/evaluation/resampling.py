@@ -1,21 +1,61 @@
-"""COCO's average precision on images drawn again: how much of it is the choice of the images."""
+"""COCO's average precision where scores are equal, and on images drawn again: how much of it is chance."""
 
 import contextlib
 import copy
 import io
-from dataclasses import dataclass
+import itertools
+import math
 
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from .accumulation import Matches
 
-def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0) -> np.ndarray:
-    """What pycocotools would say of as many images, drawn from the evaluated ones with replacement (the bootstrap).
+ORDERS = ('expected', 'as given')  # of images whose predictions have the same score
+FIRST_ORDERS = 64  # drawn before the standard error is looked at; their number is then doubled
+MAX_ORDERS = 8192
+TOLERANCE = 2e-5  # standard error of an AP, for any threshold and range of areas, that needs no more orders
+RESAMPLE_ORDERS = 32  # of each draw of images; fewer would widen the intervals
 
-    An image that is drawn twice counts as two images. Images come in the order in which they are drawn: it decides
-    between predictions of equal score (all of MaskCut's), and so another order is part of what other images would
-    change. The draws depend on the number of images and the seed alone: two evaluations of the same images can be
-    compared draw by draw.
+
+def order_stats(evaluation: COCOeval, order: str = 'expected', seed: int = 0) -> tuple[np.ndarray, float]:
+    """Compute ``COCOeval.stats`` with a rule for predictions of equal score.
+
+    Matching is pycocotools' own: in each image by score, and among equal scores in the order of the model. What is left
+    open is the ranking of predictions of equal score in different images. pycocotools ranks them by the id of their
+    image, which is arbitrary. 'expected' is the mean of what pycocotools says over all numberings of the images. It
+    depends neither on ids nor on the order of images. 'as given' is what pycocotools says for the ids at hand.
+
+    The mean is exact for up to seven images with predictions (all orders), and where no two images share a score.
+    Otherwise orders are drawn until the standard error of every AP is at most ``TOLERANCE``, or ``MAX_ORDERS`` of them.
+    The draws follow the contents of the matches. So the numbers are the same, bit for bit, for any ids.
+
+    Args:
+        evaluation: After ``evaluate()``, of boxes or masks, with ``useCats = 0``. As by ``summarize()``, the numbers
+            are printed and become its ``stats``; its ``eval`` holds the APs in place of precisions.
+        order: One of ``ORDERS``.
+        seed: Seed of the drawn orders.
+
+    Returns:
+        The 12 numbers, and the standard error of the first one, mAP: 0 where it is exact.
+    """
+    error = 0.0
+    if order == 'as given':
+        evaluation.accumulate()
+    else:
+        matches = Matches.of(evaluation)
+        precision, error = _expected_precision(matches, seed)
+        evaluation.eval = _as_eval(precision, matches.recall(np.arange(len(matches.places))))
+    evaluation.summarize()
+    return np.asarray(evaluation.stats), error
+
+
+def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0, order: str = 'expected') -> np.ndarray:
+    """Compute :func:`order_stats` of as many images, drawn from the evaluated ones with replacement (the bootstrap).
+
+    An image that is drawn twice counts as two images. The rule for equal scores is that of :func:`order_stats`; with
+    'expected', each draw takes the mean over ``RESAMPLE_ORDERS`` random orders. The draws depend on the number of
+    images and the seed alone: two evaluations of the same images can be compared draw by draw.
 
     Nothing is matched again, and precisions are accumulated for all area ranges at once: pycocotools' own loop takes
     tens of milliseconds per draw, minutes in all.
@@ -23,17 +63,24 @@ def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0) -> 
     Args:
         evaluation: After ``evaluate()``, of boxes or masks, with ``useCats = 0``. It stays as it is.
         num_resamples: Number of draws.
-        seed: Of the draws.
+        seed: Seed of the draws, and of the orders.
+        order: One of ``ORDERS``.
 
     Returns:
         (num_resamples, 12), as ``COCOeval.stats``: from 0 to 1, -1 where there is nothing to be found in a draw.
     """
-    matches, evaluation = _Matches.of(evaluation), copy.copy(evaluation)
+    matches, evaluation = Matches.of(evaluation), copy.copy(evaluation)
     count = len(evaluation.params.imgIds)
+    draws = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
+    orders = np.arange(count)[None]
     stats = np.empty((num_resamples, 12))
+    rng = np.random.default_rng([seed, 1])  # the draws are the same whatever the rule
+    is_drawn = order == 'expected' and matches.has_ties()
     with contextlib.redirect_stdout(io.StringIO()):  # summarize prints
-        for row, draw in zip(stats, np.random.default_rng(seed).integers(count, size=(num_resamples, count))):
-            evaluation.eval = matches.accumulate(draw)
+        for row, draw in zip(stats, np.sort(draws, axis=1)):
+            if is_drawn:
+                orders = _random_orders(count, RESAMPLE_ORDERS, rng)
+            evaluation.eval = _as_eval(matches.precisions(draw, orders).mean(axis=0), matches.recall(draw))
             evaluation.summarize()
             row[:] = evaluation.stats
     return stats
@@ -50,78 +97,33 @@ def percentile_interval(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class _Matches:
-    """What pycocotools matched, in arrays: I images with D predictions in all, T thresholds of IoU, A ranges of area.
+def _expected_precision(matches: Matches, seed: int) -> tuple[np.ndarray, float]:
+    """Mean AP over orders of the images, (A, T, 3), and the standard error of mAP."""
+    ranked = matches.canonical_images()
+    empty = np.setdiff1d(np.arange(len(matches.places)), ranked)  # they rank nowhere, but hold objects
+    draw, count = np.concatenate([ranked, empty]), len(ranked)
 
-    Attributes:
-        hits: The prediction is right, (A, T, D).
-        misses: It is wrong, (A, T, D); others do not count.
-        scores: (D,).
-        ranks: Position among the predictions of its image, (D,).
-        places: Of each image, the positions of its predictions in these arrays.
-        positives: Objects to be found, (A, I).
-        recalls: At which the precision is read, (101,).
-        counts: ``maxDets``: predictions of an image that are looked at, (3,).
-    """
+    def precisions(orders: np.ndarray) -> np.ndarray:
+        return matches.precisions(draw, np.pad(orders, ((0, 0), (0, len(empty)))))
 
-    hits: np.ndarray
-    misses: np.ndarray
-    scores: np.ndarray
-    ranks: np.ndarray
-    places: list[np.ndarray]
-    positives: np.ndarray
-    recalls: np.ndarray
-    counts: list[int]
+    if not matches.has_ties():
+        return precisions(np.arange(count)[None])[0], 0.0
+    if math.factorial(count) <= MAX_ORDERS:
+        return precisions(np.array([*itertools.permutations(range(count))])).mean(axis=0), 0.0
+    rng = np.random.default_rng(seed)
+    found = precisions(_random_orders(count, FIRST_ORDERS, rng))
+    while (found.std(axis=0) > TOLERANCE * math.sqrt(len(found))).any() and len(found) < MAX_ORDERS:
+        found = np.concatenate([found, precisions(_random_orders(count, len(found), rng))])
+    error = found[:, 0].mean(axis=1).std(axis=0).max() / math.sqrt(len(found))
+    return found.mean(axis=0), float(error)
 
-    @classmethod
-    def of(cls, evaluation: COCOeval) -> '_Matches':
-        """Gather them."""
-        params = evaluation.params
-        none = np.zeros((len(params.iouThrs), 0))
-        blank = dict(dtMatches=none, dtIgnore=none, dtScores=[], gtIgnore=none[0])  # neither objects nor predictions
-        images = [blank if one is None else one for one in evaluation.evalImgs]
-        areas = [images[start : start + len(params.imgIds)] for start in range(0, len(images), len(params.imgIds))]
-        matched, ignored = (
-            np.stack([np.concatenate([one[key] for one in area], axis=1) for area in areas]).astype(bool)
-            for key in ('dtMatches', 'dtIgnore')
-        )
-        sizes = [len(one['dtScores']) for one in areas[0]]
-        return cls(
-            hits=matched & ~ignored,
-            misses=~matched & ~ignored,
-            scores=np.concatenate([one['dtScores'] for one in areas[0]]),
-            ranks=np.concatenate([np.arange(size) for size in sizes]),
-            places=np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]),
-            positives=np.array([[np.count_nonzero(one['gtIgnore'] == 0) for one in area] for area in areas]),
-            recalls=params.recThrs,
-            counts=params.maxDets,
-        )
 
-    def accumulate(self, draw: np.ndarray) -> dict[str, np.ndarray]:
-        """``COCOeval.eval`` of the images ``draw`` (I,): 'precision' (T, 101, 1, A, 3) and 'recall' (T, 1, A, 3)."""
-        chosen = np.concatenate([self.places[image] for image in draw])
-        chosen = chosen[np.argsort(-self.scores[chosen], kind='stable')]
-        positives = self.positives[:, draw].sum(axis=1)
-        # mostly no image has as many predictions as the least of counts, and all three are the same
-        counts, which = np.unique(np.minimum(self.counts, self.ranks.max(initial=-1) + 1), return_inverse=True)
-        found = [self._curves(chosen[self.ranks[chosen] < count], positives) for count in counts]
-        precision, recall = (np.stack(each, axis=-1)[..., which] for each in zip(*found))
-        return dict(precision=precision[:, :, None], recall=recall[:, None])
+def _random_orders(count: int, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of ``count`` images in as many random orders, (number, count)."""
+    return rng.permuted(np.tile(np.arange(count), (number, 1)), axis=1)
 
-    def _curves(self, ranked: np.ndarray, positives: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Precision (T, 101, A) and recall (T, A) of predictions in the order of their scores; -1 without objects."""
-        hits, misses = (np.cumsum(each[:, :, ranked], axis=2, dtype=float) for each in (self.hits, self.misses))
-        precisions = hits / (hits + misses + np.spacing(1))
-        # the best at this recall or a higher one; 0 at recalls that are not reached
-        precisions = np.maximum.accumulate(precisions[..., ::-1], axis=2)[..., ::-1]
-        precisions = np.pad(precisions, ((0, 0), (0, 0), (0, 1)))
-        precision = -np.ones((hits.shape[1], len(self.recalls), len(positives)))
-        recall = -np.ones((hits.shape[1], len(positives)))
-        for area in np.flatnonzero(positives):
-            recalls = hits[area] / positives[area]
-            recall[:, area] = recalls[:, -1] if len(ranked) else 0
-            for threshold, reached in enumerate(recalls):
-                at = np.searchsorted(reached, self.recalls)
-                precision[threshold, :, area] = precisions[area, threshold, at]
-        return precision, recall
+
+def _as_eval(precision: np.ndarray, recall: np.ndarray) -> dict[str, np.ndarray]:
+    """``COCOeval.eval`` of APs and recalls (A, T, 3); in place of the precisions at each recall there is their mean."""
+    precision, recall = precision.swapaxes(0, 1), recall.swapaxes(0, 1)
+    return dict(precision=precision[:, None, None], recall=recall[:, None])

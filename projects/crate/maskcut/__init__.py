@@ -4,6 +4,6 @@ Pure functions of tensors on whatever device they are; nothing here knows OpenMM
 :func:`maskcut`.
 """
 
-from .rounds import maskcut, ncut, peak_positive, salient_part
+from .rounds import mask_scores, maskcut, ncut, peak_positive, salient_part
 
-__all__ = ['maskcut', 'ncut', 'peak_positive', 'salient_part']
+__all__ = ['mask_scores', 'maskcut', 'ncut', 'peak_positive', 'salient_part']

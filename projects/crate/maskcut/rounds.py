@@ -88,6 +88,45 @@ def maskcut(
     return (masks[0], vectors[0]) if features.ndim == 2 else (masks, vectors)
 
 
+def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
+    """Score the masks of :func:`maskcut` by how well each separates the graph that it was cut from.
+
+    The score is half of the normalised association of Shi & Malik (2000), that is 1 - Ncut / 2: of the edges of the
+    mask's tokens, the share that ends in the mask; of all other tokens' edges, the share that does not; and their mean.
+
+    Args:
+        features: As for :func:`maskcut`: (C, h * w), or (B, C, h * w).
+        masks: What it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
+        tau: As it was given.
+
+    Returns:
+        (num_masks,) or (B, num_masks) float64 from 0 to 1; 0 for an empty mask and for one of the whole grid.
+
+    Raises:
+        ValueError: As :func:`ncut`; or the masks do not fit the features.
+    """
+    batch = _check(features)
+    flat = (masks[None] if features.ndim == 2 else masks).flatten(2)
+    if (len(flat), flat.shape[-1]) != (len(batch), batch.shape[-1]):
+        raise ValueError(f'mask_scores: masks {tuple(masks.shape)} do not fit features {tuple(features.shape)}')
+    with torch.autocast(features.device.type, enabled=False):
+        scores = [_mask_scores(AffinityGraph(group, tau), part) for group, part in zip(_groups(batch), _groups(flat))]
+    return torch.cat(scores)[0] if features.ndim == 2 else torch.cat(scores)
+
+
+def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
+    """As :func:`mask_scores` for graphs that are held together: (B, num_masks, N) -> (B, num_masks)."""
+    scores = []
+    for mask in masks.unbind(1):
+        inside, root = mask.double(), graph.degree.sqrt()
+        ends = root * graph.normalised_product(root * inside)  # of each token's edges, the weight that ends in the mask
+        cut = ((1 - inside) * ends).sum(1)
+        shares = [1 - cut / (side * graph.degree).sum(1) for side in (inside, 1 - inside)]
+        scores.append((sum(shares) / 2).nan_to_num(0))
+        graph.paint(mask)
+    return torch.stack(scores, 1)
+
+
 def _maskcut(
     features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation
 ) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,13 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..maskcut import maskcut
+from ..maskcut import mask_scores, maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
 from .observe import check_layers, evaluating, observe, patch_size, token_grid
 from .unwrap import unwrap
+
+SCORES = ('one', 'round', 'ncut')
 
 
 @register_model
@@ -41,12 +43,16 @@ class MaskCutDetector(BaseModel):
         tau: Threshold of the cosine of two tokens.
         num_masks: At most this many objects per image.
         crf: Refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
+        score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
+            how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
+            graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
         init_cfg: As everywhere in mmengine.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
         IndexError: It has no such layer, or does not run it.
         ImportError: ``crf`` without pydensecrf2.
+        ArgumentError: Another ``score``.
     """
 
     def __init__(
@@ -57,11 +63,14 @@ class MaskCutDetector(BaseModel):
         tau: float = 0.15,
         num_masks: int = 3,
         crf: bool = False,
+        score: str = 'one',
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        if score not in SCORES:
+            raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
-        self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
+        self.layer, self.tau, self.num_masks, self.crf, self.score = layer, tau, num_masks, crf, score
         self.data_preprocessor.to(next(self.backbone.parameters()).device)
         check_layers(self.backbone, [layer])
         if crf:  # a missing extra fails now
@@ -81,8 +90,8 @@ class MaskCutDetector(BaseModel):
         Returns:
             'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
             'predict': ``data_samples``, each with ``pred_instances``: ``masks`` (n, H0, W0) bool in the size of the
-            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` 1.0 and ``labels`` 0, on the CPU; n <=
-            ``num_masks``, since empty masks are left out.
+            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,) and ``labels`` 0, on the CPU; n
+            <= ``num_masks``, since empty masks are left out.
 
         Raises:
             NotImplementedError: Another mode; there is no loss.
@@ -96,7 +105,9 @@ class MaskCutDetector(BaseModel):
         if mode == 'predict':
             self._check(data_samples, features, grid)
         masks, _ = maskcut(features, grid, self.tau, self.num_masks)
-        return masks if mode == 'tensor' else self._predict(inputs, data_samples, masks.cpu().numpy())
+        if mode == 'tensor':
+            return masks
+        return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
 
     def _features(self, inputs: Tensor) -> Tensor:
         """(B, d, h w)."""
@@ -117,17 +128,27 @@ class MaskCutDetector(BaseModel):
                     'too; resize all images to one size, or load one at a time'
                 )
 
+    def _scores(self, features: Tensor, masks: Tensor) -> np.ndarray:
+        """Scores of the masks (B, num_masks, h, w): (B, num_masks) float32."""
+        if self.score == 'ncut':
+            return mask_scores(features, masks, self.tau).cpu().numpy().astype(np.float32)
+        rounds = np.arange(self.num_masks) if self.score == 'round' else np.zeros(self.num_masks)
+        return np.broadcast_to((1 / (1 + rounds)).astype(np.float32), masks.shape[:2])
+
     def _predict(
-        self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray
+        self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray, scores: np.ndarray
     ) -> list[BaseDataElement]:
-        """``data_samples`` with the instances of the masks (B, num_masks, h, w)."""
+        """``data_samples`` with the instances of the masks (B, num_masks, h, w) and their scores (B, num_masks)."""
         images = self._pixels(inputs) if self.crf else [None] * len(inputs)
-        for sample, grid_masks, image in zip(data_samples, masks, images):
-            found = image_masks(grid_masks, patch_size(self.backbone), sample.img_shape, sample.ori_shape, image)
+        patch = patch_size(self.backbone)
+        for sample, grid_masks, values, image in zip(data_samples, masks, scores, images):
+            # one at a time: those that turn out empty take their scores with them
+            found = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
+            counts, found = [len(one) for one in found], np.concatenate(found)
             sample.pred_instances = InstanceData(
                 masks=torch.from_numpy(found),
                 bboxes=torch.tensor([tight_box(mask) for mask in found], dtype=torch.float32).reshape(-1, 4),
-                scores=torch.ones(len(found)),
+                scores=torch.from_numpy(values.repeat(counts)),
                 labels=torch.zeros(len(found), dtype=torch.long),
             )
         return data_samples

@@ -55,7 +55,7 @@ def curve_figure(
 def error_bars(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> np.ndarray:
     """Lengths of the bars from values (n,) to the ends of their intervals, (2, n).
 
-    An AP can lie outside of it: among equal scores it depends on the order of the images, which is drawn, too.
+    A value outside of its interval, as an AP of few images may be, has no bar to that side.
     """
     values = np.asarray(values)
     return np.stack([values - low, high - values]).clip(min=0)

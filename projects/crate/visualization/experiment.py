@@ -26,9 +26,10 @@ PUBLISHED = {
 }
 MIOU = {f'mIoU {rule}': f'mIoU, {words}' for rule, words in RULES.items()}  # metric -> what tables call it
 WITH_INTERVAL = ('mIoU mass', 'box AP', 'mask AP')
+STAR = '\\*'  # in Markdown: an AP by the order of the image ids
 LEGEND = (
     'All in percent. In brackets: 95% intervals over images (bootstrap); what another training of the same model would '
-    'give is not in them.'
+    'give is not in them. AP: the mean over the orders of the images, since all masks of MaskCut have the same score.'
 )
 
 
@@ -66,7 +67,10 @@ def last_layer_table(rows: Sequence[Row], size: str) -> str:
 
 
 def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
-    """The mean over the trainings of a model, lowest and highest, after training; of mIoU and AP, the last layer."""
+    """The mean over the trainings of a model, lowest and highest, after training; of mIoU and AP, the last layer.
+
+    A cell is empty where an AP is by the order of the image ids.
+    """
     lines = []
     for model in models:
         seeds = [(seed, max(steps)) for name, seed, steps in trainings(rows) if name == model]
@@ -75,6 +79,8 @@ def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> str:
             where = dict(model=model, metric=metric, size='' if metric == 'top-1' else size)
             found = [find(rows, **where, seed=seed, iteration=last) for seed, last in seeds]
             values = [each[-1].value for each in found if each]
+            if any(each[-1].order == 'as given' for each in found if each):
+                values = []
             style = '.2f' if 'AP' in metric else '.1f'
             low, high = (f'{end(values):{style}}' for end in (min, max)) if values else ('', '')
             cells.append(f'{np.mean(values):{style}} ({low} to {high})' if values else '')
@@ -111,7 +117,7 @@ def published_table() -> str:
 def curves(rows: Sequence[Row], size: str) -> Figure:
     """The mIoU and mask AP along the training (last layer) and along the layers (last checkpoint).
 
-    Further seeds of a model are dashed lines of its colour.
+    Further seeds of a model are dashed lines of its colour. APs by the order of the image ids are not drawn.
     """
     names = {(model, seed): model if seed == 0 else f'{model}, seed {seed}' for model, seed, _ in trainings(rows)}
     dashed = [name for (_, seed), name in names.items() if seed]
@@ -126,10 +132,12 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
             points = [find(rows, **key, iteration=step)[-1] for step in steps]
             along_training[name] = (steps, *with_errors(points))
             along_layers[name] = ([row.layer for row in layers], *with_errors(layers))
-        if along_training:
-            first, second = figure.add_subplot(2, 2, 1 + column), figure.add_subplot(2, 2, 3 + column)
-            draw_curves(first, along_training, 'iteration', f'{label}, last layer', dashed)
-            draw_curves(second, along_layers, 'layer (0-based)', f'{label}, after training', dashed)
+        if has_values(along_training):
+            axis = figure.add_subplot(2, 2, 1 + column)
+            draw_curves(axis, along_training, 'iteration', f'{label}, last layer', dashed)
+        if has_values(along_layers):
+            axis = figure.add_subplot(2, 2, 3 + column)
+            draw_curves(axis, along_layers, 'layer (0-based)', f'{label}, after training', dashed)
     if figure.axes:  # one legend for all, where it hides nothing
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8)
     return figure
@@ -194,17 +202,26 @@ def find(rows: Iterable[Row], **wanted: object) -> list[Row]:
 
 
 def with_errors(rows: Sequence[Row]) -> tuple[list[float], ...]:
-    """Values, and the lengths of their error bars to both sides."""
+    """Values, and the lengths of their error bars to both sides; no values if one is by the order of the image ids."""
+    if any(row.order == 'as given' for row in rows):
+        return ([np.nan] * len(rows),)  # a curve without points keeps the colours of the others
     values = [row.value for row in rows]
     if any(row.low is None for row in rows):
         return (values,)
     return values, error_bars(values, [row.low for row in rows], [row.high for row in rows])
 
 
+def has_values(curves: Mapping[str, Sequence[Sequence[float]]]) -> bool:
+    """Return True if there is a point to draw."""
+    return any(np.isfinite(y).any() for _, y, *_ in curves.values())
+
+
 def cell(row: Row, interval: bool = True) -> str:
-    """'12.3 [10.1, 14.9]'; AP with two decimals."""
+    """'12.3 [10.1, 14.9]'; AP with two decimals, and a star where it is by the order of the image ids."""
     ends = [row.low, row.high] if interval and row.low is not None else []
-    return bracketed([row.value, *ends], '.2f' if 'AP' in row.metric else '.1f')
+    text = bracketed([row.value, *ends], '.2f' if 'AP' in row.metric else '.1f')
+    value, *rest = text.split(' ', 1)
+    return ' '.join([value + STAR * (row.order == 'as given'), *rest])
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

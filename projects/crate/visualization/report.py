@@ -240,8 +240,9 @@ def maskcut(reports: Sequence[ModelReport], count: int) -> Iterator[str]:
     yield page.table(['model', 'layer', *PRECISIONS], rows)
     yield page.paragraph(
         f'Class-agnostic COCO average precision in percent, on {count} images: at most three masks per image, cut from '
-        'the features of one layer (keys of a ViT), no CRF, every score 1. With few images a single lucky mask moves '
-        f'it: in brackets the 95% interval if other images were drawn (bootstrap, {NUM_RESAMPLES} draws of these '
+        'the features of one layer (keys of a ViT), no CRF, every score 1: the mean over the orders of the images. '
+        'With few images a single lucky mask moves it: in brackets the 95% interval if other images were drawn '
+        f'(bootstrap, {NUM_RESAMPLES} draws of these '
         'images with replacement). An interval is of one model alone: where two overlap, one model may still be better '
         'on the same images.'
     )
