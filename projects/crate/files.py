@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def printable(path: str | os.PathLike) -> str:
+    r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
+    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
 @contextmanager
 def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """A name to write a file under; at the end of the block the file is on the disk and gets the name ``path``.

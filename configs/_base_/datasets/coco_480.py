@@ -4,7 +4,7 @@
 # is applied. Every object is an 'object'.
 # The batch size is the leaf's.
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
     dict(type='PackDetInputs'),
 ]

@@ -3,9 +3,9 @@
 # their shape, by PIL's Lanczos filter; annotations are loaded after that and keep their own size.
 # The batch size is the leaf's.
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap', num_classes=21),
     dict(type='PackSegInputs'),
 ]
 test_dataloader = dict(

@@ -19,6 +19,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..evaluation.coco_file import read_coco
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
 from .distributed import init_cpu_processes
@@ -110,6 +111,8 @@ def prepare_training(
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
     _exchange_hooks(cfg)
+    _exchange_transforms(cfg)
+    _check_annotation_files(cfg.get('val_evaluator'))
     _complete_dataloaders(cfg)
     if resume is not None:
         _resume(cfg, resume)
@@ -144,6 +147,8 @@ def prepare_testing(
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+    _exchange_transforms(cfg)
+    _check_annotation_files(cfg.test_evaluator)
     _complete_dataloaders(cfg)
 
 
@@ -265,6 +270,34 @@ def _exchange_hooks(cfg: Config) -> None:
     for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
         if isinstance(hook, dict):
             hook['type'] = HOOKS.get(type_name(hook['type']), hook['type'])
+
+
+def _exchange_transforms(cfg: Config) -> None:
+    """Exchange mmseg's ``LoadAnnotations`` for ``LoadLabelMap``, which refuses what is no label map of its photo."""
+    if cfg.get('default_scope') == 'mmseg':
+        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            _exchange_label_maps(cfg.get(field))
+
+
+def _exchange_label_maps(value: object) -> None:
+    """Exchange the transforms in place, at any depth of a config."""
+    if isinstance(value, dict):
+        is_label_map = value.get('type') in ('LoadAnnotations', 'mmseg.LoadAnnotations')
+        if is_label_map and value.get('imdecode_backend', 'pillow') == 'pillow':
+            backend_args = value.get('backend_args')
+            value.clear()
+            value.update(type='LoadLabelMap', backend_args=backend_args)
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            _exchange_label_maps(child)
+
+
+def _check_annotation_files(evaluators: Config | Sequence | None) -> None:
+    """Check the COCO files of metrics before anything is built, and not after all images."""
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators or {}]:
+        kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
+        if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
+            read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
 
 
 def _complete_dataloaders(cfg: Config) -> None:
