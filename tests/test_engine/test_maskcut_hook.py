@@ -1,6 +1,7 @@
 """MaskCutHook in real trainings of tiny models, on a generated COCO-format set."""
 
 import json
+import re
 import time
 
 import cv2
@@ -226,6 +227,49 @@ def test_missing_annotations_are_named_by_the_tool(tmp_path, samples, capsys):
     assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
     assert f'train: MaskCutHook: not found: {samples}/coco/annotations/no.json' in capsys.readouterr().err
     assert not seen(tmp_path)
+
+
+def altered(root, folder, change):
+    """The validation set with another annotation file, which ``change`` has changed in place."""
+    content = json.loads((root / 'coco/annotations/instances_val2017.json').read_text())
+    change(content)
+    folder.mkdir(exist_ok=True)
+    (folder / 'changed.json').write_text(json.dumps(content))
+    loader = coco(root)
+    loader['dataset']['ann_file'] = str(folder / 'changed.json')
+    return loader
+
+
+def turn(content):
+    image = content['images'][2]
+    image.update(height=image['width'], width=image['height'])
+    for annotation in content['annotations']:
+        if annotation['image_id'] == image['id']:
+            x, y, width, height = annotation['bbox']
+            annotation.update(bbox=[y, x, height, width], segmentation=[[1, 1, 9, 1, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: content['annotations'][3].pop('segmentation'), r'changed\.json: annotation 4: has no segment'),
+        (lambda content: content['annotations'][3].pop('area'), r'changed\.json: annotation 4: area must be'),
+        (lambda content: content['images'][3].pop('height'), r'changed\.json: image 4: height and width must be'),
+        (turn, r'000000000003\.jpg: the image has 32 x 24 pixels, and the annotation file has 24 x 32'),
+    ],
+)
+def test_annotations_are_checked_before_training(tmp_path, samples, capsys, change, message):
+    loader = altered(samples, tmp_path, change)
+    assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train: ')]
+    assert re.search(message, line)
+    assert not seen(tmp_path)
+
+
+def test_annotations_without_iscrowd(tmp_path, samples):
+    loader = altered(samples, tmp_path, lambda content: [one.pop('iscrowd') for one in content['annotations']])
+    train(toy(tmp_path, samples, dataloader=loader, num_pictures=0))
+    assert steps(tmp_path) == [1, 2, 3]
 
 
 def test_without_mmdet(tmp_path, samples, monkeypatch):

@@ -1,5 +1,6 @@
 """MaskCut while a model trains: the curve of segmentation emerging (arXiv 2308.16271, Figure 10)."""
 
+import os
 from pathlib import Path
 
 import mmcv
@@ -11,6 +12,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..datasets.loading import read_shape, size_mismatch
+from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
@@ -61,6 +64,7 @@ class MaskCutHook(AsideHook):
             sharded the weights, or the training loop knows no epochs to count.
         ImportError: Before training: mmdet is not installed.
         FileNotFoundError: Before training: the annotation file is missing.
+        CocoFileError: Before training: the annotation file cannot be used, or names other sizes than its images have.
     """
 
     scope = 'mmdet'
@@ -92,9 +96,27 @@ class MaskCutHook(AsideHook):
         """The loader, the metric and the detector around the backbone."""
         if 'mmdet' not in installed_libraries():
             raise ImportError('MaskCutHook needs mmdet, for COCO-format data sets and AP: pip install mmdet')
+        self._check_annotations()
         self._loader = self.build_loader(runner, self.dataloader)
+        self._check_sizes()
         self._metric = self._build_evaluator()
         self._detector = MaskCutDetector(*self.find_backbone(runner, self.use_ema), **self.cut)
+
+    def _check_annotations(self) -> None:
+        """The annotation file, before the data set reads it; an evaluator of one's own checks its file itself."""
+        dataset = self.dataloader['dataset']
+        path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')  # noqa: PTH118 (or a URL)
+        if Path(path).is_file():
+            read_coco(path, masks=self.evaluator is None)
+
+    def _check_sizes(self) -> None:
+        """The annotations of every image belong to its pixels as they are loaded; only headers are read."""
+        upright = 'ignore_orientation' not in str(self.dataloader)
+        for index in range(len(self._loader.dataset)):
+            image = self._loader.dataset.get_data_info(index)
+            path, named = image['img_path'], (image['height'], image['width'])
+            if '://' not in path and (shape := read_shape(path, upright)) != named:
+                raise CocoFileError(size_mismatch(path, shape, named, 'the annotation file'))
 
     def _build_evaluator(self) -> Evaluator:
         dataset = self._loader.dataset
