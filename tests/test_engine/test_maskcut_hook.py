@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import cv2
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS, DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
 from toy_runs import InterruptionError, config, last_checkpoint, load_tool, run_tool, same, seen, train
 
@@ -270,6 +272,23 @@ def test_annotations_without_iscrowd(tmp_path, samples):
     loader = altered(samples, tmp_path, lambda content: [one.pop('iscrowd') for one in content['annotations']])
     train(toy(tmp_path, samples, dataloader=loader, num_pictures=0))
     assert steps(tmp_path) == [1, 2, 3]
+
+
+def test_photos_that_exif_turns(tmp_path, samples, capsys):
+    """Annotations of the stored pixels: refused, unless photos are loaded as they are stored; the picture too."""
+    shutil.copytree(samples / 'coco', tmp_path / 'coco')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (tmp_path / 'coco/val2017').iterdir():
+        Image.open(path).save(path, exif=exif)
+    loader = coco(tmp_path)
+    assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
+    assert 'before the EXIF orientation of the photo (6) turns them' in capsys.readouterr().err
+    assert not seen(tmp_path)
+    loader['dataset']['pipeline'][0]['color_type'] = 'color_ignore_orientation'
+    train(toy(tmp_path, samples, dataloader=loader, num_pictures=2))
+    below = cv2.imread(str(tmp_path / 'run/maskcut/epoch_1.png'))[122:160, :160]
+    assert len(np.unique(below.reshape(-1, 3), axis=0)) == 1  # the photo lies there, 160 wide and 120 high
 
 
 def test_without_mmdet(tmp_path, samples, monkeypatch):

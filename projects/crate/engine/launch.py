@@ -148,7 +148,7 @@ def prepare_testing(
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
     _exchange_transforms(cfg)
-    _check_annotation_files(cfg.test_evaluator)
+    _check_annotation_files(cfg.get('test_evaluator'))
     _complete_dataloaders(cfg)
 
 

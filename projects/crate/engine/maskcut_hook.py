@@ -3,16 +3,14 @@
 import os
 from pathlib import Path
 
-import mmcv
 import numpy as np
-from mmengine import fileio
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 
-from ..datasets.loading import read_shape, size_mismatch
+from ..datasets.loading import LoadImageOrSkip, read_shape, size_mismatch
 from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
@@ -109,13 +107,19 @@ class MaskCutHook(AsideHook):
         if Path(path).is_file():
             read_coco(path, masks=self.evaluator is None)
 
+    @property
+    def _color_type(self) -> str:
+        """How photographs are loaded: upright, or as they are stored."""
+        return 'color_ignore_orientation' if 'ignore_orientation' in str(self.dataloader) else 'color'
+
     def _check_sizes(self) -> None:
         """The annotations of every image belong to its pixels as they are loaded; only headers are read."""
-        upright = 'ignore_orientation' not in str(self.dataloader)
         for index in range(len(self._loader.dataset)):
             image = self._loader.dataset.get_data_info(index)
-            path, named = image['img_path'], (image['height'], image['width'])
-            if '://' not in path and (shape := read_shape(path, upright)) != named:
+            path, named = image['img_path'], (image.get('height'), image.get('width'))
+            if None in named or '://' in path:
+                continue
+            if (shape := read_shape(path, self._color_type == 'color')) != named:
                 raise CocoFileError(size_mismatch(path, shape, named, 'the annotation file'))
 
     def _build_evaluator(self) -> Evaluator:
@@ -131,11 +135,12 @@ class MaskCutHook(AsideHook):
         """Metrics over all images, and the first images of this process with their masks."""
         pictures = []
         wanted = self.num_pictures if is_main_process() else 0
+        load = LoadImageOrSkip(skip=False, color_type=self._color_type)
         for batch in self._loader:
             samples = self._detector.test_step(batch)
             self._metric.process(data_samples=samples, data_batch=batch)
             for sample in samples[: wanted - len(pictures)]:
-                image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
+                image = np.ascontiguousarray(load(dict(img_path=sample.img_path))['img'][..., ::-1])
                 pictures.append((image, sample.pred_instances.masks.cpu().numpy()))
         return self._metric.evaluate(len(self._loader.dataset)), pictures
 
