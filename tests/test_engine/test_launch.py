@@ -57,6 +57,8 @@ def test_label_maps_of_mmseg_are_checked(tmp_path, tta):
         assert 'LoadLabelMap' in text and 'LoadAnnotations' not in text
     cfg = launch.read_config(str(Path(import_module('mmdet').__file__).parent / '.mim' / 'configs' / CONFIGS['mmdet']))
     launch.prepare_training(cfg)
+    assert cfg.train_dataloader.dataset.pipeline[0].type == 'LoadImageOrSkip'
+    assert (cfg.train_dataloader.dataset.pipeline[0].skip, cfg.val_dataloader.dataset.pipeline[0].skip) == (True, False)
     assert 'LoadAnnotations' in str(cfg.train_dataloader)
 
 

@@ -5,8 +5,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
 from PIL import Image
+from torch.utils.data import DataLoader
 from toy_maskcut import make_images
 
 from projects.crate.errors import UserError

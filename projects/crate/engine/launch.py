@@ -273,23 +273,29 @@ def _exchange_hooks(cfg: Config) -> None:
 
 
 def _exchange_transforms(cfg: Config) -> None:
-    """Exchange mmseg's ``LoadAnnotations`` for ``LoadLabelMap``, which refuses what is no label map of its photo."""
-    if cfg.get('default_scope') == 'mmseg':
-        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            _exchange_label_maps(cfg.get(field))
+    """Exchange stock transforms that load for ours, which refuse what does not belong together.
+
+    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
+    compares their size with that of the annotation file; only training skips damaged ones.
+    """
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
+            _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
 
 
-def _exchange_label_maps(value: object) -> None:
+def _exchange_loading(value: object, library: str, skip: bool) -> None:
     """Exchange the transforms in place, at any depth of a config."""
     if isinstance(value, dict):
-        is_label_map = value.get('type') in ('LoadAnnotations', 'mmseg.LoadAnnotations')
-        if is_label_map and value.get('imdecode_backend', 'pillow') == 'pillow':
+        kind = type_name(value.get('type') or '')
+        if (library, kind) == ('mmseg', 'LoadAnnotations') and value.get('imdecode_backend', 'pillow') == 'pillow':
             backend_args = value.get('backend_args')
             value.clear()
             value.update(type='LoadLabelMap', backend_args=backend_args)
+        elif (library, kind) == ('mmdet', 'LoadImageFromFile') and 'file_client_args' not in value:
+            value.update(type='LoadImageOrSkip', skip=skip)
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
-            _exchange_label_maps(child)
+            _exchange_loading(child, library, skip)
 
 
 def _check_annotation_files(evaluators: Config | Sequence | None) -> None:
