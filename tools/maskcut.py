@@ -32,8 +32,8 @@ def parse_args(argv):
         metavar='OUT.json',
         help='COCO file to write; file_name is the path below IMAGES, or as listed',
     )
-    add('--config', required=True, help='config file, of configs/maskcut')
-    add('--checkpoint', required=True, help='weights of its backbone: a file')
+    add('--config', required=True, help='config file, of configs/maskcut or of a detector with a mask head')
+    add('--checkpoint', required=True, help='weights of its backbone, or of the whole detector: a file')
     add('--root', type=Path, help='folder that relative paths of a text file start at (default: the current folder)')
     add('--batch-size', type=positive, help="images per batch (default: the config's)")
     add('--num-workers', type=natural, help="processes that load images, for each GPU (default: the config's)")

@@ -23,7 +23,7 @@ model = dict(
     layer=4,
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(128, 96), keep_ratio=False, backend='pillow', interpolation='lanczos'),
     dict(type='PackDetInputs'),
 ]

@@ -27,9 +27,9 @@ model = dict(
 )
 
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(128, 96), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap', num_classes=9),
     dict(type='PackSegInputs'),
 ]
 test_dataloader = dict(

@@ -23,9 +23,9 @@ model = dict(
     )
 )
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(224, 224), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap', num_classes=21),
     dict(type='PackSegInputs'),
 ]
 test_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))

@@ -67,12 +67,12 @@ dataset = dict(
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap', num_classes=9),
     dict(type='RandomCrop', crop_size=(48, 64)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadLabelMap', num_classes=9), dict(type='PackSegInputs')]
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

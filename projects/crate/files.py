@@ -21,6 +21,11 @@ def make_folder(path: Path) -> None:
         raise FileError(f'{path}: the folder cannot be made: {error.strerror}') from error
 
 
+def printable(path: str | os.PathLike) -> str:
+    r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
+    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
 @contextmanager
 def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """A name to write a file under; at the end of the block the file is on the disk and gets the name ``path``.

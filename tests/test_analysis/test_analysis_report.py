@@ -111,13 +111,17 @@ def test_coco_is_found_validation_first(tmp_path, folder):
     root = tmp_path / folder
     (root / 'annotations').mkdir(parents=True)
     for split in ('train2017', 'val2017', 'xval2017'):  # of the last one there are no images
-        name = dict(file_name=f'{split}.jpg')
-        (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(dict(images=[name])))
+        image = dict(id=1, file_name=f'{split}.jpg', height=9, width=9)
+        content = dict(images=[image], annotations=[], categories=[])
+        (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
     for split in ('train2017', 'val2017'):
         (root / split).mkdir()
     coco = find_coco([tmp_path])
     assert coco.images == [root / 'val2017/val2017.jpg']
     assert coco.changes['ann_file'] == 'annotations/instances_val2017.json'
+    (root / 'annotations/instances_val2017.json').write_text('{"images": []}')
+    with pytest.raises(UserError, match=r"instances_val2017\.json: has no list 'annotations'"):
+        find_coco([tmp_path])
 
 
 def test_no_data_is_one_line(tmp_path):
@@ -129,10 +133,23 @@ def test_shares_are_of_what_is_not_void(tmp_path):
     labels = np.array([[0, 0, 255, 255], [1, 2, 2, 255]], dtype=np.uint8)
     Image.fromarray(labels).save(tmp_path / 'a.png')
     Image.fromarray(labels * 0).save(tmp_path / 'b.png')
+    Image.fromarray(labels).save(tmp_path / 'photo.jpg')
     changes = dict(metainfo=dict(classes=('background', 'cat', 'dog')))
-    voc = DataSet(None, changes, [], [tmp_path / 'c.png', tmp_path / 'a.png', tmp_path / 'b.png'], [1, 2])
+    targets = [tmp_path / 'c.png', tmp_path / 'a.png', tmp_path / 'b.png']
+    voc = DataSet(None, changes, [tmp_path / 'photo.jpg'] * 3, targets, [1, 2])
     cats, none = object_shares(voc)
     assert cats == pytest.approx(dict(cat=0.2, dog=0.4)) and none == {}
+    Image.fromarray(labels).convert('RGB').save(tmp_path / 'b.png')
+    with pytest.raises(UserError, match=r'b\.png: has 3 channels'):
+        object_shares(voc)
+    Image.fromarray(labels.T.copy()).save(tmp_path / 'b.png')
+    with pytest.raises(
+        UserError, match=r'photo\.jpg: the image has 4 x 2 pixels, and its label map .*b\.png has 2 x 4'
+    ):
+        object_shares(voc)
+    Image.fromarray(labels + 3).save(tmp_path / 'b.png')
+    with pytest.raises(UserError, match=r'b\.png: label 3 is no class'):
+        object_shares(voc)
 
 
 def test_interval_is_that_of_the_mean():

@@ -1,12 +1,18 @@
 import json
+import os
+import struct
+import zlib
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from PIL import Image
 
-from projects.crate.datasets.loading import find_damage
+from projects.crate.datasets.loading import find_damage, libjpeg_warnings
+from projects.crate.errors import UserError
 
 SIZE = (24, 36)  # h, w
 
@@ -114,3 +120,143 @@ def test_data_sets_of_all_libraries(tmp_path, scope, test_mode):
                 data[1]
         else:
             assert data[1]['img_path'].endswith('images/0.jpg')
+
+
+def png(width, height, depth=8, colour=2, rows=b''):
+    """A PNG by hand; without ``rows`` it has a header and no pixels."""
+
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+
+    header = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_huge_images_are_refused_by_their_header(tmp_path, monkeypatch, backend):
+    path = tmp_path / 'huge.png'
+    path.write_bytes(png(16000, 16000))
+    load = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False, imdecode_backend=backend))
+    with pytest.raises(UserError, match=r'too large image .*huge.png: 16000 x 16000 .* CRATE_MAX_PIXELS=256000000'):
+        load(dict(img_path=str(path)))
+    path.write_bytes(FILES['png'])
+    image = load(dict(img_path=str(path)))['img']
+    monkeypatch.setenv('CRATE_MAX_PIXELS', str(SIZE[0] * SIZE[1]))
+    np.testing.assert_array_equal(load(dict(img_path=str(path)))['img'], image)
+    monkeypatch.setenv('CRATE_MAX_PIXELS', str(SIZE[0] * SIZE[1] - 1))
+    with pytest.raises(OSError, match='36 x 24 pixels are more than 863'):
+        load(dict(img_path=str(path)))
+    wider = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False, max_pixels=10**6))
+    np.testing.assert_array_equal(wider(dict(img_path=str(path)))['img'], image)
+    monkeypatch.setenv('CRATE_MAX_PIXELS', 'many')
+    with pytest.raises(UserError, match='CRATE_MAX_PIXELS=many: must be a number'):
+        load(dict(img_path=str(path)))
+
+
+def test_a_raised_limit_is_above_pillows_own(tmp_path, monkeypatch):
+    """Pillow raises at twice its own limit, whatever ours is."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    path = tmp_path / 'good.png'
+    path.write_bytes(FILES['png'])
+    for backend in ('cv2', 'pillow'):
+        load = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False, strict=True, imdecode_backend=backend))
+        assert load(dict(img_path=str(path)))['img_shape'] == SIZE
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_damaged_image_with_a_name_that_is_not_utf_8_is_in_the_log(tmp_path, capfd):
+    path = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9.jpg')
+    with open(path, 'wb') as file:  # noqa: PTH123
+        file.write(FILES['jpeg'][:-200])
+    logger = MMLogger('damaged', log_file=str(tmp_path / 'run.log'))
+    with mock_current(logger):
+        assert TRANSFORMS.build(dict(type='LoadImageOrSkip'))(dict(img_path=path)) is None
+        missing = os.fsdecode(os.fsencode(tmp_path) + b'/\xff.jpg')
+        assert TRANSFORMS.build(dict(type='LoadImageOrSkip'))(dict(img_path=missing)) is None
+    log = (tmp_path / 'run.log').read_text()
+    assert r'caf\xe9.jpg: truncated JPEG' in log and r'\xff.jpg: No such file' in log
+    assert 'Logging error' not in capfd.readouterr().err
+
+
+@contextmanager
+def mock_current(logger):
+    """``logger`` as mmengine's current one."""
+    instances = MMLogger._instance_dict
+    before = dict(instances)
+    instances.clear()
+    instances[logger.instance_name] = logger
+    try:
+        yield
+    finally:
+        instances.clear()
+        instances.update(before)
+
+
+def photo():
+    """Smooth, as photographs are: a JPEG of noise has too few codes to be invalid."""
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((320, 240), Image.Resampling.BICUBIC)
+
+
+def zeros_in_the_middle(kind):
+    buffer = BytesIO()
+    photo().save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    middle = len(data) // 2
+    data[middle : middle + 512] = bytes(512)
+    return bytes(data)
+
+
+def test_strict_finds_damage_in_the_middle(tmp_path, capfd):
+    """JPEG decodes anyway; libjpeg says so on the standard error, and nowhere else."""
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(zeros_in_the_middle('JPEG'))
+    lenient = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False))
+    assert lenient(dict(img_path=str(path)))['img'].shape == (240, 320, 3)
+    assert 'Corrupt JPEG data' in capfd.readouterr().err
+    strict = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False, strict=True))
+    with pytest.raises(OSError, match='damaged image .*a.jpg: Corrupt JPEG data'):
+        strict(dict(img_path=str(path)))
+    assert capfd.readouterr().err == ''
+    for name, data in FILES.items():
+        path.write_bytes(data)
+        np.testing.assert_array_equal(
+            strict(dict(img_path=str(path)))['img'], lenient(dict(img_path=str(path)))['img'], name
+        )
+    with libjpeg_warnings(True) as warnings:
+        os.write(2, b'somebody else\n')
+    assert warnings == [] and capfd.readouterr().err == 'somebody else\n'
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('strict', [False, True])
+def test_a_png_with_a_wrong_checksum_is_damaged(tmp_path, backend, strict):
+    """Pillow raises SyntaxError for some."""
+    data = bytearray(FILES['png'])
+    data[30] ^= 1  # in the checksum of the header
+    (tmp_path / 'a.png').write_bytes(data)
+    load = TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False, imdecode_backend=backend, strict=strict))
+    with pytest.raises(OSError, match='damaged image'):
+        load(dict(img_path=str(tmp_path / 'a.png')))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_a_size_that_the_annotations_do_not_have(tmp_path, orientation):
+    """Boxes of the stored pixels do not lie on the photo as it is loaded."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / 'a.jpg'
+    path.write_bytes(encode('JPEG', exif=exif))
+    height, width = SIZE
+    results = dict(img_path=str(path), height=height, width=width)
+    load = TRANSFORMS.build(dict(type='LoadImageOrSkip'))
+    if orientation < 5:
+        assert load(dict(results))['img_shape'] == SIZE
+    else:
+        with pytest.raises(UserError, match=r'24 x 36 pixels, and the annotation file has 36 x 24, the size of .*EXIF'):
+            load(dict(results))
+        stored = TRANSFORMS.build(dict(type='LoadImageOrSkip', color_type='color_ignore_orientation'))
+        assert stored(dict(results))['img_shape'] == SIZE
+    with pytest.raises(UserError, match='do not belong together'):
+        load(dict(results, width=width + 1))

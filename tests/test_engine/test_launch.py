@@ -44,6 +44,24 @@ def test_stock_parts_are_exchanged(library):
     assert ('collate_fn' in cfg.train_dataloader) == (library == 'mmpretrain')
 
 
+@pytest.mark.parametrize('tta', [False, True])
+def test_label_maps_of_mmseg_are_checked(tmp_path, tta):
+    """Also within the pipelines of wrapped data sets and of test-time augmentation; other libraries keep theirs."""
+    (tmp_path / 'weights.pth').touch()
+    root = Path(import_module('mmseg').__file__).parent / '.mim' / 'configs'
+    cfg = launch.read_config(str(root / 'upernet/upernet_r50_4xb4-20k_voc12aug-512x512.py'))
+    launch.prepare_training(cfg)
+    launch.prepare_testing(cfg, str(tmp_path / 'weights.pth'), tta=tta)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        text = str(loader)
+        assert 'LoadLabelMap' in text and 'LoadAnnotations' not in text
+    cfg = launch.read_config(str(Path(import_module('mmdet').__file__).parent / '.mim' / 'configs' / CONFIGS['mmdet']))
+    launch.prepare_training(cfg)
+    assert cfg.train_dataloader.dataset.pipeline[0].type == 'LoadImageOrSkip'
+    assert (cfg.train_dataloader.dataset.pipeline[0].skip, cfg.val_dataloader.dataset.pipeline[0].skip) == (True, False)
+    assert 'LoadAnnotations' in str(cfg.train_dataloader)
+
+
 def test_parts_by_their_type_and_parts_of_others(tmp_path):
     cfg = Config.fromfile(config(tmp_path))
     cfg.train_cfg.type = EpochBasedTrainLoop

@@ -1,6 +1,8 @@
 """MaskCutHook in real trainings of tiny models, on a generated COCO-format set."""
 
 import json
+import re
+import shutil
 import time
 
 import cv2
@@ -11,6 +13,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS, DefaultScope
 from mmengine.runner import Runner
+from PIL import Image
 from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
 from toy_runs import InterruptionError, config, last_checkpoint, load_tool, run_tool, same, seen, train
 
@@ -226,6 +229,66 @@ def test_missing_annotations_are_named_by_the_tool(tmp_path, samples, capsys):
     assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
     assert f'train: MaskCutHook: not found: {samples}/coco/annotations/no.json' in capsys.readouterr().err
     assert not seen(tmp_path)
+
+
+def altered(root, folder, change):
+    """The validation set with another annotation file, which ``change`` has changed in place."""
+    content = json.loads((root / 'coco/annotations/instances_val2017.json').read_text())
+    change(content)
+    folder.mkdir(exist_ok=True)
+    (folder / 'changed.json').write_text(json.dumps(content))
+    loader = coco(root)
+    loader['dataset']['ann_file'] = str(folder / 'changed.json')
+    return loader
+
+
+def turn(content):
+    image = content['images'][2]
+    image.update(height=image['width'], width=image['height'])
+    for annotation in content['annotations']:
+        if annotation['image_id'] == image['id']:
+            x, y, width, height = annotation['bbox']
+            annotation.update(bbox=[y, x, height, width], segmentation=[[1, 1, 9, 1, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: content['annotations'][3].pop('segmentation'), r'changed\.json: annotation 4: has no segment'),
+        (lambda content: content['annotations'][3].pop('area'), r'changed\.json: annotation 4: area must be'),
+        (lambda content: content['images'][3].pop('height'), r'changed\.json: image 4: height and width must be'),
+        (turn, r'000000000003\.jpg: the image has 32 x 24 pixels, and the annotation file has 24 x 32'),
+    ],
+)
+def test_annotations_are_checked_before_training(tmp_path, samples, capsys, change, message):
+    loader = altered(samples, tmp_path, change)
+    assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('train: ')]
+    assert re.search(message, line)
+    assert not seen(tmp_path)
+
+
+def test_annotations_without_iscrowd(tmp_path, samples):
+    loader = altered(samples, tmp_path, lambda content: [one.pop('iscrowd') for one in content['annotations']])
+    train(toy(tmp_path, samples, dataloader=loader, num_pictures=0))
+    assert steps(tmp_path) == [1, 2, 3]
+
+
+def test_photos_that_exif_turns(tmp_path, samples, capsys):
+    """Annotations of the stored pixels: refused, unless photos are loaded as they are stored; the picture too."""
+    shutil.copytree(samples / 'coco', tmp_path / 'coco')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (tmp_path / 'coco/val2017').iterdir():
+        Image.open(path).save(path, exif=exif)
+    loader = coco(tmp_path)
+    assert load_tool('train')([str(toy(tmp_path, samples, dataloader=loader))]) == 1
+    assert 'before the EXIF orientation of the photo (6) turns them' in capsys.readouterr().err
+    assert not seen(tmp_path)
+    loader['dataset']['pipeline'][0]['color_type'] = 'color_ignore_orientation'
+    train(toy(tmp_path, samples, dataloader=loader, num_pictures=2))
+    below = cv2.imread(str(tmp_path / 'run/maskcut/epoch_1.png'))[122:160, :160]
+    assert len(np.unique(below.reshape(-1, 3), axis=0)) == 1  # the photo lies there, 160 wide and 120 high
 
 
 def test_without_mmdet(tmp_path, samples, monkeypatch):

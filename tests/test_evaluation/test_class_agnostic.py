@@ -362,6 +362,66 @@ def test_other_numbers_of_proposals_have_their_names(tmp_path):
     assert few['bbox_AR_l@100'] == many['bbox_AR_l@1000']
 
 
+def test_annotations_without_iscrowd(tmp_path):
+    """LVIS has none: nothing is a crowd then."""
+    annotations = [annotation(ellipse(5, 5, 60, 60), 1, 9), annotation(ellipse(70, 90, 60, 60), 1, 4)]
+    predictions = [sample(1, [ellipse(5, 5, 60, 60)], [0.5], [0])]
+    with_it = write(tmp_path / 'with.json', annotations, [1, 2])
+    for one in annotations:
+        del one['iscrowd']
+    without = write(tmp_path / 'without.json', annotations, [1, 2])
+    assert evaluate(build(without), predictions) == evaluate(build(with_it), predictions)
+
+
+def test_a_file_is_checked_when_the_metric_is_built(tmp_path):
+    bad = dict(annotation(ellipse(5, 5, 60, 60), 1, 9), segmentation=[[1, 2, 3, 4]])
+    path = write(tmp_path / 'truth.json', [bad], [1])
+    with pytest.raises(UserError, match=r'truth\.json: annotation 1: a polygon .* has 4 numbers'):
+        build(path)
+    assert evaluate(build(path, metric='bbox'), [sample(1, [], [], [])])['bbox_mAP'] == 0
+
+
+def test_ground_truth_of_the_data_set_without_masks(tmp_path):
+    one = dict(sample(1, [ellipse(5, 5, 60, 60)], [0.5], [0]), instances=[dict(bbox=[1, 1, 9, 9], bbox_label=0)])
+    with pytest.raises(UserError, match='annotations of the data set: annotation 1: has no segmentation'):
+        evaluate(build(None), [one])
+
+
+def changed(key, value):
+    """A prediction of one mask, of which one part is another."""
+    one = sample(1, [ellipse(5, 5, 60, 60)], [0.5], [0])
+    one['img_path'] = 'photo.jpg'
+    if key in one:
+        one[key] = value
+    else:
+        one['pred_instances'][key] = value
+    return one
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('ori_shape', SIZE[::-1], 'photo.jpg: the image has 150 x 210 pixels, and the annotation file has 210 x 150'),
+        ('img_id', 99, 'photo.jpg: id 99 is not among the images of ann_file'),
+        ('bboxes', torch.full((1, 4), float('nan')), 'photo.jpg: the model predicts NaN or inf'),
+        ('scores', torch.tensor([float('inf')]), 'photo.jpg: the model predicts NaN or inf'),
+        ('masks', torch.zeros(1, 75, 105, dtype=torch.bool), r'masks of \(75, 105\) on an image of \(150, 210\)'),
+    ],
+)
+def test_the_first_image_that_does_not_fit(tmp_path, key, value, message):
+    metric = build(write(tmp_path / 'truth.json', [annotation(ellipse(5, 5, 60, 60), 1, 9)], [1]))
+    with pytest.raises(UserError, match=message):
+        metric.process({}, [changed(key, value)])
+
+
+def test_a_model_without_masks(tmp_path):
+    metric = build(write(tmp_path / 'truth.json', [annotation(ellipse(5, 5, 60, 60), 1, 9)], [1]))
+    one = changed('labels', torch.zeros(1, dtype=torch.long))
+    del one['pred_instances']['masks']
+    with pytest.raises(UserError, match="the model predicts no masks: set metric='bbox'"):
+        metric.process({}, [one])
+
+
 def test_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, 'mmdet.evaluation', None)
     monkeypatch.delitem(sys.modules, 'projects.crate.evaluation.class_agnostic', raising=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch.utils.data import DataLoader
 from toy_maskcut import make_images
 
@@ -93,6 +94,17 @@ def test_unreadable_images_are_told_apart(tmp_path, loader):
     (cut, reason), (lost, error) = batch.unreadable
     assert (cut, lost) == (images[2], images[3])
     assert reason == 'truncated JPEG (no end-of-image marker)' and 'No such file' in error
+
+
+def test_images_above_the_limit_are_unreadable(tmp_path, monkeypatch):
+    images = list_images(make_images(tmp_path / 'images'), tmp_path)
+    sizes = [np.prod(Image.open(tmp_path / 'images' / name).size) for name in images]
+    limit = int(sorted(sizes)[-2])
+    monkeypatch.setenv('CRATE_MAX_PIXELS', str(limit))
+    batch = ImageBatches(images, [dict(type='LoadImageFromFile')], 10)[0]
+    ((name, reason),) = batch.unreadable
+    assert name == images[int(np.argmax(sizes))]
+    assert f'pixels are more than {limit:,}' in reason and f'CRATE_MAX_PIXELS={max(sizes)}' in reason
 
 
 def test_errors_that_are_not_the_files_are_raised(tmp_path):

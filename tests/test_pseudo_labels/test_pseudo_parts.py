@@ -135,9 +135,7 @@ def test_another_runs_folder_is_left_alone(tmp_path):
         f'choose another OUT, or remove {root}'
     )
     assert len(names(root)) == 1
-    with pytest.raises(
-        UserError, match=r'a \(unset, now 0\), b \(unset, now 1\), c \(unset, now 2\), \.\.\.; choose'
-    ):
+    with pytest.raises(UserError, match=r'a \(unset, now 0\), b \(unset, now 1\), c \(unset, now 2\), \.\.\.; choose'):
         Parts(
             tmp_path / 'out.json',
             dict(model=dict(tau=0.15, layers=[1, 2], type='A'), batch_size=4, **dict(zip('abcd', range(4)))),

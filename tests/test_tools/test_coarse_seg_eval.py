@@ -59,3 +59,20 @@ def test_two_processes_find_what_one_finds(tmp_path, command):
     config, weights, *rest = command('--work-dir', tmp_path / 'two')
     run_tool('dist_test.sh', config, weights, 2, *rest)
     assert metrics_of(tmp_path / 'two', 'coarse_seg/') == metrics_of(tmp_path / 'one', 'coarse_seg/') != {}
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_label_map_that_is_none_is_one_line(tmp_path, command, capsys, workers):
+    """Mmseg's ``LoadAnnotations`` scores a row of a colour image."""
+    masks = sorted((tmp_path / 'sample/VOCdevkit/VOC2012/SegmentationClass').glob('val*.png'))
+    image = Image.open(masks[1])
+    for changed, message in [
+        (image.convert('RGB'), 'has 3 channels (RGB)'),
+        (image.transpose(Image.Transpose.ROTATE_90), '128 x 96 pixels, and its label map'),
+    ]:
+        forget_runs()
+        changed.save(masks[1])
+        arguments = [*command('--work-dir', tmp_path / 'run'), f'test_dataloader.num_workers={workers}']
+        assert load_tool('test')(arguments) == 1
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('test: ')]
+        assert len(lines) == 1 and masks[1].name in lines[0] and message in lines[0]

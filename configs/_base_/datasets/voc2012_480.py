@@ -4,9 +4,9 @@
 # The batch size is the leaf's.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImageOrSkip', skip=False),
     dict(type='Resize', scale=(480, 480), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadLabelMap', num_classes=21),
     dict(type='PackSegInputs'),
 ]
 test_dataloader = dict(

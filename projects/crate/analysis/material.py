@@ -1,6 +1,5 @@
 """The images that models are measured on."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from PIL import Image
 
 from ..datasets.choice import spread_evenly
 from ..datasets.coats import SEGMENTATION_METAINFO
+from ..datasets.label_maps import check_labels, read_label_map
 from ..datasets.sample import MARKER
 from ..engine.launch import read_config
 from ..errors import UserError
+from ..evaluation.coco_file import read_coco
 from ..model_index import config_root
 from ..registration import installed_libraries
 from .observer import normalisation, read_images
@@ -121,7 +122,7 @@ def gather(roots: Sequence[Path], size: Sequence[int], max_images: int | None = 
         voc=voc,
         coco=coco,
         pictures=[data.read(i, size) for i in shown],
-        objects=[_object(data.targets[i], size) if data.targets else np.zeros(size, bool) for i in shown],
+        objects=[_object(data, i, size) if data.targets else np.zeros(size, bool) for i in shown],
     )
 
 
@@ -145,7 +146,7 @@ def find_coco(roots: Iterable[Path], max_images: int | None = None) -> DataSet |
         for file in sorted(root.glob('annotations/instances_*.json'), reverse=True):
             split = file.stem.removeprefix('instances_')
             if (root / split).is_dir():
-                names = [image['file_name'] for image in json.loads(file.read_text())['images']]
+                names = [image['file_name'] for image in read_coco(str(file), masks=True)['images']]
                 changes = dict(
                     data_root=str(root), ann_file=f'annotations/{file.name}', data_prefix=dict(img=f'{split}/')
                 )
@@ -158,7 +159,8 @@ def object_shares(voc: DataSet) -> list[dict[str, float]]:
     """Of each chosen image, {class: share of the pixels that are not void}: the IoU of a mask of the whole image."""
     names, shares = voc.classes, []
     for i in voc.chosen:
-        labels = np.asarray(Image.open(voc.targets[i]))
+        labels = read_label_map(str(voc.targets[i]), str(voc.images[i]))
+        check_labels(labels, str(voc.targets[i]), len(names), VOID)
         found, counts = np.unique(labels[labels != VOID], return_counts=True)
         shares.append({names[index]: count / counts.sum() for index, count in zip(found, counts) if index})
     return shares
@@ -169,7 +171,8 @@ def whole_image(shares: Sequence[Mapping[str, float]]) -> float:
     return 100 * float(np.mean([np.mean([*image.values()]) for image in shares if image]))
 
 
-def _object(target: Path, size: Sequence[int]) -> np.ndarray:
-    """Where an image has a class, (H, W) bool."""
-    labels = np.asarray(Image.open(target).resize((size[1], size[0]), Image.Resampling.NEAREST))
+def _object(data: DataSet, index: int, size: Sequence[int]) -> np.ndarray:
+    """Where image ``index`` has a class, (H, W) bool."""
+    labels = Image.fromarray(read_label_map(str(data.targets[index]), str(data.images[index])))
+    labels = np.asarray(labels.resize((size[1], size[0]), Image.Resampling.NEAREST))
     return (labels > 0) & (labels != VOID)

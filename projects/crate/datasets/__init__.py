@@ -6,6 +6,7 @@ given the metainfo below. (mmseg's ``PascalVOCDataset`` reads it too, but refuse
 """
 
 from .coats import METAINFO, SEGMENTATION_METAINFO
+from .label_maps import LoadLabelMap
 from .loading import LoadImageOrSkip
 from .render import Sample, render_image
 from .resident import ImagesInMemory
@@ -16,6 +17,7 @@ __all__ = [
     'SEGMENTATION_METAINFO',
     'ImagesInMemory',
     'LoadImageOrSkip',
+    'LoadLabelMap',
     'Sample',
     'SampleSpec',
     'make_sample_set',

@@ -1,7 +1,12 @@
 """Images from disk, where some of millions are damaged."""
 
+import io
 import logging
+import os
 import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import cv2
 import mmcv
@@ -10,49 +15,82 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 
-from ..errors import FileError
+from ..errors import FileError, UserError
+from ..files import printable
+
+# Pillow's own limit: the pixels of a quarter of a GiB at three bytes each.
+MAX_PIXELS = 89_478_485
+LIMIT_VARIABLE = 'CRATE_MAX_PIXELS'
+EXIF_ORIENTATION = 0x0112
+# What Pillow raises for files that it does not know or that are damaged (SyntaxError: a PNG's checksum).
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError)
 
 # A marker of a JPEG within the coded data of a scan: FF and neither a stuffed 00, nor a restart marker, nor padding.
 _MARKER = re.compile(rb'\xff([^\x00\xd0-\xd7\xff])')
 _PNG = b'\x89PNG\r\n\x1a\n'
+_LIBJPEG_WARNING = re.compile(rb'Corrupt JPEG data: [^\r\n]*')
+
+
+class ImageFileError(FileError):
+    """An image cannot be used; the message names the file and what is wrong with it."""
+
+
+class PixelLimitError(OSError):
+    """An image has more pixels than the limit."""
 
 
 @TRANSFORMS.register_module()
 class LoadImageOrSkip(LoadImageFromFile):
     """Load an image; report a damaged one by its path, and let the data set draw another in its place.
 
-    Damaged: missing, empty, truncated, or no image at all.
+    Damaged: missing, empty, truncated, no image at all, or more pixels than the limit.
 
     OpenCV decodes a truncated JPEG without complaint into a picture that ends in grey. This transform looks for the end
     of the file's format first (JPEG, PNG, WebP; bytes after the end are fine, as in other readers). A transform that
     returns None makes mmengine's, mmpretrain's, mmdet's and mmseg's data sets draw another sample at random while
     training. Testing must not skip: use ``skip=False`` there, or mmengine stops at the None with an error of its own.
 
+    JPEG and WebP have no checksums: a file with damage in the middle often decodes into a picture that is partly wrong.
+    ``strict=True`` finds most of such JPEGs (numbers: docs/detection-and-segmentation.md) in twice the time.
+
+    A small file may hold a huge image. The number of pixels is read from the header, before the image is decoded.
+
     Args:
         skip: Log the path and return None (True), or raise (False).
+        strict: Also decode with Pillow, and take libjpeg's warning of corrupt data for damage.
+        max_pixels: Largest number of pixels; default the environment variable CRATE_MAX_PIXELS, or else 89,478,485.
         **kwargs: As :class:`mmcv.transforms.LoadImageFromFile`, without ``file_client_args`` and ``ignore_empty``.
 
     Raises:
-        OSError: The image cannot be read and ``skip`` is False; the message names the file and what is wrong with it.
+        ImageFileError: The image cannot be used and ``skip`` is False. It is an OSError.
+        UserError: The data set names another size for the image (``results['height']`` and ``['width']``, as mmdet's
+            data sets do): its annotations belong to other pixels.
     """
 
-    def __init__(self, skip: bool = True, **kwargs) -> None:
+    def __init__(self, skip: bool = True, strict: bool = False, max_pixels: int | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
         self.skip = skip
+        self.strict = strict
+        self.max_pixels = max_pixels
 
     def transform(self, results: dict) -> dict | None:
         """Read ``results['img_path']``; sets 'img' (h, w, 3), 'img_shape' and 'ori_shape' (h, w)."""
         path = results['img_path']
         try:
             image = self._load(path)
-        except (OSError, cv2.error) as error:
-            message = f'damaged image {path}: {error}'
+        except (OSError, SyntaxError, cv2.error) as error:
+            kind = 'too large' if isinstance(error, PixelLimitError) else 'damaged'
+            message = f'{kind} image {printable(path)}: {_reason(error)}'
             if not self.skip:
-                raise FileError(message) from error
+                raise ImageFileError(message) from error
             # As an error: mmengine shows only those of processes other than the first.
             print_log(f'{message} (another is taken in its place)', logger='current', level=logging.ERROR)
             return None
+        named = results.get('height'), results.get('width')
+        if None not in named and image.shape[:2] != named:
+            raise UserError(size_mismatch(path, image.shape[:2], named, 'the annotation file'))
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
@@ -61,9 +99,15 @@ class LoadImageOrSkip(LoadImageFromFile):
         reason = find_damage(data)
         if reason:
             raise OSError(reason)
-        image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        check_pixels(data, self.max_pixels)
+        with own_limit(), libjpeg_warnings(self.strict) as warnings:
+            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
             raise OSError('it cannot be decoded as an image')
+        if self.strict:
+            _decode_with_pillow(data)
+        if warnings:
+            raise OSError(warnings[0])
         return image.astype(np.float32) if self.to_float32 else image
 
 
@@ -82,6 +126,150 @@ def find_damage(data: bytes) -> str | None:
     if data[:4] == b'RIFF' and len(data) < 8 + int.from_bytes(data[4:8], 'little'):
         return 'truncated WebP (shorter than its header says)'
     return None
+
+
+def check_pixels(data: bytes, limit: int | None = None) -> None:
+    """Raise if an image has too many pixels; only its header is read.
+
+    Formats that Pillow does not know are left to OpenCV, which has a limit of 2**30 pixels.
+
+    Args:
+        data: The bytes of a file.
+        limit: Largest number of pixels; default: see :func:`pixel_limit`.
+
+    Raises:
+        PixelLimitError: There are more; the message says how to raise the limit.
+    """
+    limit = limit or pixel_limit()
+    try:
+        with own_limit(), Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+    except PILLOW_ERRORS:
+        return
+    if width * height > limit:
+        raise PixelLimitError(
+            f'{width} x {height} pixels are more than {limit:,}; if they are meant, set the environment variable '
+            f'{LIMIT_VARIABLE}={width * height} or more'
+        )
+
+
+def pixel_limit() -> int:
+    """Return the largest number of pixels: CRATE_MAX_PIXELS of the environment, or 89,478,485.
+
+    Raises:
+        UserError: The variable is no number above 0.
+    """
+    text = os.environ.get(LIMIT_VARIABLE) or str(MAX_PIXELS)
+    if not text.isdecimal() or not int(text):
+        raise UserError(f'{LIMIT_VARIABLE}={text}: must be a number of pixels, such as {MAX_PIXELS}')
+    return int(text)
+
+
+@contextmanager
+def own_limit() -> Iterator[None]:
+    """Switch Pillow's limit of pixels off within the block: ours takes its place."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_orientation(path: str) -> int:
+    """Return the EXIF orientation of a photo, 1 to 8; 1, upright, where the file does not say."""
+    try:
+        with own_limit(), Image.open(path) as image:
+            return image.getexif().get(EXIF_ORIENTATION, 1)
+    except PILLOW_ERRORS:
+        return 1
+
+
+def read_shape(path: str, upright: bool = True) -> tuple[int, int]:
+    """Return the (height, width) of a photo, from its header.
+
+    Args:
+        path: File of the photo.
+        upright: Whether it will be loaded with its EXIF orientation applied, as is the default of OpenCV.
+
+    Raises:
+        UserError: The file is missing, or no image.
+    """
+    try:
+        with own_limit(), Image.open(path) as image:
+            width, height = image.size
+    except FileNotFoundError as error:
+        raise UserError(f'not found: {printable(path)} (is data_root right?)') from error
+    except PILLOW_ERRORS as error:
+        raise UserError(f'{printable(path)}: cannot be read as an image') from error
+    return (width, height) if upright and read_orientation(path) > 4 else (height, width)
+
+
+def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source: str) -> str:
+    """Return one line: an image has another size than its annotations belong to.
+
+    Args:
+        path: File of the image.
+        loaded: (height, width) of the image as it was loaded.
+        named: (height, width) of the annotations.
+        source: What the annotations come from.
+    """
+    (height, width), (named_height, named_width) = loaded, named
+    line = (
+        f'{printable(path)}: the image has {width} x {height} pixels, and {source} has {named_width} x {named_height}'
+    )
+    orientation = read_orientation(path)
+    if orientation > 4 and (named_height, named_width) == (width, height):
+        return (
+            f'{line}, the size of the stored pixels before the EXIF orientation of the photo ({orientation}) turns '
+            "them: turn the annotations, or load photos with color_type='color_ignore_orientation'"
+        )
+    return f'{line}: they do not belong together; correct one of them'
+
+
+@contextmanager
+def libjpeg_warnings(listen: bool) -> Iterator[list[str]]:
+    """Collect what libjpeg says of corrupt data while OpenCV decodes; it can be heard on the standard error only.
+
+    Whatever else was written there meanwhile is passed on.
+
+    Args:
+        listen: False: do nothing, and collect nothing.
+
+    Yields:
+        A list that holds the warnings after the block.
+    """
+    warnings: list[str] = []
+    if not listen:
+        yield warnings
+        return
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as heard:
+        os.dup2(heard.fileno(), 2)
+        try:
+            yield warnings
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            heard.seek(0)
+            text = heard.read()
+            warnings += [line.decode('ascii', 'replace') for line in _LIBJPEG_WARNING.findall(text)]
+            os.write(2, _LIBJPEG_WARNING.sub(b'', text).lstrip(b'\n'))
+
+
+def _decode_with_pillow(data: bytes) -> None:
+    """Raise OSError if Pillow finds the image damaged."""
+    try:
+        with own_limit(), Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except PILLOW_ERRORS as error:
+        raise OSError(str(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """One line that any log takes; the message of a missing file holds its name."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return printable(' '.join(str(error).split()))
 
 
 def _jpeg_is_complete(data: bytes) -> bool:

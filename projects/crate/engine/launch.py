@@ -24,6 +24,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from ..errors import UserError, explain
+from ..evaluation.coco_file import read_coco
 from ..models import pretrained
 from ..models.pretrained import PretrainedError, count_weights
 from . import disk
@@ -134,6 +135,8 @@ def prepare_training(
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
     _exchange_hooks(cfg)
+    _exchange_transforms(cfg)
+    _check_annotation_files(cfg.get('val_evaluator'))
     _complete_dataloaders(cfg)
     if resume is not None:
         _resume(cfg, resume)
@@ -168,6 +171,8 @@ def prepare_testing(
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+    _exchange_transforms(cfg)
+    _check_annotation_files(cfg.get('test_evaluator'))
     _complete_dataloaders(cfg)
 
 
@@ -328,6 +333,40 @@ def _exchange_hooks(cfg: Config) -> None:
     for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
         if isinstance(hook, dict):
             hook['type'] = HOOKS.get(type_name(hook['type']), hook['type'])
+
+
+def _exchange_transforms(cfg: Config) -> None:
+    """Exchange stock transforms that load for ours, which refuse what does not belong together.
+
+    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
+    compares their size with that of the annotation file; only training skips damaged ones.
+    """
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
+            _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
+
+
+def _exchange_loading(value: object, library: str, skip: bool) -> None:
+    """Exchange the transforms in place, at any depth of a config."""
+    if isinstance(value, dict):
+        kind = type_name(value.get('type') or '')
+        if (library, kind) == ('mmseg', 'LoadAnnotations') and value.get('imdecode_backend', 'pillow') == 'pillow':
+            backend_args = value.get('backend_args')
+            value.clear()
+            value.update(type='LoadLabelMap', backend_args=backend_args)
+        elif (library, kind) == ('mmdet', 'LoadImageFromFile') and 'file_client_args' not in value:
+            value.update(type='LoadImageOrSkip', skip=skip)
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            _exchange_loading(child, library, skip)
+
+
+def _check_annotation_files(evaluators: Config | Sequence | None) -> None:
+    """Check the COCO files of metrics before anything is built, and not after all images."""
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators or {}]:
+        kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
+        if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
+            read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
 
 
 def _complete_dataloaders(cfg: Config) -> None:

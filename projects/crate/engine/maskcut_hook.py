@@ -1,17 +1,18 @@
 """MaskCut while a model trains: the curve of segmentation emerging (arXiv 2308.16271, Figure 10)."""
 
+import os
 from pathlib import Path
 
-import mmcv
 import numpy as np
-from mmengine import fileio
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..datasets.loading import LoadImageOrSkip, read_shape, size_mismatch
 from ..errors import MissingPackageError
+from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
@@ -63,6 +64,7 @@ class MaskCutHook(AsideHook):
             sharded the weights, or the training loop knows no epochs to count.
         ImportError: Before training: mmdet is not installed.
         FileNotFoundError: Before training: the annotation file is missing.
+        CocoFileError: Before training: the annotation file cannot be used, or names other sizes than its images have.
     """
 
     scope = 'mmdet'
@@ -95,9 +97,33 @@ class MaskCutHook(AsideHook):
         """The loader, the metric and the detector around the backbone."""
         if 'mmdet' not in installed_libraries():
             raise MissingPackageError('MaskCutHook needs mmdet, for COCO-format data sets and AP: pip install mmdet')
+        self._check_annotations()
         self._loader = self.build_loader(runner, self.dataloader)
+        self._check_sizes()
         self._metric = self._build_evaluator()
         self._detector = MaskCutDetector(*self.find_backbone(runner, self.use_ema), **self.cut)
+
+    def _check_annotations(self) -> None:
+        """The annotation file, before the data set reads it; an evaluator of one's own checks its file itself."""
+        dataset = self.dataloader['dataset']
+        path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')  # noqa: PTH118 (or a URL)
+        if Path(path).is_file():
+            read_coco(path, masks=self.evaluator is None)
+
+    @property
+    def _color_type(self) -> str:
+        """How photographs are loaded: upright, or as they are stored."""
+        return 'color_ignore_orientation' if 'ignore_orientation' in str(self.dataloader) else 'color'
+
+    def _check_sizes(self) -> None:
+        """The annotations of every image belong to its pixels as they are loaded; only headers are read."""
+        for index in range(len(self._loader.dataset)):
+            image = self._loader.dataset.get_data_info(index)
+            path, named = image['img_path'], (image.get('height'), image.get('width'))
+            if None in named or '://' in path:
+                continue
+            if (shape := read_shape(path, self._color_type == 'color')) != named:
+                raise CocoFileError(size_mismatch(path, shape, named, 'the annotation file'))
 
     def _build_evaluator(self) -> Evaluator:
         dataset = self._loader.dataset
@@ -112,11 +138,12 @@ class MaskCutHook(AsideHook):
         """Metrics over all images, and the first images of this process with their masks."""
         pictures = []
         wanted = self.num_pictures if is_main_process() else 0
+        load = LoadImageOrSkip(skip=False, color_type=self._color_type)
         for batch in self._loader:
             samples = self._detector.test_step(batch)
             self._metric.process(data_samples=samples, data_batch=batch)
             for sample in samples[: wanted - len(pictures)]:
-                image = mmcv.imfrombytes(fileio.get(sample.img_path), channel_order='rgb')
+                image = np.ascontiguousarray(load(dict(img_path=sample.img_path))['img'][..., ::-1])
                 pictures.append((image, sample.pred_instances.masks.cpu().numpy()))
         return self._metric.evaluate(len(self._loader.dataset)), pictures
 

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation import CocoMetric
 from mmengine.fileio import load
 from mmengine.logging import MMLogger
 
-from ..errors import ArgumentError, UnknownKeyError
+from ..datasets.loading import size_mismatch
+from ..errors import ArgumentError, UnknownKeyError, UserError
+from ..files import printable
+from .coco_file import CocoFileError, check_coco, read_coco
 from .resampling import ORDERS, order_stats, percentile_interval, resampled_stats
 
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -42,6 +46,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
             were drawn, from so many draws of the evaluated ones (``resampling.resampled_stats``). The draws are the
             same for boxes and masks, and for any model on the same images; ``order`` holds for them, too. 1000 take
             seconds on hundreds of images.
+        ann_file: COCO file of the ground truth, checked at once (``coco_file.read_coco``); default: the data set's.
+        backend_args: Of mmengine's file backend.
         **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one of them
             100, where pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
 
@@ -50,6 +56,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
             ``proposal_nums``; ``num_resamples`` below 0; when evaluated: there was no image.
         KeyError: A name in ``metric_items`` that there is not.
         ArgumentError: Another ``order``.
+        CocoFileError: The annotation file cannot be used; the message names the file and the annotation.
     """
 
     def __init__(
@@ -58,9 +65,12 @@ class ClassAgnosticCocoMetric(CocoMetric):
         metric_items: Sequence[str] | None = None,
         num_resamples: int = 0,
         order: str = 'expected',
+        ann_file: str | None = None,
+        backend_args: dict | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(metric=[metric] if isinstance(metric, str) else [*metric], **kwargs)
+        metrics = [metric] if isinstance(metric, str) else [*metric]
+        super().__init__(metric=metrics, backend_args=backend_args, **kwargs)
         if not {*self.metrics} <= {'bbox', 'segm'} or self.classwise:
             raise ArgumentError(
                 f"metric={metric!r}, classwise={self.classwise}: use CocoMetric; here is 'bbox' and 'segm'"
@@ -78,6 +88,38 @@ class ClassAgnosticCocoMetric(CocoMetric):
         self.metric_items = metric_items or PRECISIONS
         if unknown := [name for name in self.metric_items if name not in self.names]:
             raise UnknownKeyError(f'metric_items: {unknown} not among {self.names}')
+        if ann_file is not None:
+            self._coco_api = _indexed(read_coco(ann_file, 'segm' in self.metrics, backend_args))
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch, if they can be evaluated.
+
+        Raises:
+            CocoFileError: The annotation file does not know the image, or has another size for it than was loaded.
+            UserError: The model predicts NaN, masks of another size, or no masks where masks are asked for.
+        """
+        for sample in data_samples:
+            self._check(sample)
+        super().process(data_batch, data_samples)
+
+    def _check(self, sample: dict) -> None:
+        """One image; after all images pycocotools would say nothing, or nothing that helps."""
+        path = sample.get('img_path', f'image {sample["img_id"]}')
+        shape, found = tuple(sample['ori_shape']), sample['pred_instances']
+        if self._coco_api is not None:
+            image = self._coco_api.imgs.get(sample['img_id'])
+            if image is None:
+                raise CocoFileError(f'{printable(path)}: id {sample["img_id"]} is not among the images of ann_file')
+            named = image['height'], image['width']
+            if named != shape:
+                raise CocoFileError(size_mismatch(path, shape, named, 'the annotation file'))
+        if not (found['bboxes'].isfinite().all() and found['scores'].isfinite().all()):
+            raise UserError(f'{printable(path)}: the model predicts NaN or inf; check the checkpoint')
+        if 'segm' in self.metrics and 'masks' not in found:
+            raise UserError(f"{printable(path)}: the model predicts no masks: set metric='bbox'")
+        masks = found.get('masks')
+        if isinstance(masks, torch.Tensor | np.ndarray) and len(masks) and tuple(masks.shape[1:]) != shape:
+            raise UserError(f'{printable(path)}: masks of {tuple(masks.shape[1:])} on an image of {shape}')
 
     def compute_metrics(self, results: Sequence[tuple[dict, dict]]) -> dict[str, float]:
         """Evaluate what ``process`` collected: pairs of the image's ground truth and its prediction.
@@ -92,7 +134,9 @@ class ClassAgnosticCocoMetric(CocoMetric):
         with tempfile.TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or str(Path(folder, 'results'))
             if self._coco_api is None:
-                self._coco_api = COCO(self.gt_to_coco_json(truths, prefix))
+                truth = dict(annotations=[]) | load(self.gt_to_coco_json(truths, prefix))
+                check_coco(truth, 'annotations of the data set', 'segm' in self.metrics)
+                self._coco_api = _indexed(truth)
             # of the ids, one is given to every prediction; pycocotools drops annotations whose id it is not told
             self.cat_ids = self._coco_api.get_cat_ids()
             unlabelled = [dict(one, labels=np.zeros_like(one['labels'])) for one in predictions]
@@ -126,3 +170,12 @@ class ClassAgnosticCocoMetric(CocoMetric):
             for item in self.metric_items:
                 found[f'{item}_low'], found[f'{item}_high'] = percentile_interval(resampled[item])
         return found
+
+
+def _indexed(content: dict) -> COCO:
+    """What pycocotools makes of a file with this content."""
+    api = COCO()
+    api.dataset = content
+    api.createIndex()
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+    return api

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..benchmark.timing import now
+from ..datasets.label_maps import LabelMapError
 from ..errors import ArgumentError
+from ..files import printable
 from .best_head import binarise, check_rule, head_iou, label_tokens
 
 RESOLUTIONS = ('image', 'token')
@@ -51,8 +53,9 @@ class BestHeadIoU(BaseMetric):
         collect_dir: As in every metric.
 
     Raises:
-        ValueError: Unknown rule or resolution, share outside (0, 1]; no image with a class; a label that the data set
-            does not name.
+        ValueError: Unknown rule or resolution, share outside (0, 1].
+        LabelMapError: No image has a class; a label map has another size than its photo, or a label that the data set
+            does not name. The transform ``LoadLabelMap`` says what is wrong with a label map.
     """
 
     default_prefix = 'coarse_seg'
@@ -96,7 +99,7 @@ class BestHeadIoU(BaseMetric):
     def _score(self, sample: dict) -> dict[int, dict[int, np.ndarray]]:
         """One image: all heads of all layers in one go."""
         maps = sample['cls_attention']
-        target = sample['gt_sem_seg']['data'][0]
+        target = self._target(sample)
         attention = torch.cat([*maps.values()])
         extent = tuple(Fraction(*pair) for pair in zip(sample['img_shape'], sample['patch_size']))
         if self.resolution == 'token':
@@ -104,15 +107,27 @@ class BestHeadIoU(BaseMetric):
             extent = None
         scores = head_iou(binarise(attention, self.rule, self.share), target, self.ignore_index, extent)
         if unknown := [index for index in scores if index >= len(self.dataset_meta['classes'])]:
-            raise ArgumentError(f'{sample["seg_map_path"]}: label {unknown[0]} is not a class of the data set')
+            path = printable(sample['seg_map_path'])
+            raise LabelMapError(f'{path}: label {unknown[0]} is not a class of the data set')
         rows = {index: values.cpu().numpy().reshape(len(maps), -1) for index, values in scores.items()}
         return {layer: {index: values[i] for index, values in rows.items()} for i, layer in enumerate(maps)}
+
+    def _target(self, sample: dict) -> torch.Tensor:
+        """The label map (H, W): of the size of the photo, or of what the photo was resized to."""
+        target = sample['gt_sem_seg']['data']
+        shapes = [tuple(sample[key]) for key in ('ori_shape', 'img_shape') if key in sample]
+        if 'ori_shape' in sample and (target.shape[0] != 1 or tuple(target.shape[1:]) not in shapes):
+            raise LabelMapError(
+                f'{printable(sample["seg_map_path"])}: the label map is not one of (height, width) {shapes[0]}, the '
+                "photo's; load it with dict(type='LoadLabelMap'), which says what is wrong"
+            )
+        return target[0]
 
     def compute_metrics(self, results: list[dict[int, dict[int, np.ndarray]]]) -> dict[str, float]:
         """The averages over all images, see the class."""
         scored = [image for image in results if any(image.values())]
         if not scored:
-            raise ArgumentError(f'BestHeadIoU: none of the {len(results)} images has a class')
+            raise LabelMapError(f'BestHeadIoU: none of the {len(results)} images has a class')
         metrics, names = {}, self.dataset_meta['classes']
         layers, classes = [*scored[0]], sorted({index for image in scored for index in image[next(iter(image))]})
         for layer in layers:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import BaseDataElement
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
@@ -20,6 +21,7 @@ from ..engine.distributed import read_position
 from ..engine.launch import check_checkpoint, fill, model_cfg, read_checkpoint, type_name
 from ..engine.mistakes import building
 from ..errors import UserError
+from ..files import printable
 from ..models.convert import sha256
 from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList, has_content, quote
@@ -229,16 +231,21 @@ def _compute(work: _Work, share: np.ndarray) -> None:
     loaded = iter(loader)  # forks the workers, before the report has a thread that could hold a lock then
     left = batches.count(pending)
     report.begin(total=batches.count(share), done=batches.count(share) - left)
+    empty = 0
     for batch in loaded:
         for name, reason in batch.unreadable:
             report.say(f'unreadable, left out: {quote(name)} ({reason})')
-        parts.write(batch.number, _with_contents(_records(model, batch), batch.files))
+        records, empty_here = _records(model, batch)
+        parts.write(batch.number, _with_contents(records, batch.files))
         if parts.is_merged:
             return
+        empty += empty_here
         report.advance(len(batch.files))
         left -= len(batch.files)
     if left:
         report.advance(left)  # which other processes have done
+    if empty:
+        report.say(f'empty masks, left out by this process: {empty}')
 
 
 def _undone(parts: Parts, numbers: np.ndarray) -> Iterator[int]:
@@ -295,22 +302,55 @@ def _check_finished(images: ImageList, parts: Parts) -> None:
         )
 
 
-def _records(model: BaseModel, batch: Batch) -> dict[str, list]:
-    """What becomes of a batch: images and annotations as COCO has them, and what could not be read."""
+def _records(model: BaseModel, batch: Batch) -> tuple[dict[str, list], int]:
+    """What becomes of a batch: images and annotations as COCO has them, and what could not be read.
+
+    The second value is the number of empty masks, which are left out: a trained detector gives some of its boxes none.
+    """
     records = dict(images=[], annotations=[], unreadable=batch.unreadable)
     if batch.data is None:
-        return records
-    with torch.no_grad():
-        samples = model.test_step(batch.data)
+        return records, 0
+    try:
+        with torch.no_grad():
+            samples = model.test_step(batch.data)
+    except ValueError as error:  # NaN in the features, for one
+        raise UserError(str(error)) from error
+    empty = 0
     for image_id, name, sample in zip(batch.ids, batch.names, samples):
-        instances = sample.get('pred_instances')
-        if instances is None or 'masks' not in instances:
-            raise UserError(f'{type(model).__name__} returns no masks: take a config of configs/maskcut')
         height, width = sample.ori_shape
         records['images'].append(dict(id=image_id, file_name=name, height=height, width=width))
-        for mask, score in zip(instances.masks.cpu().numpy(), instances.scores.tolist()):
-            records['annotations'].append(dict(coco_annotation(mask, label=0), image_id=image_id, score=score))
-    return records
+        for mask, score in _instances(type(model).__name__, sample, printable(name)):
+            if mask.any():
+                records['annotations'].append(dict(coco_annotation(mask, label=0), image_id=image_id, score=score))
+            else:
+                empty += 1
+    return records, empty
+
+
+def _instances(model: str, sample: BaseDataElement, name: str) -> list[tuple[np.ndarray, float]]:
+    """Masks (H, W) bool and scores of an image, from masks as a tensor, an array, or run-length codes.
+
+    Raises:
+        UserError: The model has no masks, or they are not of the original image's size, or not of two values; or a
+            score is not finite.
+    """
+    found = sample.get('pred_instances')
+    if found is None or 'masks' not in found:
+        raise UserError(f'{model} returns no masks: take a detector with a mask head, or a config of configs/maskcut')
+    masks, scores = found.masks, found.scores.tolist()
+    if isinstance(masks, torch.Tensor):
+        masks = masks.cpu().numpy()
+    elif isinstance(masks, list):
+        from pycocotools.mask import decode  # here: whoever only lists images needs no pycocotools
+
+        masks = np.array([decode(code) if isinstance(code, dict) else code for code in masks])
+    if len(masks) and tuple(masks.shape[1:]) != tuple(sample.ori_shape):
+        raise UserError(f'{name}: {model} returns masks of {masks.shape[1:]}, and the image has {sample.ori_shape}')
+    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
+        raise UserError(f'{name}: the masks of {model} are not 0 or 1; a detector of mmdet needs mask_thr_binary=0.5')
+    if not np.isfinite(scores).all():
+        raise UserError(f'{name}: {model} returns scores that are NaN or inf; check the checkpoint')
+    return [*zip(masks.astype(bool), scores)]
 
 
 def _leave_interrupts_to_the_parent(worker: int) -> None:

@@ -1,0 +1,194 @@
+"""COCO annotation files from anywhere: checked before the first image is evaluated.
+
+pycocotools checks nothing. It ends in a KeyError after all images, or takes the process down: a run-length code of
+10^6 x 10^6 pixels, or a polygon with a coordinate of 10^9, is a segmentation fault. All checks here look at numbers in
+the file alone, before pycocotools sees them.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine import fileio
+
+from ..errors import UserError
+from ..files import printable
+
+# Above this, no photograph; pycocotools counts pixels in 32 bits.
+MAX_SIDE = 1 << 16
+MAX_PIXELS = 1 << 30
+# A polygon may leave its image by this many times the image's sides.
+MARGIN = 2
+
+
+class CocoFileError(UserError, ValueError):
+    """An annotation file cannot be used; the message names the file, and the image or annotation by its id."""
+
+
+def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, needs_iscrowd: bool = False) -> dict:
+    """Read a COCO annotation file, and check it.
+
+    An annotation without ``iscrowd`` (LVIS has none) gets ``iscrowd=0``; the file stays as it is.
+
+    Args:
+        path: The file.
+        masks: Whether masks are evaluated: every annotation then needs a ``segmentation``, which is checked.
+        backend_args: Of mmengine's file backend.
+        needs_iscrowd: Refuse an annotation without ``iscrowd``: whoever reads the file next needs it.
+
+    Returns:
+        The content: 'images', 'annotations' and 'categories' as in the file.
+
+    Raises:
+        CocoFileError: See :func:`check_coco`; or the file is missing, or no JSON.
+    """
+    name = printable(path)
+    try:
+        content = json.loads(fileio.get(path, backend_args=backend_args))
+    except FileNotFoundError as error:
+        raise CocoFileError(
+            f'not found: {name} (is data_root right? a relative path starts at the current folder)'
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CocoFileError(f'{name}: not readable as JSON ({error})') from error
+    check_coco(content, name, masks, needs_iscrowd)
+    return content
+
+
+def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool = False) -> None:
+    """Check the content of a COCO annotation file, and set ``iscrowd`` to 0 where there is none.
+
+    Args:
+        content: What the JSON holds.
+        name: Of the file, for messages.
+        masks: Whether masks are evaluated; if not, no ``segmentation`` is looked at.
+        needs_iscrowd: As in :func:`read_coco`.
+
+    Raises:
+        CocoFileError: A list or a key is missing, an id stands twice or is unknown, a size is absurd, a box or a
+            polygon is no box or polygon, or a run-length code does not fit its image.
+    """
+    for key in ('images', 'annotations', 'categories'):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise CocoFileError(f'{name}: has no list {key!r}; it must be a COCO file of object instances')
+    images = _by_id(content['images'], name, 'image')
+    categories = _by_id(content['categories'], name, 'category')
+    annotations = _by_id(content['annotations'], name, 'annotation')
+    for key, image in images.items():
+        _check_image(image, f'{name}: image {_short(key)}')
+    for key, annotation in annotations.items():
+        where = f'{name}: annotation {_short(key)}'
+        if not _known(annotation.get('image_id'), images):
+            raise CocoFileError(f'{where}: image_id {_short(annotation.get("image_id"))} is not among its images')
+        if not _known(annotation.get('category_id'), categories):
+            raise CocoFileError(f'{where}: category_id {_short(annotation.get("category_id"))} is not a category of it')
+        if needs_iscrowd and 'iscrowd' not in annotation:
+            raise CocoFileError(f"{where}: has no iscrowd, which mmdet's CocoMetric needs; set it to 0")
+        _check_annotation(annotation, images[annotation['image_id']], where, masks)
+
+
+def _by_id(entries: list, name: str, kind: str) -> dict[Any, dict]:
+    found = {}
+    for position, entry in enumerate(entries):
+        key = entry.get('id') if isinstance(entry, dict) else None
+        if not isinstance(key, int | str):
+            raise CocoFileError(f'{name}: {kind} number {position} of the list has no id')
+        if key in found:
+            raise CocoFileError(f'{name}: {kind} {_short(key)} is there twice; ids must differ')
+        found[key] = entry
+    return found
+
+
+def _known(key: Any, entries: Mapping) -> bool:
+    return isinstance(key, int | str) and key in entries
+
+
+def _check_image(image: dict, where: str) -> None:
+    height, width = image.get('height'), image.get('width')
+    if not all(_is_number(side) and side == int(side) for side in (height, width)):
+        raise CocoFileError(f'{where}: height and width must be pixels, not {_short(height)} and {_short(width)}')
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and height * width <= MAX_PIXELS):
+        raise CocoFileError(f'{where}: {_short(width)} x {_short(height)} is no size of an image')
+
+
+def _check_annotation(annotation: dict, image: dict, where: str, masks: bool) -> None:
+    iscrowd = annotation.setdefault('iscrowd', 0)
+    if iscrowd not in (0, 1):
+        raise CocoFileError(f'{where}: iscrowd must be 0 or 1, not {_short(iscrowd)}')
+    box = annotation.get('bbox')
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and box[2] >= 0 and box[3] >= 0):
+        raise CocoFileError(f'{where}: bbox must be [x, y, width, height], not {_short(box)}')
+    if not _is_number(annotation.get('area')) or annotation['area'] < 0:
+        raise CocoFileError(f'{where}: area must be a number of pixels, not {_short(annotation.get("area"))}')
+    segmentation = annotation.get('segmentation')
+    if masks and segmentation:
+        _check_segmentation(segmentation, image, where)
+    elif masks:
+        raise CocoFileError(f"{where}: has no segmentation, and masks are evaluated; remove it, or set metric='bbox'")
+
+
+def _check_segmentation(segmentation: Any, image: dict, where: str) -> None:
+    if isinstance(segmentation, dict):
+        _check_rle(segmentation, image, where)
+        return
+    if not isinstance(segmentation, list):
+        raise CocoFileError(f'{where}: segmentation must be polygons or a run-length code')
+    most = (1 + MARGIN) * max(image['height'], image['width'])
+    for polygon in segmentation:
+        if not isinstance(polygon, list) or not all(map(_is_number, polygon)):
+            raise CocoFileError(f'{where}: a polygon of its segmentation is no list of numbers')
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise CocoFileError(
+                f'{where}: a polygon of its segmentation has {len(polygon)} numbers; it needs x and y of 3 points or '
+                'more'
+            )
+        if max(map(abs, polygon)) > most:
+            raise CocoFileError(
+                f'{where}: a polygon of its segmentation reaches to {max(map(abs, polygon)):g}, and the image has '
+                f'{image["width"]} x {image["height"]} pixels'
+            )
+
+
+def _check_rle(code: dict, image: dict, where: str) -> None:
+    """A run-length code as pycocotools takes it: of its image's size, with runs that fill it."""
+    size, pixels = [image['height'], image['width']], image['height'] * image['width']
+    if code.get('size') != size:
+        raise CocoFileError(
+            f'{where}: its run-length code has (height, width) {_short(code.get("size"))}, and the image {size}'
+        )
+    counts = code.get('counts')
+    if isinstance(counts, str):
+        counts = _decompressed(counts)
+    if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
+        raise CocoFileError(f'{where}: the counts of its run-length code cannot be decoded')
+    if sum(counts) != pixels:
+        raise CocoFileError(f'{where}: its run-length code has {sum(counts)} pixels, and the image {pixels}')
+
+
+def _decompressed(text: str) -> list[int] | None:
+    """The runs of pycocotools' compressed code: five bits a character; from the third on differences to two before."""
+    runs: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value, shift = 0, 0
+    return None if shift else runs
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f'{text[:57]}...'
