@@ -130,10 +130,10 @@ def test_refuses_code_in_a_pickle(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (None, 'cannot be read'),
-        (b'', 'damaged'),
-        (b'# not a checkpoint', 'not a checkpoint'),
-        ('half', 'damaged'),
+        (None, 'checkpoint not found: .*released.pth'),
+        (b'', 'released.pth: it is empty'),
+        (b'# not a checkpoint', 'released.pth: it is damaged, or neither torch.save nor safetensors wrote it'),
+        ('half', 'released.pth: its end is missing'),
     ],
 )
 def test_unreadable_files(content, message, files):
@@ -142,7 +142,7 @@ def test_unreadable_files(content, message, files):
     Path(src).unlink()
     if content is not None:
         Path(src).write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
-    with pytest.raises(SystemExit, match=f'released.pth: {message}') as error:
+    with pytest.raises(SystemExit, match=message) as error:
         main([src, dst, '--heads', '3'])
     assert '\n' not in str(error.value)
 

@@ -9,7 +9,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from projects.crate.models.convert import Conversion, ConversionError, convert_file
+from projects.crate.errors import UserError
+from projects.crate.models.convert import Conversion, convert_file
 from projects.crate.models.crate import ARCHS
 
 
@@ -54,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         conversion = convert_file(args.src, args.dst, args.arch, args.heads, args.head)
-    except ConversionError as error:
+    except UserError as error:
         raise SystemExit(f'error: {error}') from None
     print_report(conversion, args.dst)
 

@@ -1,14 +1,15 @@
 """What a checkpoint says of its own training."""
 
-import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
-from ..engine.launch import read_checkpoint, read_config
+from ..checkpoints.grids import literal_values
+from ..checkpoints.read import read_checkpoint
+from ..engine.launch import read_config
 from ..errors import UserError
 from ..models.convert import sha256
 
@@ -60,7 +61,8 @@ def read_trained(checkpoint: Path, name: str, config: str | None = None) -> Trai
     Raises:
         UserError: The file cannot be read, or holds no config and none is given.
     """
-    meta = read_checkpoint(str(checkpoint)).get('meta') or {}
+    content = read_checkpoint(str(checkpoint))
+    meta = (content.get('meta') if isinstance(content, Mapping) else None) or {}
     if config is not None:
         cfg = read_config(config)
     elif text := meta.get('cfg'):
@@ -92,10 +94,8 @@ def literal_config(text: str, source: str) -> dict:
         UserError: One of ``KEYS`` is more than that, or the text is no Python.
     """
     try:
-        statements = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-        values = {getattr(target, 'id', None): node.value for node in statements for target in node.targets}
-        return {key: ast.literal_eval(_DictCalls().visit(values[key])) for key in KEYS if key in values}
-    except (SyntaxError, ValueError) as error:
+        return literal_values(text, KEYS)
+    except ValueError as error:
         raise UserError(
             f'{source}: its config holds more than plain values, and nothing in it is executed: name a file with '
             '--configs'
@@ -114,21 +114,6 @@ def _backbone_of(cfg: Config) -> Config:
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     wanted = dict(default_scope=scope, model=dict(backbone=backbone, data_preprocessor=preprocessor))
     return Config(wanted, cfg_text=cfg.text, filename=cfg.filename)
-
-
-class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` and ``dict({'a': 1})`` become ``{'a': 1}``, which ``ast.literal_eval`` takes."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        is_plain = all(isinstance(given, ast.Dict) for given in node.args) and all(key.arg for key in node.keywords)
-        if not (is_dict and is_plain):
-            return node
-        names, values = [ast.Constant(key.arg) for key in node.keywords], [key.value for key in node.keywords]
-        for given in node.args:
-            names, values = [*given.keys, *names], [*given.values, *values]
-        return ast.Dict(keys=names, values=values)
 
 
 def _length(epoch: int, iterations: int) -> str:

@@ -7,7 +7,7 @@ survive a kill, and what a CPU needs.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,12 +16,11 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
-from torch import Tensor, nn
 
+from ..checkpoints.read import read_all_files, read_checkpoint
 from ..errors import UserError
-from ..models import pretrained
-from ..models.pretrained import PretrainedError, count_weights
 from .distributed import init_cpu_processes
+from .weights_hook import WholeWeightsHook
 
 # stock type -> ours
 LOOPS = {
@@ -114,7 +113,7 @@ def prepare_training(
     if resume is not None:
         _resume(cfg, resume)
     elif cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+        _check_checkpoint(cfg, cfg.load_from)
 
 
 def prepare_testing(
@@ -134,7 +133,8 @@ def prepare_testing(
     """
     if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
         raise UserError('this config has no test_dataloader: it cannot be tested')
-    cfg.load_from, cfg.resume = check_checkpoint(checkpoint), False
+    _check_checkpoint(cfg, checkpoint)
+    cfg.load_from, cfg.resume = checkpoint, False
     _exchange_hooks(cfg)
     if tta:
         _use_tta(cfg)
@@ -150,15 +150,19 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    It checks that a pyramid and its heads agree, and shows progress bars on a terminal.
+    It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
+    a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
     """
+    read_all_files()
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='CheckStridesHook')]
     if sys.stderr.isatty():
         cfg.custom_hooks.append(dict(type='ProgressBarHook'))
-    if 'runner_type' not in cfg:
-        return Runner.from_cfg(cfg)
-    cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
-    return RUNNERS.build(cfg)
+    if 'runner_type' in cfg:
+        cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    optional = cfg.get('load_from_except') or []
+    runner.register_hook(WholeWeightsHook([optional] if isinstance(optional, str) else optional))
+    return runner
 
 
 def model_cfg(cfg: Config) -> dict:
@@ -167,55 +171,6 @@ def model_cfg(cfg: Config) -> dict:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return model
-
-
-def check_checkpoint(path: str) -> str:
-    """``path``, if there is a checkpoint; paths with a scheme (``https://``, ``torchvision://``) are not looked up.
-
-    Raises:
-        UserError: No such file or folder.
-    """
-    if '://' not in path and not Path(path).exists():
-        raise UserError(f'checkpoint not found: {path}')
-    return path
-
-
-def read_checkpoint(path: str) -> dict:
-    """What a checkpoint holds, on the CPU; it is never executed.
-
-    Raises:
-        UserError: No such file, it is damaged, or it asks for code to be run.
-    """
-    try:
-        return pretrained.read_checkpoint(check_checkpoint(path))
-    except PretrainedError as error:
-        raise UserError(str(error)) from error
-
-
-def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
-    """Load all weights of a module; torch and mmengine would go on with random ones.
-
-    Args:
-        module: What is filled.
-        weights: By the names that the module has for them.
-        source: Where they come from, for messages.
-
-    Returns:
-        Names of weights that the module has no place for.
-
-    Raises:
-        UserError: Weights are missing, or of other shapes.
-    """
-    try:
-        keys = module.load_state_dict(weights, strict=False)
-    except (RuntimeError, ValueError) as error:  # ValueError: positions of an unknown grid
-        raise UserError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
-    if keys.missing_keys:
-        raise UserError(
-            f'{source} does not fit the model: {count_weights(keys.missing_keys)} missing '
-            '(tools/model_converters converts released files)'
-        )
-    return keys.unexpected_keys
 
 
 def _use_cpu_wrappers(cfg: Config) -> None:
@@ -285,13 +240,13 @@ def _resume(cfg: Config, resume: str) -> None:
     mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
     samples.
     """
-    path = _latest(cfg.work_dir) if resume == 'auto' else check_checkpoint(resume)
+    path = _latest(cfg.work_dir) if resume == 'auto' else resume
     if path is None:
         print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
         cfg.resume = False
         return
     cfg.resume, cfg.load_from = True, path
-    seed = _saved_seed(path)
+    seed = _saved_seed(cfg, path)
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
@@ -303,14 +258,19 @@ def _latest(work_dir: str) -> str | None:
     moved = Path(work_dir, Path(path).name)  # a work folder that was moved or copied
     if '://' not in path and not Path(path).exists() and moved.exists() and Path(path).name:
         return str(moved)
-    return check_checkpoint(path or f'{work_dir}/last_checkpoint names no file; give one with --resume PATH')
+    return path or f'{work_dir}/last_checkpoint names no file; give one with --resume PATH'
 
 
-def _saved_seed(path: str) -> int | None:
-    if not Path(path).is_file():  # a sharded checkpoint or a URL: mmengine reads its seed
+def _check_checkpoint(cfg: Config, path: str):
+    """What a file holds; None for a URL, and for a folder where a strategy writes folders."""
+    return None if '://' in path or ('strategy' in cfg and Path(path).is_dir()) else read_checkpoint(path)
+
+
+def _saved_seed(cfg: Config, path: str) -> int | None:
+    checkpoint = _check_checkpoint(cfg, path)
+    if checkpoint is None:  # mmengine reads the seed
         return None
-    checkpoint = read_checkpoint(path)
-    if not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
         raise UserError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
     return checkpoint['meta'].get('seed')
 

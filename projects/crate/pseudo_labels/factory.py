@@ -14,12 +14,13 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
+from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.read import check_exists, read_weights
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import check_checkpoint, fill, model_cfg, read_checkpoint, type_name
+from ..engine.launch import model_cfg, type_name
 from ..errors import UserError, explain
 from ..models.convert import sha256
-from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList
 from .parts import Parts
 from .report import Report
@@ -119,8 +120,7 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
         model = MODELS.build(model_cfg(cfg))
     except (TypeError, ValueError, LookupError, ImportError) as error:  # of the registry, a backbone, a missing extra
         raise UserError(explain(error)) from error
-    weights = read_checkpoint(checkpoint)
-    if unused := fill(model, weights.get('state_dict', weights), checkpoint):
+    if unused := fill(model, read_weights(checkpoint)).surplus:
         report.say(f'not used from {checkpoint}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 
@@ -140,7 +140,7 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
     return dict(
         description='class-agnostic instances found by MaskCut (tools/maskcut.py)',
         config=Path(cfg.filename).name,
-        checkpoint=dict(sha256=sha256(Path(check_checkpoint(checkpoint)))),
+        checkpoint=dict(sha256=sha256(check_exists(checkpoint))),
         images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
         batch_size=cfg.test_dataloader.batch_size,
         model=model_cfg(cfg),
