@@ -145,6 +145,13 @@ def check_exists(path: str) -> Path:
     return Path(path)
 
 
+def check_file(path: str) -> Path:
+    """Return the path of a file; as :func:`check_exists`, but a folder is an error, too."""
+    if check_exists(path).is_dir():
+        raise CheckpointError(f'cannot read the checkpoint {path}: it is a folder')
+    return Path(path)
+
+
 @CheckpointLoader.register_scheme(prefixes=rf'.*\{SUFFIX}$')
 def load_from_file(filename: str, map_location: str | None = None):
     """Return what :func:`read_checkpoint` reads, as a loader of mmengine; the file may be removed later."""

@@ -15,7 +15,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
 from ..checkpoints.fill import count_weights, fill
-from ..checkpoints.read import check_exists, read_weights
+from ..checkpoints.read import check_file, read_weights
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
 from ..engine.launch import model_cfg, type_name
@@ -140,7 +140,7 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
     return dict(
         description='class-agnostic instances found by MaskCut (tools/maskcut.py)',
         config=Path(cfg.filename).name,
-        checkpoint=dict(sha256=sha256(check_exists(checkpoint))),
+        checkpoint=dict(sha256=sha256(check_file(checkpoint))),
         images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
         batch_size=cfg.test_dataloader.batch_size,
         model=model_cfg(cfg),
