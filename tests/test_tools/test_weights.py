@@ -13,6 +13,8 @@ from mmengine.registry import MODELS
 from PIL import Image
 from toy_runs import SAMPLES, config, forget_runs, last_checkpoint, load, load_tool
 
+from projects.crate.checkpoints import fill, read_weights
+
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
 BACKBONE = dict(type='CRATE', arch=dict(embed_dims=8, num_layers=2, num_heads=2), img_size=8, patch_size=4)
@@ -235,25 +237,7 @@ def test_a_damaged_file_of_init_cfg_is_named(tmp_path, capsys, backbone):
     assert f'cannot read the checkpoint {file}: ' in refused(capsys, 'train', path)
 
 
-def maskcut(folder):
-    """MaskCut on noise."""
-    loader = dict(
-        batch_size=2,
-        num_workers=0,
-        dataset=dict(type='ToyImages', number=4, sizes=[[8, 8]]),
-        sampler=dict(type='DefaultSampler', shuffle=False),
-    )
-    preprocessor = dict(type='ImgDataPreprocessor', mean=[127.0] * 3, std=[60.0] * 3)
-    model = dict(type='MaskCutDetector', backbone=BACKBONE, data_preprocessor=preprocessor)
-    path = toy(folder)
-    cfg = dict(json.loads(path.read_text()), model=model, test_dataloader=loader)
-    path.write_text(json.dumps(cfg))
-    return path
-
-
 def test_a_file_of_the_backbone_alone_fills_a_detector_without_other_weights(tmp_path, capsys):
-    from projects.crate.checkpoints import fill, read_weights
-
     file = tmp_path / 'backbone.pth'
     backbone = MODELS.build(BACKBONE)
     torch.save(backbone.state_dict(), file)
