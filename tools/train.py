@@ -4,6 +4,7 @@
   python tools/train.py configs/classification/NAME.py
   python tools/train.py CONFIG --resume                    # go on after a kill, or start: the same command every time
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64 randomness.seed=0
+  python tools/train.py CONFIG --cfg-options load_from=FILE load_from_except=PART,PART  # fine-tune; PARTs start random
   bash tools/dist_train.sh CONFIG 8                        # one machine; more: NNODES, NODE_RANK, MASTER_ADDR, PORT
   bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR  # GPUS=64 GPUS_PER_NODE=8
 

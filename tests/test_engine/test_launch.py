@@ -12,6 +12,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from tiny_models import ARCH
 from toy_runs import ROOT, ToyModel, config, train
 
+from projects.crate.checkpoints import fill, weights_of
 from projects.crate.engine import launch
 from projects.crate.errors import FileError, UserError, explain
 from projects.crate.models import CRATE
@@ -166,9 +167,9 @@ def test_settings_of_the_wrapper_win_on_a_cpu(strategy):
 
 def test_positions_that_do_not_fit_are_one_line():
     model = CRATE(arch=ARCH, img_size=16, patch_size=4)
-    weights = CRATE(arch=ARCH, img_size=(8, 12), patch_size=4).state_dict()
-    with pytest.raises(UserError, match='^a.pth does not fit the model: pos_embed .* not a square grid'):
-        launch.fill(model, weights, 'a.pth')
+    weights = weights_of(dict(CRATE(arch=ARCH, img_size=(8, 12), patch_size=4).state_dict()), 'a.pth')
+    with pytest.raises(UserError, match='^a.pth does not fit the model CRATE: pos_embed .* not a square grid'):
+        fill(model, weights)
 
 
 def test_testing(tmp_path):

@@ -13,6 +13,7 @@ from reference import (
 from tiny_models import classifier
 from torch import nn
 
+from projects.crate.checkpoints import CheckpointError, weights_of
 from projects.crate.models import observe
 from projects.crate.models.convert import (
     LEFT_OUT,
@@ -20,12 +21,16 @@ from projects.crate.models.convert import (
     choose_backbone,
     convert,
     detect_layout,
-    unwrap,
+    source_weights,
 )
 from projects.crate.models.crate import ARCHS, CRATE_FAMILY
 
 SIZES = dict(dim=24, depth=2, patch=4, side=3, classes=5)
 HEADS = 3
+
+
+def unwrapped(checkpoint):
+    return source_weights(weights_of(checkpoint, 'a.pth'))
 
 
 def shapes_only(**sizes):
@@ -122,12 +127,14 @@ def test_containers_and_prefix():
     weights = released_weights(**SIZES)
     prefixed = {f'module.{key}': value for key, value in weights.items()}
     for checkpoint in (weights, prefixed, {'state_dict': prefixed, 'epoch': 3}, {'model': weights, 'epoch': 3}):
-        assert unwrap(checkpoint) == weights
+        assert unwrapped(checkpoint) == weights
     with pytest.raises(ConversionError, match='not tensors: epoch, names'):
-        unwrap({**weights, 'epoch': 3, 'names': ['a']})
+        unwrapped({**weights, 'epoch': 3, 'names': ['a']})
     for nothing in ({}, [1], torch.zeros(2), {'state_dict': {}}):
-        with pytest.raises(ConversionError, match='state dict'):
-            unwrap(nothing)
+        with pytest.raises(CheckpointError, match='a.pth holds no weights by name'):
+            unwrapped(nothing)
+    with pytest.raises(ConversionError, match='cls_token holds NaN or infinity'):
+        unwrapped({**weights, 'cls_token': torch.full((1, 1, 24), torch.inf)})
 
 
 def test_unknown_and_missing_keys_are_all_listed():
@@ -338,7 +345,7 @@ def test_the_teacher_of_a_dino_training():
 
     for prefix in ('', 'module.'):
         checkpoint = dict(student=wrapped(student, 'module.'), teacher=wrapped(teacher, prefix), epoch=100)
-        conversion = convert(unwrap(checkpoint), num_heads=3)
+        conversion = convert(unwrapped(checkpoint), num_heads=3)
         expected = convert(teacher.state_dict(), num_heads=3).state_dict
         assert conversion.state_dict.keys() == expected.keys()
         assert all(torch.equal(conversion.state_dict[key], value) for key, value in expected.items())

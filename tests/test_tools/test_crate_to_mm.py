@@ -137,10 +137,10 @@ def test_refuses_code_in_a_pickle(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (None, 'cannot be read'),
-        (b'', 'damaged'),
-        (b'# not a checkpoint', 'not a checkpoint'),
-        ('half', 'damaged'),
+        (None, 'checkpoint not found: .*released.pth'),
+        (b'', 'released.pth: it is empty'),
+        (b'# not a checkpoint', 'released.pth: it is damaged, or neither torch.save nor safetensors wrote it'),
+        ('half', 'released.pth: its end is missing'),
     ],
 )
 def test_unreadable_files(content, message, files, capsys):
@@ -149,7 +149,7 @@ def test_unreadable_files(content, message, files, capsys):
     Path(src).unlink()
     if content is not None:
         Path(src).write_bytes(whole[: len(whole) // 2] if content == 'half' else content)
-    assert f'released.pth: {message}' in refused(capsys, src, dst, '--heads', 3)
+    assert re.search(message, refused(capsys, src, dst, '--heads', 3))
 
 
 def test_a_failed_conversion_leaves_the_destination_alone(files, monkeypatch):

@@ -11,7 +11,7 @@ from PIL import Image
 from toy_report import save_training
 from toy_runs import load_tool
 
-from projects.crate.models.safetensors_file import save_safetensors
+from projects.crate.checkpoints import save_safetensors
 from projects.crate.visualization.demo import TrainedRun, spread
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def draw_photos(tmp_path, monkeypatch):
 
     def draw(folder, *names):
         for name in names:
-            save_safetensors(checkpoint, tmp_path / f'{name}-toy.safetensors')
+            save_safetensors(checkpoint['state_dict'], checkpoint['meta'], tmp_path / f'{name}-toy.safetensors')
         return module['draw_photos'](folder)
 
     return draw

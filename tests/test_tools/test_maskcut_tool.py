@@ -318,7 +318,7 @@ def bad_commands(folder, run):
         'no such checkpoint': ({**base, 'weights': folder / 'nothing'}, 'checkpoint not found'),
         'foreign checkpoint': ({**base, 'weights': foreign}, 'weights (backbone.'),
         'broken checkpoint': ({**base, 'weights': broken}, 'cannot read the checkpoint'),
-        'another size': ({**base, 'config': wide}, 'does not fit the model: size mismatch for backbone.'),
+        'another size': ({**base, 'config': wide}, 'does not fit the model MaskCutDetector: '),
         'root of a folder': (base, '--root is for a text file', '--root', folder),
         'no such layer': (base, 'layer', '--cfg-options', 'model.layer=7'),
         'no such backbone': (base, 'Nothing is not in the', '--cfg-options', 'model.backbone.type=Nothing'),
@@ -345,7 +345,7 @@ def test_unused_weights_are_told(run, tmp_path, capsys):
     assert 'not used' not in capsys.readouterr().err
     save_checkpoint(run[4], **{'head.fc.weight': torch.zeros(2, 16), 'head.fc.bias': torch.zeros(2)})
     assert maskcut(run, tmp_path / 'out.json') == 0
-    assert 'not used from' in (text := capsys.readouterr().err) and '2 weights (head.fc.weight, ...)' in text
+    assert 'not used from' in (text := capsys.readouterr().err) and '2 weights (head.fc.weight, head.fc.bias)' in text
 
 
 def test_failures_name_the_image(run, tmp_path, capsys):

@@ -131,7 +131,7 @@ BUGS = [
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.__init__'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.forward'),
     (CONVERT, ['{weights}', '{T}/o.pth'], 'projects.crate.models.convert.convert'),
-    (PUBLISH, ['{trained}', '{T}/o.safetensors'], 'projects.crate.models.safetensors_file.save_safetensors'),
+    (PUBLISH, ['{trained}', '{T}/o.safetensors'], 'projects.crate.checkpoints.safetensors_file.save_safetensors'),
 ]  # fmt: skip
 KINDS = [KeyError, ValueError, TypeError, IndexError, ImportError, FileNotFoundError, RuntimeError, AssertionError]
 

@@ -54,7 +54,7 @@ def test_mistakes_are_one_line(tmp_path, config, report, capsys):
         ([tmp_path / 'none.pth', '--data-root', data], 'checkpoint not found'),
         ([bare, '--data-root', data], 'bare.pth holds no config'),
         ([bare, '--data-root', data, '--configs', 'none.py'], 'config not found: none.py'),
-        ([bare, '--data-root', data, '--configs', config], 'bare.pth does not fit the model'),
+        ([bare, '--data-root', data, '--configs', config], 'bare.pth holds no weights by name'),
         ([checkpoint, '--data-root', tmp_path], 'no data below --data-root'),
         ([checkpoint, '--data-root', data, '--layer', '7'], 'no layer 7: it has 3'),
     ]:

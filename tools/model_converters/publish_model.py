@@ -35,20 +35,19 @@ def publish(args):
     import torch
     from mmengine.config import Config
 
-    from projects.crate.analysis.trained import literal_config
-    from projects.crate.engine import launch
+    from projects.crate.analysis.untrusted import literal_config
+    from projects.crate.checkpoints import read_checkpoint, save_safetensors, weights_of
     from projects.crate.errors import UserError
-    from projects.crate.models.safetensors_file import save_safetensors
 
-    checkpoint = launch.read_checkpoint(args.src)
-    if 'state_dict' not in checkpoint:
-        raise UserError(f'{args.src} is no checkpoint of a training: it has no state_dict')
-    if text := (checkpoint.get('meta') or {}).pop('cfg', None):
+    checkpoint = read_checkpoint(args.src)
+    weights = weights_of(checkpoint, args.src)
+    meta = dict(checkpoint.get('meta') or {})
+    if text := meta.pop('cfg', None):
         try:
-            checkpoint['meta']['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
+            meta['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
         except UserError:
             print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
-    save_safetensors(checkpoint, args.dst, getattr(torch, args.dtype))
+    save_safetensors(weights.tensors, meta, args.dst, getattr(torch, args.dtype))
     print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
 
 

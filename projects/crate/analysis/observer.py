@@ -16,12 +16,12 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.read import read_weights
 from ..datasets.loading import LoadImageOrSkip
-from ..engine.launch import fill, read_checkpoint
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
-from ..models.pretrained import count_weights
 from ..models.unwrap import unwrap
 from ..pseudo_labels.images import list_images
 from ..pseudo_labels.report import Report
@@ -247,10 +247,9 @@ def normalisation(cfg: dict) -> dict:
 
 def _load(backbone: nn.Module, checkpoint: str) -> None:
     """Fill a backbone with the weights that a checkpoint has for it."""
-    weights = read_checkpoint(checkpoint)
-    weights = weights.get('state_dict', weights)
-    weights = {key.removeprefix(PREFIX): value for key, value in weights.items() if key.startswith(PREFIX)}
-    if unused := fill(backbone, weights, checkpoint):
+    weights = read_weights(checkpoint)
+    is_whole = any(name.startswith(PREFIX) for name in weights.tensors)
+    if unused := fill(backbone, weights, PREFIX if is_whole else '').surplus:
         print_log(f'not used from {checkpoint}: {count_weights(unused)}', logger='current')
 
 

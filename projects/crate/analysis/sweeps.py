@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.runner import Runner
 
-from ..engine.launch import build_runner, check_checkpoint, fill, prepare_testing, running, type_name
+from ..checkpoints.read import check_exists
+from ..engine.launch import build_runner, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
 from ..errors import UserError
 from ..files import atomic
@@ -186,26 +184,10 @@ def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
     cfg.default_hooks.pop('visualization', None)
     cfg.test_dataloader.persistent_workers = False  # there is one pass, and then nobody ends them
     runner = build_runner(cfg)
-    if isinstance(runner, Runner):  # others may load shards
-        runner.register_hook(_WholeWeightsHook(checkpoint))
     # pycocotools prints
     with mistakes_of(cfg), running(runner), contextlib.redirect_stdout(io.StringIO()):
         metrics = runner.test()
     return {name: float(value) for name, value in metrics.items() if isinstance(value, Real)}
-
-
-class _WholeWeightsHook(Hook):
-    """Refuses a checkpoint that does not fill the model; mmengine warns, and goes on with random weights."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Load it once more: torch says what is missing, after the model has adapted its position table."""
-        weights = checkpoint.get('state_dict', checkpoint)
-        weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        fill(model, weights, str(self.name))
 
 
 def _digest(cfg: Config, checkpoint: str | Path) -> str:
@@ -216,7 +198,7 @@ def _digest(cfg: Config, checkpoint: str | Path) -> str:
         loader.pop(key, None)
     dataset = loader.get('dataset') or {}
     annotations = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    path = Path(check_checkpoint(str(checkpoint)))
+    path = Path(checkpoint) if '://' in str(checkpoint) else check_exists(str(checkpoint))
     weights = sha256(path) if path.is_file() else str(checkpoint)  # a URL, or a folder of shards
     known = [contents, weights, sha256(annotations) if annotations.is_file() else None]
     return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()

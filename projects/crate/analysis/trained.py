@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ..engine.launch import read_checkpoint, read_config
+from ..checkpoints.read import read_checkpoint
+from ..engine.launch import read_config
 from ..errors import UserError
 from ..models.convert import sha256
 from .untrusted import check_backbone, check_types, literal_config

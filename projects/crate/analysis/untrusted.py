@@ -4,7 +4,6 @@ mmengine's registry imports whatever a dotted ``type`` names, and some registere
 from them. What a checkpoint says of its backbone is therefore looked through before anything is built.
 """
 
-import ast
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.registry import registry as registry_module
 from torch import nn
 
+from ..checkpoints.grids import literal_values
 from ..errors import UserError
 from ..models.crate import ATTENTIONS, FEEDFORWARDS
 from ..registration import LIBRARIES, installed_libraries
@@ -68,10 +68,8 @@ def literal_config(text: str, source: str) -> dict:
     try:
         if not isinstance(text, str) or len(text) > MAX_TEXT:
             raise ValueError('no text, or too long')
-        statements = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
-        values = {getattr(target, 'id', None): node.value for node in statements for target in node.targets}
-        found = {key: ast.literal_eval(_DictCalls().visit(values[key])) for key in KEYS if key in values}
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deep
+        found = literal_values(text, KEYS)
+    except ValueError as error:
         raise UserError(
             f'{source}: its config holds more than plain values, and nothing in it is executed: name a file with '
             '--configs'
@@ -168,21 +166,6 @@ def _is_layer(model: object) -> bool:
     """Return whether a registered model does no more than build layers; registered functions download."""
     is_module = isinstance(model, type) and issubclass(model, nn.Module)
     return is_module and model.__module__.startswith(LAYERS) and model.__module__ != DOWNLOADS
-
-
-class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` and ``dict({'a': 1})`` become ``{'a': 1}``, which ``ast.literal_eval`` takes."""
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        self.generic_visit(node)
-        is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-        is_plain = all(isinstance(given, ast.Dict) for given in node.args) and all(key.arg for key in node.keywords)
-        if not (is_dict and is_plain):
-            return node
-        names, values = [ast.Constant(key.arg) for key in node.keywords], [key.value for key in node.keywords]
-        for given in node.args:
-            names, values = [*given.keys, *names], [*given.values, *values]
-        return ast.Dict(keys=names, values=values)
 
 
 @contextmanager

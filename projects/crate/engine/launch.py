@@ -9,7 +9,7 @@ import copy
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,16 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import Tensor, nn
 
+from ..checkpoints.read import read_all_files, read_checkpoint
 from ..errors import UserError, explain
 from ..evaluation.coco_file import read_coco
-from ..models import pretrained
-from ..models.pretrained import PretrainedError, count_weights
 from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
 from .progress import ProgressBarHook
 from .strides_hook import CheckStridesHook
+from .weights_hook import WholeWeightsHook
 
 # stock type -> ours
 LOOPS = {
@@ -141,7 +140,7 @@ def prepare_training(
     if resume is not None:
         _resume(cfg, resume)
     elif cfg.get('load_from'):
-        check_checkpoint(cfg.load_from)
+        _check_checkpoint(cfg, cfg.load_from)
 
 
 def prepare_testing(
@@ -161,7 +160,8 @@ def prepare_testing(
     """
     if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
         raise UserError('this config has no test_dataloader: it cannot be tested')
-    cfg.load_from, cfg.resume = check_checkpoint(checkpoint), False
+    _check_checkpoint(cfg, checkpoint)
+    cfg.load_from, cfg.resume = checkpoint, False
     _exchange_hooks(cfg)
     if tta:
         _use_tta(cfg)
@@ -179,12 +179,14 @@ def prepare_testing(
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for: mmengine's ``Runner`` unless it has a ``runner_type``.
 
-    It checks that a pyramid and its heads agree, and shows progress bars on a terminal. The config that it writes into
-    the work folder starts a new run, also where this run goes on from a checkpoint.
+    It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
+    a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
+    The config that it writes into the work folder starts a new run, also where this run goes on from a checkpoint.
 
     Raises:
         UserError: The work folder cannot be written.
     """
+    read_all_files()
     cfg = copy.deepcopy(cfg)
     checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
     cfg.merge_from_dict(cfg.pop(START, {}))
@@ -198,6 +200,8 @@ def build_runner(cfg: Config) -> Runner:
     _add_hook(runner, CheckStridesHook)
     if sys.stderr.isatty():
         _add_hook(runner, ProgressBarHook)
+    optional = cfg.get('load_from_except') or []
+    runner.register_hook(WholeWeightsHook([optional] if isinstance(optional, str) else optional))
     return runner
 
 
@@ -227,55 +231,6 @@ def model_cfg(cfg: Config) -> dict:
     if cfg.get('data_preprocessor'):
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     return model
-
-
-def check_checkpoint(path: str) -> str:
-    """``path``, if there is a checkpoint; paths with a scheme (``https://``, ``torchvision://``) are not looked up.
-
-    Raises:
-        UserError: No such file or folder.
-    """
-    if '://' not in path and not Path(path).exists():
-        raise UserError(f'checkpoint not found: {path}')
-    return path
-
-
-def read_checkpoint(path: str) -> dict:
-    """What a checkpoint holds, on the CPU; it is never executed.
-
-    Raises:
-        UserError: No such file, it is damaged, or it asks for code to be run.
-    """
-    try:
-        return pretrained.read_checkpoint(check_checkpoint(path))
-    except PretrainedError as error:
-        raise UserError(str(error)) from error
-
-
-def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> list[str]:
-    """Load all weights of a module; torch and mmengine would go on with random ones.
-
-    Args:
-        module: What is filled.
-        weights: By the names that the module has for them.
-        source: Where they come from, for messages.
-
-    Returns:
-        Names of weights that the module has no place for.
-
-    Raises:
-        UserError: Weights are missing, or of other shapes.
-    """
-    try:
-        keys = module.load_state_dict(weights, strict=False)
-    except (RuntimeError, ValueError) as error:  # ValueError: positions of an unknown grid
-        raise UserError(f'{source} does not fit the model: {str(error).splitlines()[-1].strip()}') from error
-    if keys.missing_keys:
-        raise UserError(
-            f'{source} does not fit the model: {count_weights(keys.missing_keys)} missing '
-            '(tools/model_converters converts released files)'
-        )
-    return keys.unexpected_keys
 
 
 def _add_hook(runner: Runner, kind: type[Hook]) -> None:
@@ -387,14 +342,14 @@ def _resume(cfg: Config, resume: str) -> None:
     mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
     samples.
     """
-    path = _latest(cfg) if resume == 'auto' else check_checkpoint(resume)
+    path = _latest(cfg) if resume == 'auto' else resume
     if path is None:
         print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
         cfg.resume = False
         return
     cfg[START] = dict(resume=False, load_from=cfg.get('load_from'))
     cfg.resume, cfg.load_from = True, path
-    seed = _saved_seed(path)
+    seed = _saved_seed(cfg, path)
     if seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
@@ -413,14 +368,19 @@ def _latest(cfg: Config) -> str | None:
     elsewhere = (cfg.default_hooks.get('checkpoint') or {}).get('out_dir')
     folder = Path(elsewhere, Path(cfg.work_dir).absolute().name) if elsewhere else Path(cfg.work_dir)
     own = folder / Path(path).name
-    return check_checkpoint(path if '://' in path or not own.exists() else str(own))
+    return path if '://' in path or not own.exists() else str(own)
 
 
-def _saved_seed(path: str) -> int | None:
-    if not Path(path).is_file():  # a sharded checkpoint or a URL: mmengine reads its seed
+def _check_checkpoint(cfg: Config, path: str):
+    """What a file holds; None for a URL, and for a folder where a strategy writes folders."""
+    return None if '://' in path or ('strategy' in cfg and Path(path).is_dir()) else read_checkpoint(path)
+
+
+def _saved_seed(cfg: Config, path: str) -> int | None:
+    checkpoint = _check_checkpoint(cfg, path)
+    if checkpoint is None:  # mmengine reads the seed
         return None
-    checkpoint = read_checkpoint(path)
-    if not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
         raise UserError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
     return checkpoint['meta'].get('seed')
 

@@ -8,24 +8,21 @@ Layouts, told apart by their keys:
 - ViT as DINO (arXiv 2104.14294), DeiT and timm name it: ``patch_embed.proj``, ``blocks``; converted, it is both a CRATE
   of ViT parts and a VisionTransformer of mmpretrain.
 
-The weights may be bare or under 'state_dict', 'model' or, in a checkpoint of a DINO training, 'teacher', and all keys
-may begin with ``module.``. Files are read with ``weights_only=True``: nothing in them is executed.
+The weights may be bare or in the wrappers that ``checkpoints/read.py`` knows. Nothing in a file is executed.
 """
 
-import argparse
 import copy
 import hashlib
 import math
-import pickle
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..checkpoints import Weights, read_weights
 from ..errors import UserError
 from ..files import atomic, make_folder
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
@@ -141,7 +138,8 @@ def convert_file(
         The conversion; its ``meta`` has ``source`` and ``source_sha256``, the file's name and sum, too.
 
     Raises:
-        ConversionError: Something is wrong with the file or the arguments; the message begins with the file.
+        ConversionError: Something is wrong with the weights or the arguments; the message begins with the file.
+        CheckpointError: The file cannot be read.
     """
     src, dst = Path(src), Path(dst)
     if dst.suffix != '.pth':
@@ -149,7 +147,7 @@ def convert_file(
     if dst.resolve() == src.resolve():
         raise ConversionError(f'{dst}: source and destination are the same file')
     try:
-        conversion = convert(unwrap(load_safely(src)), arch, num_heads, head)
+        conversion = convert(source_weights(read_weights(str(src))), arch, num_heads, head)
     except ConversionError as error:
         raise ConversionError(f'{src}: {error}') from error
     conversion.meta.update(source=src.name, source_sha256=sha256(src))
@@ -202,53 +200,19 @@ def convert(
     )
 
 
-def load_safely(path: Path):
-    """What ``torch.save`` wrote to ``path``, if that is tensors, numbers, strings and plain containers.
+def source_weights(weights: Weights) -> dict[str, Tensor]:
+    """Return the weights of a released file, without the ``backbone.`` of a DINO training.
 
     Raises:
-        ConversionError: The file is missing or damaged, or holds other Python objects.
+        ConversionError: The file has more than weights in its state dict, or a weight is NaN or infinite.
     """
-    # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
-    allow = getattr(torch.serialization, 'safe_globals', nullcontext)
-    try:
-        with allow([argparse.Namespace]):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise ConversionError(f'cannot be read: {error.strerror}') from error
-    except (pickle.UnpicklingError, ValueError) as error:
-        refused = re.search(r'GLOBAL (\S+)', str(error))
-        if refused is None:
-            raise ConversionError('not a checkpoint of tensors that torch.save wrote') from error
-        raise ConversionError(
-            f'refused, since it holds Python objects beside tensors ({refused[1]}) and reading them could run code; '
-            'ask for a file with the state dict alone'
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ConversionError('damaged, or not a checkpoint that torch.save wrote; fetch it again') from error
-
-
-def unwrap(checkpoint) -> dict[str, Tensor]:
-    """The state dict of a file: bare, or under 'state_dict', 'model' or 'teacher', without the prefixes of wrappers.
-
-    These are the ``module.`` of a parallel wrapper and the ``backbone.`` of a DINO training. The teacher is what DINO
-    evaluates.
-
-    Raises:
-        ConversionError: There is none, or something in it is not a named tensor.
-    """
-    for name in ('state_dict', 'model', 'teacher'):
-        if isinstance(checkpoint, Mapping) and isinstance(checkpoint.get(name), Mapping):
-            checkpoint = checkpoint[name]
-            break
-    if not isinstance(checkpoint, Mapping) or not checkpoint:
-        raise ConversionError('no state dict in it: neither bare nor under "state_dict", "model" or "teacher"')
-    others = [str(k) for k, value in checkpoint.items() if not (isinstance(k, str) and isinstance(value, Tensor))]
-    if others:
-        raise ConversionError(f'its state dict holds entries that are not tensors: {", ".join(others)}')
-    prefix = 'module.' if all(key.startswith('module.') for key in checkpoint) else ''
-    weights = {key.removeprefix(prefix): value for key, value in checkpoint.items()}
-    prefix = 'backbone.' if any(key.startswith('backbone.blocks.') for key in weights) else ''
-    return {key.removeprefix(prefix): value for key, value in weights.items()}
+    if weights.left_out:
+        raise ConversionError(f'its state dict holds entries that are not tensors: {", ".join(weights.left_out)}')
+    for key, value in weights.tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ConversionError(f'{key} holds NaN or infinity')
+    prefix = 'backbone.' if any(key.startswith('backbone.blocks.') for key in weights.tensors) else ''
+    return {key.removeprefix(prefix): value for key, value in weights.tensors.items()}
 
 
 def detect_layout(source: Mapping[str, Tensor]) -> Layout:

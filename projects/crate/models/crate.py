@@ -1,5 +1,6 @@
 """The CRATE backbone: patch embedding, layers, outputs; every ablation of the papers by configuration."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,11 +9,11 @@ from mmengine.model import BaseModule, PretrainedInit
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
 from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
-from .pretrained import load_pretrained
 from .unwrap import plain_name
 from .windows import Windows
 
@@ -134,7 +135,7 @@ class CRATE(BaseModule):
         global_attn_indexes: Layers whose attention stays global; negative ones count from the end. None: four, each the
             last of a quarter of the layers (ViTDet, arXiv 2203.16527), which are all of them where there are four.
         init_cfg: As everywhere in mmengine, but that ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
-            loads all weights or fails (see ``pretrained.py``).
+            loads all weights or fails (see ``checkpoints/fill.py``).
 
     Raises:
         ValueError: An argument is not one of those above; the message names it.
@@ -215,6 +216,7 @@ class CRATE(BaseModule):
         self._freeze()
         # Public under this name since torch 2.5 only.
         self._register_load_state_dict_pre_hook(_fit_positions, with_module=True)
+        self._register_state_dict_hook(_record_grid)
 
     def _initialise(self, init: str) -> None:
         """Draw what torch's constructors and the layers have not drawn already."""
@@ -252,7 +254,7 @@ class CRATE(BaseModule):
         """As everywhere in mmengine, but that ``Pretrained`` leaves no weight to chance.
 
         Raises:
-            PretrainedError: The checkpoint does not fit this backbone.
+            CheckpointError: The checkpoint does not fit this backbone.
         """
         given, first = self.init_cfg, not self.is_init
         cfgs = [given] if isinstance(given, dict) else given or []
@@ -338,24 +340,48 @@ class CRATE(BaseModule):
         return num_depths - 1, num_depths
 
 
-def _fit_positions(module: CRATE, state_dict: dict, prefix: str, *_) -> None:
-    """Before loading: drop the position of a [CLS] that is not here, interpolate the table of another image size."""
+def _record_grid(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    """Beside the weights, where torch keeps the version of a module: the shape of a table is the area of its grid."""
+    local_metadata['grid'] = module.grid
+
+
+def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict, *_) -> None:
+    """Before loading: drop the position of a [CLS] that is not here, interpolate the table of another grid."""
     name = f'{prefix}pos_embed'
     table, num_extra = state_dict.get(name), module.num_extra_tokens
-    if table is None:
+    if table is None or table.ndim != 3 or table.shape[2] != module.embed_dims:
         return
     if not num_extra and f'{prefix}cls_token' in state_dict:
         table = table[:, 1:]
-    if table.shape[1] != module.pos_embed.shape[1]:
-        if num_extra and f'{prefix}cls_token' not in state_dict:
-            raise ArgumentError(
-                f'{name}: the checkpoint has {table.shape[1]} positions and no [CLS] (cls_token), this model has one: '
-                'set with_cls_token=False'
-            )
-        source = square_grid(table.shape[1] - num_extra)
+    recorded = local_metadata.get('grid')
+    is_other = recorded is not None or table.shape[1] != module.pos_embed.shape[1]
+    if num_extra and is_other and f'{prefix}cls_token' not in state_dict:
+        raise ArgumentError(
+            f'{name}: the checkpoint has {table.shape[1]} positions and no [CLS] (cls_token), this model has one: '
+            'set with_cls_token=False'
+        )
+    source = _grid_of(name, table.shape[1] - num_extra, module.grid, recorded)
+    if source != module.grid:
         table = resize_positions(table, source, module.grid, num_extra)
         MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')
     state_dict[name] = table
+
+
+def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[int] | None) -> tuple[int, int]:
+    """The grid of a table of ``number`` patches in a checkpoint.
+
+    If the checkpoint does not say, a square number is a square, as in every released file. Any other number is the
+    grid of this model, or unknown.
+    """
+    if recorded is not None:
+        if recorded[0] * recorded[1] != number:
+            raise ArgumentError(f'{name}: the checkpoint has {number} patch positions, but records the grid {recorded}')
+        return tuple(recorded)
+    if number == own[0] * own[1] and own[0] != own[1]:
+        grid = own if math.isqrt(number) ** 2 != number else square_grid(number)
+        MMLogger.get_current_instance().warning(f'{name}: no grid of positions in the checkpoint, taken for {grid}')
+        return grid
+    return square_grid(number)
 
 
 def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:

@@ -16,14 +16,15 @@ from mmengine.structures import BaseDataElement
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
+from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.read import check_file, read_weights
 from ..datasets.layouts import coco_annotation
 from ..engine.distributed import read_position
-from ..engine.launch import check_checkpoint, fill, model_cfg, read_checkpoint, type_name
+from ..engine.launch import model_cfg, type_name
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..files import printable
 from ..models.convert import sha256
-from ..models.pretrained import count_weights
 from .images import Batch, ImageBatches, ImageList, has_content, quote
 from .parts import Check, Parts, PendingError
 from .report import Report
@@ -132,8 +133,7 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
     """
     with building(cfg):
         model = MODELS.build(model_cfg(cfg))
-    weights = read_checkpoint(checkpoint)
-    if unused := fill(model, weights.get('state_dict', weights), checkpoint):
+    if unused := fill(model, read_weights(checkpoint)).surplus:
         report.say(f'not used from {checkpoint}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 
@@ -153,7 +153,7 @@ def _parameters(cfg: Config, checkpoint: str, images: ImageList, pipeline: Seque
     return dict(
         description='class-agnostic instances found by MaskCut (tools/maskcut.py)',
         config=Path(cfg.filename).name,
-        checkpoint=dict(sha256=sha256(Path(check_checkpoint(checkpoint)))),
+        checkpoint=dict(sha256=sha256(check_file(checkpoint))),
         images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
         batch_size=cfg.test_dataloader.batch_size,
         model=model_cfg(cfg),

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, load_checkpoint, set_random_seed
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
+from ..checkpoints import fill, read_weights
 from ..evaluation.emergence import best_head_iou_by_layer, cls_attention_maps
 from . import page
 from .attention import attention_figure
@@ -48,7 +49,7 @@ class TrainedRun:
         set_random_seed(self.seed)
         model = MODELS.build(self.config.model)
         if trained:
-            load_checkpoint(model, str(self.checkpoint), map_location='cpu', strict=True)
+            fill(model, read_weights(str(self.checkpoint)), absent=())
         return model.eval()
 
 

@@ -1,5 +1,7 @@
 """Weights as safetensors: what comes back, and who reads them."""
 
+import re
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,10 +10,9 @@ from mmengine.runner import load_checkpoint
 from tiny_models import ARCH, crate, images
 from toy_runs import load_tool
 
-from projects.crate.engine.launch import read_checkpoint
+from projects.crate.checkpoints import read_checkpoint, save_safetensors
 from projects.crate.errors import UserError
 from projects.crate.models import CRATE
-from projects.crate.models.safetensors_file import save_safetensors
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def test_the_report_finds_its_config(trained):
     text = Config(dict(model=dict(type='ImageClassifier', backbone=backbone))).pretty_text
     trained[1]['meta']['cfg'] = text
     path = trained[0].with_suffix('.safetensors')
-    save_safetensors(trained[1], path)
+    save_safetensors(trained[1]['state_dict'], trained[1]['meta'], path)
     model = read_trained(path, 'ours')
     assert model.config.model.backbone.arch == ARCH
     assert (model.config_name, model.training) == ('crate', '1,750 iterations')
@@ -121,11 +122,46 @@ def test_a_damaged_file_is_named_in_one_line(trained, capsys):
         read_checkpoint(str(path.with_name('gone.safetensors')))
 
 
-def test_what_cannot_be_published_is_named(trained, tmp_path, capsys):
+VALUES = {
+    'cannot hold: take --dtype bfloat16 or float32': 70000.0,
+    'holds NaN or infinity': torch.nan,
+    'NaN or infinity': -torch.inf,
+}
+
+
+@pytest.mark.parametrize('message', VALUES)
+def test_values_that_cannot_be_published_are_named(trained, message, capsys):
+    path, content = trained
+    content['state_dict']['backbone.ln1.bias'][3] = VALUES[message]
+    torch.save(content, path)
+    published = path.with_suffix('.safetensors')
     tool = load_tool('model_converters/publish_model')
-    torch.save(dict(weight=torch.zeros(1)), tmp_path / 'bare.pth')
-    assert tool([str(tmp_path / 'bare.pth'), str(tmp_path / 'bare.safetensors')]) == 1
-    assert 'bare.pth is no checkpoint of a training' in capsys.readouterr().err
+    assert tool([str(path), str(published)]) == 1
+    assert re.fullmatch(f'publish_model: .*backbone.ln1.bias .*{message}.*\n', capsys.readouterr().err)
+    assert not published.exists()
+    if VALUES[message] == 70000:
+        assert publish(trained, '--dtype', 'bfloat16').exists()
+
+
+@pytest.mark.parametrize('weights', [{}, dict(epoch=3)])
+def test_a_file_without_weights_is_not_published(tmp_path, weights, capsys):
+    torch.save(dict(meta={}, state_dict=weights), tmp_path / 'empty.pth')
+    tool = load_tool('model_converters/publish_model')
+    assert tool([str(tmp_path / 'empty.pth'), str(tmp_path / 'empty.safetensors')]) == 1
+    assert 'empty.pth holds no weights by name' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['empty.pth']
+
+
+def test_weights_that_share_memory_and_weights_alone_are_published(tmp_path):
+    shared = torch.arange(6.0)
+    torch.save(dict(a=shared, b=shared[::2]), tmp_path / 'a.pth')
+    tool = load_tool('model_converters/publish_model')
+    assert tool([str(tmp_path / 'a.pth'), str(tmp_path / 'a.safetensors'), '--dtype', 'float32']) == 0
+    found = read_checkpoint(str(tmp_path / 'a.safetensors'))['state_dict']
+    assert torch.equal(found['a'], shared) and torch.equal(found['b'], shared[::2])
+
+
+def test_the_suffix_must_be_that_of_safetensors(trained, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        tool([str(trained[0]), str(tmp_path / 'model.pth')])
+        load_tool('model_converters/publish_model')([str(trained[0]), str(tmp_path / 'model.pth')])
     assert 'must end in .safetensors' in capsys.readouterr().err

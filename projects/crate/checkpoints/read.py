@@ -1,0 +1,304 @@
+"""The reader of checkpoints: whatever the suffix or the layout, nothing is executed, and damage is an error."""
+
+import argparse
+import errno
+import pickle
+import re
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from mmengine.logging import print_log
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from .. import compat
+from ..errors import UserError
+from .grids import recorded_grids
+from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
+
+# What torch.load raises on a file that is cut off, damaged, something else, or asks for code to be run
+UNREADABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Keys under which trainings keep their weights, the first of them in a file counts
+CONTAINERS = (
+    'state_dict',
+    'model',
+    'teacher',
+    'model_state_dict',
+    'ema_state_dict',
+    'state_dict_ema',
+    'model_ema',
+    'ema',
+)
+# Names that torch.compile, FSDP and gradient checkpointing put between the names of a model
+WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+PARALLEL = 'module.'
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, or does not fit the model that it should fill; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a checkpoint, without the wrappers around them.
+
+    Attributes:
+        source: File or URL, for messages.
+        tensors: By the names of the model. ``_metadata`` holds what torch keeps of each module, such as its version
+            and the grid of a position table.
+        training: Config that the file was trained with; empty if the file does not say.
+        left_out: Names of entries that are not tensors.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    training: str = ''
+    left_out: list[str] = field(default_factory=list)
+
+    def under(self, prefix: str) -> 'Weights':
+        """Return the weights whose names begin with ``prefix``, without it."""
+        return self._renamed(lambda name: _without(name, prefix) if f'{name}.'.startswith(prefix) else None)
+
+    def below(self, prefix: str) -> 'Weights':
+        """Return the weights with ``prefix`` before their names."""
+        return self._renamed(lambda name: f'{prefix}{name}'.removesuffix('.'))
+
+    def _renamed(self, rename: Callable[[str], str | None]) -> 'Weights':
+        return Weights(self.source, rename_state(self.tensors, rename), self.training, self.left_out)
+
+
+def read_weights(source: str, map_location: str = 'cpu') -> Weights:
+    """Read a checkpoint and return its weights; see :func:`read_checkpoint` and :func:`weights_of`."""
+    return weights_of(read_checkpoint(source, map_location), source)
+
+
+def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = True):
+    """Return what a checkpoint holds. Nothing in it is executed.
+
+    The checksums of a local .pth file are verified (at 5 GB/s). Safetensors and the format before torch 1.6 have none.
+
+    Args:
+        source: Path of a file by torch or safetensors, or what else mmengine's loader knows (``https://``,
+            ``torchvision://``).
+        map_location: As for ``torch.load``.
+        mmap: Map the file into memory, so that only tensors that are used are copied. The file must stay unchanged.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or asks for code to be run; or there is no network.
+    """
+    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
+    path = Path(source)
+    is_local = '://' not in source
+    if is_local:
+        check_exists(source)
+    try:
+        if not is_local:
+            if path.suffix == SUFFIX:
+                raise OSError('safetensors are read from a local file only: download it')
+            with compat.refuse_code():
+                return CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
+        if path.is_dir():
+            raise OSError('it is a folder')
+        if is_safetensors(path):
+            return load_from_safetensors(path, map_location)
+        return _load(path, map_location, mmap)
+    except (*UNREADABLE, URLError) as error:
+        reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
+        raise CheckpointError(f'cannot read the checkpoint {source}: {reason}') from error
+
+
+def check_exists(path: str) -> Path:
+    """Return the path of a file or folder.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    try:
+        Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
+        if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
+        raise CheckpointError(f'checkpoint not found: {path}') from error
+    return Path(path)
+
+
+def check_file(path: str) -> Path:
+    """Return the path of a file; as :func:`check_exists`, but a folder is an error, too."""
+    if check_exists(path).is_dir():
+        raise CheckpointError(f'cannot read the checkpoint {path}: it is a folder')
+    return Path(path)
+
+
+@CheckpointLoader.register_scheme(prefixes=rf'.*\{SUFFIX}$')
+def load_from_file(filename: str, map_location: str | None = None):
+    """Return what :func:`read_checkpoint` reads, as a loader of mmengine; the file may be removed later."""
+    if '://' in filename:
+        raise CheckpointError(f'cannot read the checkpoint {filename}: nothing here reads such addresses')
+    return read_checkpoint(filename, map_location, mmap=False)
+
+
+def read_all_files() -> None:
+    """Let mmengine read every local file with :func:`read_checkpoint`, whoever asks for it; for tools."""
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
+
+
+def weights_of(content, source: str) -> Weights:
+    """Return the weights in a checkpoint; the log says under which key and in which wrappers they were.
+
+    Recognised are the keys ``CONTAINERS``, also one in the other, the prefix ``module.`` of all names, and the names
+    that ``torch.compile`` and FSDP add.
+
+    Args:
+        content: What :func:`read_checkpoint` returned.
+        source: File or URL, for messages.
+
+    Raises:
+        CheckpointError: The checkpoint holds no weights by name.
+    """
+    found, path = content, []
+    while name := next((name for name in CONTAINERS if isinstance(_get(found, name), Mapping)), None):
+        found = found[name]
+        path.append(name)
+    entries = found if isinstance(found, Mapping) else {}
+    named = {key: value for key, value in entries.items() if _is_weight(key, value)}
+    if path and path[-1] == 'ema_state_dict':
+        named.pop('steps', None)
+    if not named:
+        raise CheckpointError(f'{source} holds no weights by name{_elsewhere(entries)}')
+    tensors = OrderedDict(named)
+    tensors._metadata = {name: dict(entry) for name, entry in (getattr(found, '_metadata', None) or {}).items()}
+    tensors, wrappers = _unwrapped(tensors)
+    meta = _get(content, 'meta') if isinstance(_get(content, 'meta'), Mapping) else {}
+    for name, grid in recorded_grids(meta).items():
+        tensors._metadata.setdefault(name, {}).setdefault('grid', grid)
+    _say(source, content, path, wrappers)
+    left_out = [str(key) for key, value in entries.items() if not _is_weight(key, value)]
+    return Weights(source, tensors, _training(meta), left_out)
+
+
+def rename_state(tensors: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> OrderedDict:
+    """Return a state dict, and what torch keeps of its modules, under other names; None leaves a name out."""
+    renamed = OrderedDict((new, value) for name, value in tensors.items() if (new := rename(name)) is not None)
+    metadata = getattr(tensors, '_metadata', {})
+    renamed._metadata = {new: dict(entry) for name, entry in metadata.items() if (new := rename(name)) is not None}
+    return renamed
+
+
+def without_wrappers(name: str) -> str:
+    """Return the name of a weight or module without what torch.compile, FSDP and checkpointing add."""
+    return WRAPPERS.sub('', f'{name}.').removesuffix('.')
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """Return 'a, b, c, ...'."""
+    names = list(names)
+    return ', '.join([*names[:most], *(['...'] if len(names) > most else [])])
+
+
+def _load(path: Path, map_location: str | None, mmap: bool):
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip:
+        _verify(path)
+    elif path.stat().st_size == 0:
+        raise OSError('it is empty')
+    elif _begins_as_zip(path):
+        raise OSError('its end is missing')
+    # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
+    allow = getattr(torch.serialization, 'safe_globals', nullcontext)
+    with allow([argparse.Namespace]):
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open('rb') as file:
+        return file.read(4) == b'PK\x03\x04'
+
+
+def _verify(path: Path) -> None:
+    """Compare every part of the file with its checksum; torch reads damaged parts as they are."""
+    with zipfile.ZipFile(path) as file:
+        has_checksums = any(part.CRC for part in file.infolist())  # torch can be told to leave them out
+        if has_checksums and (damaged := file.testzip()):
+            raise OSError(f'it is damaged, {damaged} does not have its checksum')
+
+
+def _reason(error: Exception) -> str:
+    refused = re.search(r'GLOBAL (\S+)', str(error))
+    if refused:
+        return (
+            f'refused, since it holds Python objects beside tensors ({refused[1]}) and reading them could run code; '
+            'ask for a file with the state dict alone'
+        )
+    if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks to where a damaged file tells it
+        return error.strerror or str(error).splitlines()[0]
+    return 'it is damaged, or neither torch.save nor safetensors wrote it'
+
+
+def _get(content, name: str):
+    return content.get(name) if isinstance(content, Mapping) else None
+
+
+def _without(name: str, prefix: str) -> str:
+    """The name of a weight or module without ``prefix``, which ends in a dot; a module may be the prefix itself."""
+    return f'{name}.'.removeprefix(prefix).removesuffix('.')
+
+
+def _is_weight(key, value) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor)
+
+
+def _elsewhere(entries: Mapping) -> str:
+    """Say where weights may be, or what there is in their place."""
+    for name, value in entries.items():
+        if isinstance(value, Mapping) and any(map(_is_weight, value, value.values())):
+            return f', but under the key {name!r}: save checkpoint[{name!r}] alone'
+    return f', only {listed(map(str, entries))}' if entries else ''
+
+
+def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
+    """The weights without the names of wrappers, and these names."""
+    wrappers = sorted({name for key in tensors for name in WRAPPERS.findall(key)})
+    tensors = rename_state(tensors, without_wrappers)
+    while all(key.startswith(PARALLEL) for key in tensors):
+        tensors = rename_state(tensors, lambda name: _without(name, PARALLEL))
+        wrappers.append(PARALLEL)
+    return tensors, wrappers
+
+
+def _training(meta: Mapping) -> str:
+    return re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name') or ''))
+
+
+def _say(source: str, content, path: list[str], wrappers: list[str]) -> None:
+    notes = []
+    if path not in ([], ['state_dict']):
+        notes.append(f'taken from {".".join(path)!r}')
+    if wrappers:
+        notes.append(f'names without {", ".join(map(repr, dict.fromkeys(wrappers)))}')
+    if path == ['state_dict'] and _get(content, 'ema_state_dict'):
+        notes.append('averaged over the training (EMA)')
+    if notes:
+        print_log(f'weights of {source}: {"; ".join(notes)}', logger='current')

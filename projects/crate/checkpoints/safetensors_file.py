@@ -1,0 +1,89 @@
+"""Weights as safetensors: a file that cannot hold code, and at half precision half as large.
+
+The library checks the header of a file; there are no checksums of the weights.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import atomic, make_folder
+
+SUFFIX = '.safetensors'
+META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # what is kept of what mmengine says of a checkpoint
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return True if a file begins as safetensors do, or has their suffix and is nothing else."""
+    with path.open('rb') as file:
+        start = file.read(9)
+    length = int.from_bytes(start[:8], 'little')
+    begins = start[8:] == b'{' and length <= path.stat().st_size - 8
+    return begins or (path.suffix == SUFFIX and not zipfile.is_zipfile(path))
+
+
+def load_from_safetensors(path: Path, map_location: str | torch.device | None = None) -> dict:
+    """Return a file as mmengine's checkpoints are: ``dict(meta=..., state_dict=...)``.
+
+    Args:
+        path: The file.
+        map_location: As for ``torch.load``.
+
+    Raises:
+        OSError: The file is damaged.
+        ValueError: What the file says of the training is no JSON.
+    """
+    try:
+        with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
+            meta = json.loads((file.metadata() or {}).get('meta', '{}'))
+            return dict(meta=meta, state_dict={name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def save_safetensors(
+    tensors: Mapping[str, Tensor], meta: Mapping, path: Path, dtype: torch.dtype = torch.float16
+) -> None:
+    """Write weights in one step, with what ``META`` names and the grids of position tables.
+
+    Args:
+        tensors: Weights by name, as ``state_dict()`` returns them.
+        meta: What mmengine saves beside the weights.
+        path: The file.
+        dtype: Of the floating-point weights.
+
+    Raises:
+        UserError: There are no weights, or one is NaN, infinite or beyond the range of ``dtype``. Nothing is written.
+    """
+    if not tensors:
+        raise UserError(f'nothing to write to {path}: there are no weights')
+    weights = {name: _compact(name, value, dtype) for name, value in tensors.items()}
+    meta = {key: value for key, value in meta.items() if key in META}
+    entries = [*getattr(tensors, '_metadata', {}).items()]
+    tables = [(name, entry) for name, entry in entries if f'{name}.pos_embed'.removeprefix('.') in tensors]
+    if grids := {name: entry['grid'] for name, entry in tables if 'grid' in entry}:
+        meta['grids'] = grids
+    make_folder(path.parent)
+    with atomic(path) as part:
+        part.write_bytes(save(weights, dict(format='pt', meta=json.dumps(meta))))  # save_file hides it from other users
+
+
+def _compact(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    if not value.is_floating_point():
+        return value.clone(memory_format=torch.contiguous_format)  # no two of them may share memory
+    if not value.isfinite().all():
+        raise UserError(f'{name} holds NaN or infinity: the training diverged, take an earlier checkpoint')
+    compact = value.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    if not compact.isfinite().all():
+        raise UserError(
+            f'{name} holds {value.abs().max().item():g}, which {str(dtype).removeprefix("torch.")} cannot hold: '
+            'take --dtype bfloat16 or float32'
+        )
+    return compact

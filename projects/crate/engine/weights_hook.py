@@ -1,0 +1,91 @@
+"""Refuse checkpoints that leave weights of the model random."""
+
+from collections.abc import Sequence
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
+
+from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
+from ..models import CRATE
+
+
+class WholeWeightsHook(Hook):
+    """Fills the model from a checkpoint as it is loaded, or raises an error.
+
+    mmengine logs a warning where names or shapes differ, and goes on with random weights. The weights are taken out of
+    known wrappers, checked, loaded, and handed to mmengine under the names of the model, so that hooks after this one
+    (EMA) find them, too. Shards, which FSDP and DeepSpeed write to folders, are left to their strategies.
+
+    A training that is resumed must be of the same model: weights of the file that the model has no place for are an
+    error as well.
+
+    Args:
+        optional: Parts of the model that may stay random where ``load_from`` has no weights of their shapes.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, optional: Sequence[str] = ()) -> None:
+        self.optional = optional
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Fill the model."""
+        model = runner.model
+        is_sharded = isinstance(model, FullyShardedDataParallel)
+        if is_sharded and model.get_state_dict_type(model).state_dict_type != StateDictType.FULL_STATE_DICT:
+            return
+        model = model if is_sharded else _plain(model)
+        source = str(runner._load_from or 'the checkpoint')
+        weights = weights_of(checkpoint, source)
+        if runner._resume:
+            _check_grids(model, weights)
+            filling = fill(model, weights, absent=())
+            _check_average(checkpoint, filling.tensors, source)
+        else:
+            is_training = isinstance(runner._train_loop, BaseLoop)
+            optional = self.optional if is_training else ()
+            filling = fill(model, weights, optional=optional, setting='load_from_except' if is_training else '')
+        checkpoint['state_dict'] = filling.tensors
+        message = f'{len(filling.tensors)} weights loaded from {source}; {len(filling.surplus)} others are not used'
+        if filling.kept:
+            message += f'; load_from_except: {count_weights(filling.kept)} stay random'
+        print_log(message, logger='current')
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def _check_grids(model: nn.Module, weights: Weights) -> None:
+    """A training that is resumed keeps its grids; positions that do not say theirs have the grid of the model."""
+    for path, module in model.named_modules():
+        if not isinstance(module, CRATE):
+            continue
+        name = without_wrappers(path)
+        table = weights.tensors.get(f'{name}.pos_embed'.removeprefix('.'))
+        recorded = weights.tensors._metadata.setdefault(name, {}).setdefault('grid', module.grid)
+        number = module.num_extra_tokens + module.grid[0] * module.grid[1]
+        if tuple(recorded) != module.grid or (table is not None and table.shape[1] != number):
+            raise CheckpointError(
+                f'{weights.source}: its positions are not of the grid {module.grid} that the model has; resume with '
+                f'the same img_size, or start from it with --cfg-options load_from={weights.source}'
+            )
+
+
+def _check_average(checkpoint: dict, tensors: dict, source: str) -> None:
+    """The averaged weights of the model (EMA) must be whole, too; they get what torch keeps of the model's modules."""
+    average = checkpoint.get('ema_state_dict')
+    if average is None:
+        return
+    shapes = {name.removeprefix('module.'): value.shape for name, value in average.items()}
+    if wrong := [name for name, value in tensors.items() if shapes.get(name) != value.shape]:
+        raise CheckpointError(f'{source}: its ema_state_dict does not fit the model: {count_weights(wrong)} missing')
+    average = checkpoint['ema_state_dict'] = rename_state(average, lambda name: name)
+    average._metadata = {f'module.{path}'.removesuffix('.'): entry for path, entry in tensors._metadata.items()}
