@@ -85,7 +85,7 @@ class Fixed(torch.nn.Module):
 
 MASKS = np.zeros((2, 4, 6), bool)
 MASKS[0, 1:3, 2:5] = True
-BATCH = Batch(0, dict(), [1], ['a.jpg'], [])
+BATCH = Batch(0, dict(), [1], ['a.jpg'], [], {})
 
 
 def codes(masks):
