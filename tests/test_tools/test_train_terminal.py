@@ -22,7 +22,8 @@ def on_a_terminal(path, number=None, at=r' [1-9]\d*/500000'):
     variables = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1', TERM='xterm-256color', COLUMNS='120')
     main, side = pty.openpty()
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path)]
-    process = subprocess.Popen(command, env=variables, stdin=side, stdout=side, stderr=side, start_new_session=True)
+    files = dict(stdin=side, stdout=side, stderr=side)
+    process = subprocess.Popen(command, env=variables, start_new_session=True, preexec_fn=_obey, **files)
     os.close(side)
     text, sent, end = '', False, time.monotonic() + LIMIT
     while time.monotonic() < end:
@@ -37,6 +38,11 @@ def on_a_terminal(path, number=None, at=r' [1-9]\d*/500000'):
     code = process.wait(LIMIT)
     os.close(main)
     return text, code
+
+
+def _obey():
+    """Take Ctrl-C as on a terminal: what a suite in the background starts would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def plain(text):
