@@ -271,7 +271,7 @@ def forget_runs(kind=ManagerMixin):
 def end_workers():
     """End the workers of all loaders, as the end of a process does; the garbage collector takes 5 s for each."""
     for iterator in gc.get_objects():
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+        if issubclass(type(iterator), _MultiProcessingDataLoaderIter):  # isinstance() asks what a dead proxy stood for
             iterator._shutdown_workers()
 
 

@@ -50,6 +50,10 @@ class FileError(UserError, OSError):
     """A file cannot be read or written."""
 
 
+class WriteError(FileError):
+    """A file cannot be written; what is wrong is the disk or a permission, and no setting."""
+
+
 class FileInTheWayError(UserError, FileExistsError):
     """Something else lies where a file or folder is to be written."""
 

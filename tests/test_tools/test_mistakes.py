@@ -123,7 +123,8 @@ BUGS = [
     ('test', ['{toy}', '{weights}'], 'projects.crate.engine.launch.prepare_testing'),
     ('maskcut', ['{images}', '{T}/o', '--config', '{config}', '--checkpoint', 'k'], 'projects.crate.files.make_folder'),
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.analysis.report.measure_model'),
-    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.__init__'),
+    # The constructor is left out: a file's own config, which may be forged, gives its arguments.
+    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
     ('benchmark', ['attention'], 'projects.crate.benchmark.attention.measure'),
     ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.datasets.sample.render_image'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.__init__'),
@@ -131,7 +132,7 @@ BUGS = [
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.__init__'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.forward'),
     (CONVERT, ['{weights}', '{T}/o.pth'], 'projects.crate.models.convert.convert'),
-    (PUBLISH, ['{trained}', '{T}/o.safetensors'], 'projects.crate.checkpoints.safetensors_file.save_safetensors'),
+    (PUBLISH, ['{trained}', '{T}/o.safetensors'], 'projects.crate.checkpoints.save_safetensors'),
 ]  # fmt: skip
 KINDS = [KeyError, ValueError, TypeError, IndexError, ImportError, FileNotFoundError, RuntimeError, AssertionError]
 

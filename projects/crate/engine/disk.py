@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ..errors import UserError
+from ..errors import WriteError
 
 GO_ON = 'the same command with --resume goes on'
 # Only a write meets these errors. Others, such as a forbidden file, may concern data that are read.
@@ -24,7 +24,7 @@ _WRITES = {
 }
 
 
-def cannot_write(error: OSError, path: str | Path, then: str = '') -> UserError:
+def cannot_write(error: OSError, path: str | Path, then: str = '') -> WriteError:
     """Return the error that tells a user what could not be written, why, and what to do.
 
     Args:
@@ -33,7 +33,7 @@ def cannot_write(error: OSError, path: str | Path, then: str = '') -> UserError:
         then: What to do after the cause is gone.
     """
     remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS])
-    return UserError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
+    return WriteError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
 
 
 def check_folder(folder: str | Path) -> None:

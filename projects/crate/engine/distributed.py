@@ -1,5 +1,6 @@
 """Several processes, on machines without a GPU first of all."""
 
+import atexit
 import os
 import re
 import subprocess
@@ -48,6 +49,13 @@ def init_cpu_processes(launcher: str) -> None:
     if 'MASTER_ADDR' not in os.environ:
         raise UnknownKeyError('MASTER_ADDR is not set: give the address of the first machine')
     dist.init_process_group('gloo')
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Leave the process group: threads of gloo that outlive the interpreter can abort the process at its end."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def read_position(launcher: str) -> dict[str, str]:

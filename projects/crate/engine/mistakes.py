@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry.build_functions import build_from_cfg
 from yaml import YAMLError
 
-from ..errors import UserError, explain
+from ..errors import UserError, WriteError, explain
 
 LIBRARIES = {'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'torch', 'torchvision', 'timm', 'transformers', 'yaml'}
 # What is raised where arguments are refused, or by a config that is executed.
@@ -74,6 +74,8 @@ def building(cfg: Config) -> Iterator[None]:
     try:
         with mistakes_of(cfg):
             yield
+    except WriteError:
+        raise
     except UserError as error:
         text = explain(error)
         if text.startswith(f'{cfg.filename}: '):
