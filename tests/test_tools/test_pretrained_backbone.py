@@ -32,6 +32,9 @@ def from_checkpoint(build, data, checkpoint, prefix='backbone.', **changes):
     return build(data, init_cfg=init_cfg, **changes)
 
 
+MISFIT = "{checkpoint} does not fit the model CRATE under prefix 'backbone.': "
+
+
 @pytest.mark.parametrize('build', [detector, segmentor])
 def test_a_classifier_starts_a_dense_model(tmp_path, data, checkpoint, build, capfd):
     optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.0))  # what it starts from is what it ends with
@@ -51,11 +54,11 @@ def test_a_classifier_starts_a_dense_model(tmp_path, data, checkpoint, build, ca
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(arch={**ARCH, 'embed_dims': 32}), '{checkpoint} does not fit: size mismatch'),
+        (dict(arch={**ARCH, 'embed_dims': 32}), MISFIT + '40 weights of other shapes: cls_token'),
         (dict(arch={**ARCH, 'num_layers': 5}, global_attn_indexes=[4]), '8 weights (layers.4.'),
-        (dict(patch_size=4), '{checkpoint} does not fit: size mismatch for patch_embed'),
-        (dict(prefix=None), "prefix='backbone.' would be another place to look"),
-        (dict(prefix='student.backbone.'), "prefix='backbone.' would be another place to look"),
+        (dict(patch_size=4), MISFIT + '3 weights of other shapes: patch_embed.'),
+        (dict(prefix=None), "prefix='backbone.' is where the file has such names"),
+        (dict(prefix='student.backbone.'), "prefix='backbone.' is where the file has such names"),
         (dict(checkpoint='nowhere/crate.pth'), 'nowhere/crate.pth'),
     ],
 )
