@@ -20,7 +20,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from .. import compat
-from ..errors import UserError
+from ..errors import ArgumentError
 from .grids import recorded_grids
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
@@ -57,7 +57,7 @@ WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoi
 PARALLEL = 'module.'
 
 
-class CheckpointError(UserError):
+class CheckpointError(ArgumentError):
     """A checkpoint cannot be read, or does not fit the model that it should fill; the message names the file."""
 
 
@@ -252,6 +252,8 @@ def _reason(error: Exception) -> str:
             f'refused, since it holds Python objects beside tensors ({refused[1]}) and reading them could run code; '
             'ask for a file with the state dict alone'
         )
+    if 'checkpoint refused: ' in str(error):  # by the project's own constructors of arrays
+        return str(error).splitlines()[0]
     if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch seeks to where a damaged file tells it
         return error.strerror or str(error).splitlines()[0]
     return 'it is damaged, or neither torch.save nor safetensors wrote it'
