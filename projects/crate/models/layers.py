@@ -1,4 +1,4 @@
-"""The layers of CRATE and of its ablations, one definition each. Imports nothing but torch.
+"""The layers of CRATE and of its ablations, one definition each. Imports torch, and the errors of this project.
 
 Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence
 of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d); K heads with
