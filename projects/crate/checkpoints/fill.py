@@ -22,7 +22,7 @@ MISFIT = re.compile(
 
 @dataclass(frozen=True)
 class Filling:
-    """What became of the weights of a checkpoint.
+    """Result of loading the weights of a checkpoint.
 
     Attributes:
         tensors: Weights that were loaded, by the names of the module, with ``_metadata`` as in a state dict.
@@ -172,7 +172,7 @@ def _is_made(module: nn.Module, key: str) -> bool:
 
 
 def _other_shapes(error: str) -> tuple[str, list[str]]:
-    """What torch says of wrong shapes, in one line, and the names."""
+    """Return the message of torch about wrong shapes as one line, and the names of these weights."""
     found = [(without_wrappers(name), given, own) for name, given, own in MISFIT.findall(error)]
     if not found:
         return error.splitlines()[-1].strip() if error else 'its shapes are others', []
@@ -202,7 +202,7 @@ def _remedy(own: Mapping[str, Tensor], weights: Weights, prefix: str, missing: S
 
 
 def _prefixes(names: Iterable[str], end: str) -> list[str]:
-    """What stands before ``end`` in names that end so, after a dot or nothing."""
+    """Return the prefixes of all names that end in ``end``; a prefix is empty or ends in a dot."""
     return sorted({name.removesuffix(end) for name in names if f'.{name}'.endswith(f'.{end}')})
 
 

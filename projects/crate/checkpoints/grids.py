@@ -1,4 +1,4 @@
-"""What a checkpoint says of the grids of its position tables. The shape of a table gives their area only."""
+"""Read the grids of position tables from a checkpoint. The shape of a table gives the number of positions only."""
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
