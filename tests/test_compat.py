@@ -1,11 +1,17 @@
 import os
 import pickle
+import subprocess
+import sys
 
+import cv2
+import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from config_tree import ROOT
+from mmengine.config import Config, ConfigDict
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner import Runner
 
 from projects.crate import compat
 
@@ -107,3 +113,41 @@ def test_bases_of_the_libraries_are_found(tmp_path, library):
     path = tmp_path / 'config.py'
     path.write_text(f"_base_ = '{library}::_base_/default_runtime.py'")
     assert Config.fromfile(path).default_scope == library
+
+
+def test_hue_turns_backwards(rng_image):
+    """OpenCV's full-range hue is a circle of 256 steps: 0.1 back is 25 steps back (255 / 10, rounded towards 0)."""
+    hsv = cv2.cvtColor(rng_image, cv2.COLOR_BGR2HSV_FULL)
+    hsv[..., 0] = (hsv[..., 0].astype(int) - 25) % 256
+    assert np.array_equal(mmcv.adjust_hue(rng_image, -0.1), cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR_FULL))
+    assert mmcv.adjust_hue(rng_image, -0.5, backend='pillow').shape == rng_image.shape
+    with pytest.raises(ValueError, match='hue_factor'):
+        mmcv.adjust_hue(rng_image, -0.6)
+
+
+@pytest.fixture
+def rng_image():
+    return np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize('cfg_type', [dict, ConfigDict])
+def test_collate_functions_may_have_a_scope(cfg_type):
+    cfg = cfg_type(
+        batch_size=2,
+        dataset=[1, 2],
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate', _scope_='mmpretrain'),
+    )
+    assert next(iter(Runner.build_dataloader(cfg))).tolist() == [1, 2]
+    assert cfg['collate_fn']['_scope_'] == 'mmpretrain'
+
+
+def test_mmpretrain_beside_new_transformers(tmp_path):
+    """A distribution that only says its version: mmpretrain decides by that whether to import multi-modal models."""
+    folder = tmp_path / 'transformers-4.57.0.dist-info'
+    folder.mkdir()
+    folder.joinpath('METADATA').write_text('Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.0\n')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), str(ROOT)])}
+    code = 'import projects.crate, mmpretrain.models as models; print(models.build_backbone(dict(type="CRATE")))'
+    done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith('CRATE('), done.stderr

@@ -4,16 +4,22 @@ Imported first by ``projects.crate``; nothing installed is edited. Each remedy n
 makes it unnecessary.
 """
 
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from unittest.mock import patch
 
+import mmcv
 import numpy as np
 import torch
+from mmcv.image import photometric
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.runner import checkpoint
+from mmengine.runner import Runner, checkpoint
 from mmengine.utils import digit_version
 
 from . import pickled
@@ -24,6 +30,9 @@ def apply() -> None:
     allow_mmengine_checkpoints()
     restore_numpy_names()
     find_forked_mmseg()
+    accept_scoped_collate_functions()
+    shift_hue_backwards()
+    leave_out_multimodal_models()
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -74,3 +83,71 @@ def find_forked_mmseg() -> None:
     with suppress(PackageNotFoundError):
         version('onedl-mmsegmentation')
         MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+def accept_scoped_collate_functions() -> None:
+    """Let ``Runner.build_dataloader`` ignore the key ``_scope_`` of a ``collate_fn``.
+
+    Reason: ``_base_ = 'mmpretrain::simclr/...'`` marks every dict that has a ``type`` with its ``_scope_``, and
+    mmengine <= 0.10.7 hands all keys but ``type`` to the function ("unexpected keyword argument '_scope_'").
+    Unnecessary with: an mmengine that removes the key, as its registries do.
+    """
+    original = Runner.build_dataloader
+    if hasattr(original, '__wrapped__'):
+        return
+
+    @wraps(original)
+    def build_dataloader(dataloader, *args, **kwargs):
+        if isinstance(dataloader, dict) and '_scope_' in (dataloader.get('collate_fn') or {}):
+            function = {key: value for key, value in dataloader['collate_fn'].items() if key != '_scope_'}
+            dataloader = type(dataloader)({**dataloader, 'collate_fn': function})
+        return original(dataloader, *args, **kwargs)
+
+    Runner.build_dataloader = staticmethod(build_dataloader)
+
+
+def shift_hue_backwards() -> None:
+    """Let ``mmcv.adjust_hue`` take a negative ``hue_factor``.
+
+    Reason: mmcv <= 2.2.0 computes ``np.uint8(hue_factor * 255)`` and relies on the wrap-around of negative numbers,
+    which NumPy 2 refuses: every ColorJitter with a hue stops the training. Unnecessary with: an mmcv that takes the
+    remainder itself.
+    """
+    original = photometric.adjust_hue
+    if hasattr(original, '__wrapped__'):
+        return
+
+    class Turn(float):
+        """A part of the colour circle; its product with 255 is an integer modulo 256."""
+
+        def __mul__(self, steps):
+            return int(float(self) * steps) % 256
+
+    @wraps(original)
+    def adjust_hue(img, hue_factor, *args, **kwargs):
+        return original(img, Turn(hue_factor), *args, **kwargs)
+
+    for module in (photometric, mmcv.image, mmcv):
+        module.adjust_hue = adjust_hue
+
+
+def leave_out_multimodal_models() -> None:
+    """Let ``import mmpretrain`` succeed beside transformers >= 4.57.
+
+    Reason: with transformers installed, mmpretrain <= 1.2.0 and onedl-mmpretrain <= 1.3.6 import their multi-modal
+    models, whose base classes transformers 4.57 moved ("NoneType takes no arguments"). mmpretrain has placeholders for
+    a machine without transformers; they are chosen here. Unnecessary with: an mmpretrain that imports from the new
+    places.
+    """
+    name = 'mmpretrain.utils.dependency'
+    with suppress(PackageNotFoundError):
+        if digit_version(version('transformers')) < digit_version('4.57') or name in sys.modules:
+            return
+        package = importlib.util.find_spec('mmpretrain')
+        if package is None or package.origin is None:
+            return
+        spec = importlib.util.spec_from_file_location(name, Path(package.origin).parent / 'utils' / 'dependency.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.WITH_MULTIMODAL = False
+        sys.modules[name] = module  # mmpretrain itself is not imported: that takes seconds
