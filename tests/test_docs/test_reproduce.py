@@ -13,7 +13,7 @@ from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
 
 PAGE = ROOT / 'docs/reproduce.md'
-PAGES = [ROOT / 'README.md', *sorted(ROOT.glob('docs/**/*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]
 TABLES, FIGURES = [1, 2, 3], [1, 3, 4, 6, 7, 9, 10, 11, 12, 13, 14]
 # as in published.py -> first column of the page's tables
 MODELS = {
@@ -153,8 +153,16 @@ def test_what_does_not_run_is_found(command, calls):
 
 @every_page
 def test_links_lead_somewhere(page):
-    links = re.findall(r'\]\((?!https?://|#)([^)#]+)', page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r'\]\((?!https?://)([^)#]*)#?([^)]*)\)', page.read_text())
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    targets = [(page.parent / link if link else page, anchor) for link, anchor in links if anchor]
+    assert [anchor for target, anchor in targets if anchor not in anchors(target.read_text())] == []
+
+
+def anchors(text):
+    """The names that GitHub gives to the headings of a page."""
+    headings = re.findall(r'^#+ (.*)$', re.sub(r'^```.*?^```', '', text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return [re.sub(r'[^\w -]', '', heading.lower()).replace(' ', '-') for heading in headings]
 
 
 def sections():

@@ -15,7 +15,7 @@ from projects.crate.models import CRATE
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
-PAGE = (ROOT / 'docs/detection-and-segmentation.md').read_text()
+PAGE = (ROOT / 'docs/configs.md').read_text()
 SIZE = (64, 96)  # h, w: 4 x 6 patches
 ARCH = dict(embed_dims=16, num_heads=2, num_layers=12)
 SMALL = {"arch='base'": f'arch={ARCH}', '768': '16', 'window_size=14': 'window_size=2'}

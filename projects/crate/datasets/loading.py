@@ -53,7 +53,7 @@ class LoadImageOrSkip(LoadImageFromFile):
     training. Testing must not skip: use ``skip=False`` there, or mmengine stops at the None with an error of its own.
 
     JPEG and WebP have no checksums: a file with damage in the middle often decodes into a picture that is partly wrong.
-    ``strict=True`` finds most of such JPEGs (numbers: docs/detection-and-segmentation.md) in twice the time.
+    ``strict=True`` finds most of such JPEGs (numbers: docs/data.md) in twice the time.
 
     A small file may hold a huge image. The number of pixels is read from the header, before the image is decoded.
 
