@@ -12,13 +12,11 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
-from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
+from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
 from .unwrap import plain_name
 from .windows import Windows
 
-ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
-FEEDFORWARDS = dict(ISTA=ISTA, ODL=ODL, MLP=MLP)
 OUT_TYPES = ('cls_token', 'raw', 'featmap', 'avg_featmap')
 
 # What the released models of each paper have in common.
@@ -57,7 +55,7 @@ class CRATELayer(nn.Module):
     Drop path acts on residual branches only: ISTA is not one, and dropping it would leave zeros.
 
     Args:
-        attn: Attention, (B, N, d) -> (B, N, d); (x, windows), and (x, rows=rows) -> (B, rows, d), where those are used.
+        attn: Attention of ``layers.py``, (B, N, d) -> (B, N, d).
         ffn: Feed-forward part with an attribute ``residual``.
         dim: Token width d.
         norm_eps: epsilon of the norms.
@@ -195,7 +193,7 @@ class CRATE(BaseModule):
         self.pos_embed = nn.Parameter(torch.empty(1, num_positions, self.embed_dims))
 
         attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
-        self.window_size = None if window_size is None else resolve_window(window_size, attn_cfg)
+        self.window_size = None if window_size is None else resolve_window(window_size)
         self.windowed_layers = resolve_windowed(self.window_size, global_attn_indexes, self.num_layers)
         ffn_cfg = {**(ffn_cfg or family['ffn_cfg']), 'dim': self.embed_dims}
         drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()  # on meta, too
@@ -210,6 +208,8 @@ class CRATE(BaseModule):
             )
             for rate in drop_path_rates
         )
+        if self.window_size and not self.layers[0].attn.has_windows:
+            raise ArgumentError(f'CRATE: {attn_cfg["type"]} is linear in the tokens and has no windows: no window_size')
         self.ln1 = nn.LayerNorm(self.embed_dims, eps=norm_eps) if final_norm else None
 
         self._initialise(choose('init', init or family['init'], ('crate', 'alpha')))
@@ -284,7 +284,7 @@ class CRATE(BaseModule):
         """
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
-            z = torch.cat([self.cls_token.expand(len(z), -1, -1), z], dim=1)
+            z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
@@ -400,19 +400,15 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
 
 
-def resolve_window(window_size: int | Sequence[int], attn_cfg: dict) -> tuple[int, int]:
+def resolve_window(window_size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of a window in tokens.
 
     Raises:
-        ValueError: A side below 1, or an attention that costs the same without windows.
+        ValueError: A side is below 1.
     """
     window = to_pair(window_size)
     if min(window) < 1:
         raise ArgumentError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
-    if attn_cfg.get('type') == 'TSSA':
-        raise ArgumentError(
-            "CRATE: attn_cfg=dict(type='TSSA') is linear in the tokens and has no windows: no window_size"
-        )
     return window
 
 
@@ -420,7 +416,9 @@ def resolve_windowed(window: tuple[int, int] | None, global_layers: Sequence[int
     """Layers that attend within windows."""
     if window is None:
         if global_layers is not None:
-            raise ArgumentError('CRATE: global_attn_indexes are exceptions from window_size, which is not set')
+            raise ArgumentError(
+                'CRATE: global_attn_indexes needs window_size: set window_size, or remove global_attn_indexes'
+            )
         return frozenset()
     if global_layers is None:
         global_layers = [quarter * num_layers // 4 - 1 for quarter in range(1, 5)]

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
-from .crate import ATTENTIONS, CRATE
-from .layers import MHSA
+from .crate import CRATE
+from .layers import ATTENTIONS, MHSA, Attention
 from .unwrap import plain_linear, unwrap
 
 
@@ -33,7 +34,7 @@ class Observation:
     @property
     def features(self) -> Tensor:
         """U^T z of all heads side by side (keys for MHSA and mmpretrain's ViT), (B, N, d), [CLS] first."""
-        return _formulas(self.attn).features(self.attn, self.projected)
+        return _formulas(self.attn).features(self.projected)
 
     @property
     def patch_features(self) -> Tensor:
@@ -50,7 +51,7 @@ class Observation:
             raise ArgumentError(
                 'attention: the patches of this layer attend within windows; build the backbone without window_size'
             )
-        return _formulas(self.attn).attention(self.attn, self.projected, rows)
+        return _formulas(self.attn).attention(self.projected, rows)
 
     def cls_attention(self) -> Tensor:
         """Attention of [CLS] to the patches alone, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1).
@@ -61,7 +62,7 @@ class Observation:
         if not self.num_extra_tokens:
             raise ArgumentError('cls_attention: the backbone was built with with_cls_token=False')
         # without the column of [CLS]: a long token attends to itself alone, and what is left of the others underflows
-        row = _formulas(self.attn).attention(self.attn, self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
+        row = _formulas(self.attn).attention(self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
         return (row / row.sum(-1, keepdim=True))[:, :, 0]
 
 
@@ -187,16 +188,14 @@ def _attention(backbone: nn.Module, index: int) -> nn.Module:
 def _is_readable(attn: nn.Module | None) -> bool:
     """Return True if one Linear, maybe with an adapter around it, gives all that the attention is made of."""
     qkv = plain_linear(getattr(attn, 'qkv', None))
-    if qkv is None:
-        return False
     # mmpretrain's own by name: others (ViTEVA02's, BEiT's) do more with the projections than the formulas say
-    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv.out_features == 3 * qkv.in_features
-    return _formulas(attn) is type(attn) or is_vit
+    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv and qkv.out_features == 3 * qkv.in_features
+    return qkv is not None and (type(attn) in ATTENTIONS.values() or is_vit)
 
 
-def _formulas(attn: nn.Module) -> type[nn.Module]:
-    """The class whose ``features`` and ``attention`` hold for this module; they need nothing of it but ``num_heads``.
-
-    An attention from elsewhere, which has query, key and value in one Linear, is the ViT's.
-    """
-    return type(attn) if type(attn) in ATTENTIONS.values() else MHSA
+def _formulas(attn: nn.Module) -> Attention:
+    """Return the module, or for a ViT's attention from elsewhere a MHSA without weights: it needs the heads alone."""
+    if type(attn) in ATTENTIONS.values():
+        return attn
+    with torch.device('meta'):
+        return MHSA(attn.num_heads, attn.num_heads)
