@@ -5,24 +5,20 @@ makes it unnecessary.
 """
 
 import importlib.util
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from unittest.mock import patch
 
 import mmcv
 import numpy as np
-import torch
 from mmcv.image import photometric
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.runner import Runner, checkpoint
+from mmengine.runner import Runner
 from mmengine.utils import digit_version
 
-from . import pickled
+from .checkpoints.pickled import allow_mmengine_checkpoints
 
 
 def apply() -> None:
@@ -33,32 +29,6 @@ def apply() -> None:
     accept_scoped_collate_functions()
     shift_hue_backwards()
     leave_out_multimodal_models()
-
-
-def allow_mmengine_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read the logs in a checkpoint that mmengine saved.
-
-    Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around
-    NumPy arrays and cannot resume from its own files. onedl-mmengine <= 0.10.12 allows these types as they are, and
-    ``getattr`` of anything, while it loads, and then takes them off torch's list. Both get the stand-ins of
-    ``pickled``, which build nothing but plain numbers. Unnecessary with: an mmengine that saves plain numbers.
-    """
-    if digit_version(torch.__version__) < digit_version('2.6'):
-        return
-    torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in pickled.STAND_INS.items()])
-    if hasattr(checkpoint, 'get_torch_safe_globals'):
-        checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
-
-
-@contextmanager
-def refuse_code() -> Iterator[None]:
-    """Within, ``torch.load`` runs no code from a file, whatever its caller says.
-
-    Reason: onedl-mmengine <= 0.10.12 loads again with ``weights_only=False`` what asks for code; torch < 2.6 does so at
-    once. ``tools/train.py`` and ``tools/test.py`` set the same variable for the whole process.
-    """
-    with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
-        yield
 
 
 def restore_numpy_names() -> None:

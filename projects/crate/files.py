@@ -1,7 +1,9 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
+import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +23,27 @@ def make_folder(path: Path) -> None:
         raise FileError(f'{path}: the folder cannot be made: {error.strerror}') from error
 
 
+def can_block(path: str | os.PathLike) -> bool:
+    """Return True for a pipe, a socket or a device: to read it may be to wait for ever."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # whoever opens it says why it cannot be read
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def printable(path: str | os.PathLike) -> str:
     r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
     return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

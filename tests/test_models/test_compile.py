@@ -44,7 +44,8 @@ def test_a_trace_is_saved(tmp_path, mode):
     model, x = crate().eval(), images(num=8)
     with mode():
         torch.jit.trace(model, x).save(str(tmp_path / 'model.pt'))
-        torch.testing.assert_close(torch.jit.load(str(tmp_path / 'model.pt'))(x), model(x))
+        for batch in (x, x[:3]):  # the size of the batch is no constant of the trace
+            torch.testing.assert_close(torch.jit.load(str(tmp_path / 'model.pt'))(batch), model(batch))
 
 
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])

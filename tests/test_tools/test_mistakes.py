@@ -131,7 +131,7 @@ BUGS = [
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.forward'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.__init__'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.forward'),
-    (CONVERT, ['{weights}', '{T}/o.pth'], 'projects.crate.models.convert.convert'),
+    (CONVERT, ['{weights}', '{T}/o.pth'], 'projects.crate.checkpoints.convert.convert'),
     (PUBLISH, ['{trained}', '{T}/o.safetensors'], 'projects.crate.checkpoints.save_safetensors'),
 ]  # fmt: skip
 KINDS = [KeyError, ValueError, TypeError, IndexError, ImportError, FileNotFoundError, RuntimeError, AssertionError]

@@ -32,11 +32,10 @@ def main(argv=None):
 
 
 def convert(args):
-    from projects.crate.models.convert import convert_file
-    from projects.crate.models.crate import ARCHS
+    from projects.crate.checkpoints.convert import RELEASED_ARCHS, convert_file
 
-    if args.arch not in (None, *ARCHS):
-        raise _cli.mistake(f'--arch is one of {", ".join(ARCHS)}; not {args.arch}')
+    if args.arch not in (None, *RELEASED_ARCHS):
+        raise _cli.mistake(f'--arch is one of {", ".join(RELEASED_ARCHS)}; not {args.arch}')
     print_report(convert_file(args.src, args.dst, args.arch, args.heads, args.head), args.dst)
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..checkpoints.grids import literal_values
 from ..errors import UserError
-from ..models.crate import ATTENTIONS, FEEDFORWARDS
+from ..models.layers import ATTENTIONS, FEEDFORWARDS
 from ..registration import LIBRARIES, installed_libraries
 
 KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: what a backbone is built from

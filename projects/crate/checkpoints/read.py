@@ -19,9 +19,10 @@ from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from .. import compat
 from ..errors import ArgumentError
+from ..files import can_block
 from .grids import recorded_grids
+from .pickled import allow_mmengine_checkpoints, refuse_code
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
 # What torch.load raises on a file that is cut off, damaged, something else, or asks for code to be run
@@ -109,7 +110,7 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
     Raises:
         CheckpointError: The file is missing or damaged, or asks for code to be run; or there is no network.
     """
-    compat.allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
+    allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
     path = Path(source)
     is_local = '://' not in source
     if is_local:
@@ -118,7 +119,7 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
         if not is_local:
             if path.suffix == SUFFIX:
                 raise OSError('safetensors are read from a local file only: download it')
-            with compat.refuse_code():
+            with refuse_code():
                 return CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
         if path.is_dir():
             raise OSError('it is a folder')
@@ -142,6 +143,8 @@ def check_exists(path: str) -> Path:
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
         raise CheckpointError(f'checkpoint not found: {path}') from error
+    if can_block(path):
+        raise CheckpointError(f'cannot read the checkpoint {path}: it is no regular file')
     return Path(path)
 
 

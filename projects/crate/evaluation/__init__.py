@@ -1,4 +1,4 @@
-"""What is measured on a model."""
+"""Metrics: coarse segmentation, class-agnostic AP, sparse rate."""
 
 from mmengine.registry import METRICS
 
@@ -11,7 +11,7 @@ __all__ = ['BestHeadIoU', 'best_head_iou', 'binarise', 'head_iou']
 
 @METRICS.register_module(name='ClassAgnosticCocoMetric')
 def _build_class_agnostic_coco_metric(**kwargs):
-    """Import the metric when it is asked for: mmdet's metrics take a second, and not everyone has mmdet."""
+    """Import the metric when a config asks for it: mmdet's metrics take a second, and mmdet may be missing."""
     try:
         from .class_agnostic import ClassAgnosticCocoMetric
     except ImportError as error:

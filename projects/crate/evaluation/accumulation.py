@@ -14,13 +14,13 @@ class Matches:
 
     Attributes:
         hits: The prediction is right, (A, T, D).
-        counted: It is right or wrong, (A, T, D); others do not count.
+        counted: The prediction is right or wrong, (A, T, D); others do not count.
         scores: Rank of the score, 0 for the highest, equal for equal scores, (D,).
         ranks: Position among the predictions of its image, (D,).
-        places: Of each image, the positions of its predictions in these arrays.
+        places: Positions of each image's predictions in these arrays.
         positives: Objects to be found, (A, I).
-        recalls: At which the precision is read, (101,).
-        counts: ``maxDets``: predictions of an image that are looked at, (3,).
+        recalls: Recalls at which the precision is read, (101,).
+        counts: ``maxDets``: numbers of predictions of an image that count, (3,).
     """
 
     hits: np.ndarray
@@ -62,7 +62,7 @@ class Matches:
         return len(np.unique(np.stack([self.scores, owners]), axis=1).T) > len(np.unique(self.scores))
 
     def canonical_images(self) -> np.ndarray:
-        """Return the images with predictions in an order that follows what was matched, not their ids.
+        """Return the images with predictions in an order that depends on their matches, not on their ids.
 
         Images that this order cannot tell apart are interchangeable.
         """
@@ -74,7 +74,7 @@ class Matches:
         return np.array(sorted((i for i, place in enumerate(self.places) if len(place)), key=content), dtype=int)
 
     def precisions(self, draw: np.ndarray, orders: np.ndarray) -> np.ndarray:
-        """Average precision of each order of some images: (K, A, T, 3), -1 where there is nothing to be found.
+        """Return the average precision of each order of some images: (K, A, T, 3), -1 where nothing is to be found.
 
         Predictions rank by score; those of equal scores rank by the position of their image, then as in their image.
 
@@ -83,31 +83,25 @@ class Matches:
             orders: Position of each of them, (K, n).
         """
         chosen, slots = self._predictions(draw)
-        counts, which = self._distinct_counts()
-        found = []
-        for count in counts:
-            seen = self.ranks[chosen] < count
-            found.append(self._precisions(chosen[seen], slots[seen], draw, orders))
-        return np.stack(found, axis=-1)[..., which]
+        # often no image has as many predictions as the least of ``counts``, and all three are the same
+        counts, which = np.unique(np.minimum(self.counts, self.ranks.max(initial=-1) + 1), return_inverse=True)
+        seen = [self.ranks[chosen] < count for count in counts]
+        return np.stack([self._precisions(chosen[one], slots[one], draw, orders) for one in seen], axis=-1)[..., which]
 
     def recall(self, draw: np.ndarray) -> np.ndarray:
-        """Return the recall of some images (n,): (A, T, 3), -1 where there is nothing to be found; no order matters."""
+        """Return the recall of some images (n,), in any order: (A, T, 3), -1 where nothing is to be found."""
         chosen, _ = self._predictions(draw)
         positives = self.positives[:, draw].sum(axis=1)[:, None, None]
         hits = np.stack([self.hits[..., chosen[self.ranks[chosen] < count]].sum(axis=-1) for count in self.counts], -1)
         return np.where(positives > 0, hits / np.maximum(positives, 1), -1)
 
     def _predictions(self, draw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions of the drawn images, and to which of them each belongs."""
+        """Return the predictions of the drawn images, and which drawn image each belongs to."""
         chosen = np.concatenate([self.places[image] for image in draw])
         return chosen, np.repeat(np.arange(len(draw)), [len(self.places[image]) for image in draw])
 
-    def _distinct_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mostly no image has as many predictions as the least of ``counts``, and all three are the same."""
-        return np.unique(np.minimum(self.counts, self.ranks.max(initial=-1) + 1), return_inverse=True)
-
     def _precisions(self, chosen: np.ndarray, slots: np.ndarray, draw: np.ndarray, orders: np.ndarray) -> np.ndarray:
-        """As :meth:`precisions` of these predictions, (K, A, T)."""
+        """Return :meth:`precisions` of the predictions ``chosen``, (K, A, T)."""
         positives = self.positives[:, draw].sum(axis=1)
         hits, counted = self.hits[..., chosen], self.counted[..., chosen]
         found = np.zeros((len(orders), *hits.shape[:2]))
@@ -123,13 +117,12 @@ class Matches:
         step = max(1, BATCH // counted.size)
         for start in range(0, len(orders), step):
             part = slice(start, start + step)
-            keys = (first + orders[part][:, slots]) * inner + self.ranks[chosen]
-            ranked = np.argsort(keys, axis=1)
+            ranked = np.argsort((first + orders[part][:, slots]) * inner + self.ranks[chosen], axis=1)
             found[part, areas, thresholds] = _average(hits, counted, ranked, weights).T
         return found
 
     def _weights(self, positives: np.ndarray, most: int) -> np.ndarray:
-        """Share of the recalls that are first reached by the j-th hit, (A, 1 + most)."""
+        """Return the share of the recalls that the j-th hit is the first to reach, (A, 1 + most)."""
         reached = np.arange(most + 1) / np.maximum(positives, 1)[:, None]
         ends = np.searchsorted(self.recalls, reached, side='right')
         ends[:, 0] = 0
@@ -137,12 +130,11 @@ class Matches:
 
 
 def _average(hits: np.ndarray, counted: np.ndarray, ranked: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision (R, K) of R rows of hits and counted (R, D) in K rankings (K, D).
+    """Return the average precision (R, K) of R rows of hits and counted (R, D) in K rankings (K, D).
 
-    Precision is looked at where some row has a hit: elsewhere it is lower than at the hit before.
+    Precision is read where some row has a hit: elsewhere it is lower than at the hit before.
     """
-    columns = hits.any(axis=0)
-    where = np.nonzero(columns[ranked])[1].reshape(len(ranked), -1)  # (K, columns)
+    where = np.nonzero(hits.any(axis=0)[ranked])[1].reshape(len(ranked), -1)  # (K, columns)
     seen = np.cumsum(counted[:, ranked], axis=-1, dtype=np.int32)
     seen = np.take_along_axis(seen, where[None], axis=-1)
     hit = hits[:, np.take_along_axis(ranked, where, axis=1)]

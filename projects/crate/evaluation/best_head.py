@@ -12,7 +12,7 @@ Extent = tuple[Fraction | int, Fraction | int]
 
 
 def binarise(attention: Tensor, rule: str = 'mass', share: float = 0.6) -> Tensor:
-    """Each head's map as a mask.
+    """Return each head's map as a mask.
 
     'mass': the smallest set of largest entries that holds at least ``share`` of the map's sum (DINO, arXiv 2104.14294).
     'top': the largest ``share`` of all entries (arXiv 2308.16271, Appendix B.3, in its words).
@@ -47,7 +47,7 @@ def check_rule(rule: str, share: float) -> None:
 
 
 def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Extent | None = None) -> dict[int, Tensor]:
-    """IoU of every mask with each object class of an image.
+    """Return the IoU of every mask with each object class of an image.
 
     IoU_kc = |M_k and T_c| / |M_k or T_c|, with M_k the mask, brought to the target's size by nearest neighbour, and T_c
     the pixels of class c. Pixels with ``ignore_index`` count nowhere.
@@ -74,10 +74,9 @@ def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Ext
 
 
 def count_labels(target: Tensor, grid: tuple[int, int], ignore_index: int, extent: Extent) -> dict[int, Tensor]:
-    """How many pixels of each label lie under each token: R T_c C^T.
+    """Return the number of pixels of each label under each token: R T_c C^T.
 
-    T_c are the pixels of label c (H, W), R (h, H) and C (w, W) say which rows and columns of pixels lie under which of
-    tokens.
+    T_c are the pixels of label c (H, W). R (h, H) and C (w, W) map rows and columns of pixels to those of tokens.
 
     Args:
         target: (H, W), labels.
@@ -99,12 +98,12 @@ def count_labels(target: Tensor, grid: tuple[int, int], ignore_index: int, exten
 
 
 def _token_of_pixel(pixels: int, tokens: Fraction | int, device: torch.device) -> Tensor:
-    """Index of the token over each pixel of a row, in integers: floor(i tokens / pixels)."""
+    """Return the index of the token over each pixel of a row: floor(i tokens / pixels), in integers."""
     return torch.arange(pixels, device=device) * tokens.numerator // (pixels * tokens.denominator)
 
 
 def label_tokens(target: Tensor, grid: tuple[int, int], ignore_index: int, extent: Extent) -> Tensor:
-    """The label of each token: that of the pixel at its centre; void where the centre is beyond the image.
+    """Return the label of the pixel at each token's centre; void where the centre is beyond the image.
 
     Args:
         target: (H, W), labels.
@@ -126,9 +125,9 @@ def label_tokens(target: Tensor, grid: tuple[int, int], ignore_index: int, exten
 def best_head_iou(
     attention: Tensor, target: Tensor, rule: str = 'mass', share: float = 0.6, ignore_index: int = 255
 ) -> dict[int, float]:
-    """IoU of the best head with each object class of an image (arXiv 2308.16271, Appendix B.3; protocol of DINO).
+    """Return the IoU of the best head with each object class of an image (arXiv 2308.16271, Appendix B.3).
 
-    IoU_c = max over heads k of IoU_kc (:func:`head_iou`) of the binarised maps (:func:`binarise`).
+    IoU_c = max over heads k of IoU_kc (:func:`head_iou`) of the binarised maps (:func:`binarise`); protocol of DINO.
 
     Args:
         attention: (K, h, w), non-negative: attention of [CLS] to the patches, per head.

@@ -21,41 +21,36 @@ PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
 
 
 class ClassAgnosticCocoMetric(CocoMetric):
-    """Box and mask AP with all categories taken as one: what pycocotools computes with ``useCats = 0``.
+    """Box and mask AP with all categories taken as one: pycocotools' AP with ``useCats = 0``.
 
-    It is what arXiv 2308.16271 (Tables 1 and 2) and CutLER (arXiv 2301.11320) report for unsupervised detectors.
-    Labels of predictions and categories of annotations are not looked at, so it takes the predictions of any detector,
-    whatever its number of classes. The annotation file and the data set stay as they are.
+    arXiv 2308.16271 (Tables 1 and 2) and CutLER (arXiv 2301.11320) report it for unsupervised detectors. It ignores
+    labels of predictions and categories of annotations, so any detector fits, whatever its number of classes.
 
-    Departures from mmdet's ``CocoMetric``, which ignores categories for proposals alone: nothing is rounded (it keeps
-    three decimals, of an AP of 0.8% a single digit); without any prediction every AP is 0 and none is missing; and only
-    the images that were evaluated count, so that the first 100 of a data set (``indices=100``) have an AP of their own.
-    The names, 'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are its own.
+    Departures from mmdet's ``CocoMetric``: nothing is rounded to three decimals; without any prediction every AP is 0;
+    only the images that were evaluated count, such as the first 100 of a data set (``indices=100``). The names,
+    'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are those of ``CocoMetric``.
 
-    Predictions of equal score (all of MaskCut's, unless it is told otherwise) have no ranking of their own. By default
-    the AP is the mean over all orders of the images (``resampling.order_stats``): it does not depend on image ids.
+    Predictions of equal score (by default all of MaskCut's) have no ranking. The AP is then the mean over all orders of
+    the images (``resampling.order_stats``), which does not depend on image ids.
 
     Args:
         metric: 'bbox', 'segm', or a list of both.
         metric_items: Names of results; default the six of ``PRECISIONS``. Recalls are 'AR@{n}' for each of the three
             ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
         order: 'expected', or 'as given': predictions of equal score rank by the id of their image, then in the order of
-            the model. That is what pycocotools does, and what published APs are made by. On a command line it is
-            'as_given': mmengine removes blanks there.
-        num_resamples: If not 0, each item also has '{item}_low' and '{item}_high': its 95% interval if other images
-            were drawn, from so many draws of the evaluated ones (``resampling.resampled_stats``). The draws are the
-            same for boxes and masks, and for any model on the same images; ``order`` holds for them, too. 1000 take
-            seconds on hundreds of images.
+            the model, as in pycocotools and published APs. On a command line write 'as_given': mmengine removes blanks.
+        num_resamples: Number of bootstrap draws of the evaluated images (``resampling.resampled_stats``). If not 0,
+            each item also has '{item}_low' and '{item}_high', its 95% interval. The draws are the same for boxes,
+            masks, and any model on the same images. 1000 take seconds on hundreds of images.
         ann_file: COCO file of the ground truth, checked at once (``coco_file.read_coco``); default: the data set's.
-        backend_args: Of mmengine's file backend.
+        backend_args: Arguments of mmengine's file backend.
         **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one of them
             100, where pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
 
     Raises:
-        ValueError: A metric of proposals, or ``classwise``, for which ``CocoMetric`` is there; other
-            ``proposal_nums``; ``num_resamples`` below 0; when evaluated: there was no image.
-        KeyError: A name in ``metric_items`` that there is not.
-        ArgumentError: Another ``order``.
+        ValueError: A metric of proposals, or ``classwise``: use ``CocoMetric``; wrong ``proposal_nums`` or ``order``;
+            ``num_resamples`` below 0; when evaluated: there was no image.
+        KeyError: Unknown name in ``metric_items``.
         CocoFileError: The annotation file cannot be used; the message names the file and the annotation.
     """
 
@@ -103,7 +98,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
         super().process(data_batch, data_samples)
 
     def _check(self, sample: dict) -> None:
-        """One image; after all images pycocotools would say nothing, or nothing that helps."""
+        """Check one image; after all images pycocotools would say nothing, or nothing that helps."""
         path = sample.get('img_path', f'image {sample["img_id"]}')
         shape, found = tuple(sample['ori_shape']), sample['pred_instances']
         if self._coco_api is not None:
@@ -149,7 +144,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
         return {f'{metric}_{name}': value for metric in self.metrics for name, value in stats[metric].items()}
 
     def _evaluate(self, metric: str, predictions: list[dict], images: list[int]) -> dict[str, float]:
-        """The items for predictions in COCO's format on the images with these ids, and their intervals if asked for."""
+        """Return the items for predictions in COCO's format on the images with these ids, and their intervals."""
         if metric == 'segm':  # else pycocotools takes the area of the box for that of the mask
             for one in predictions:
                 del one['bbox']
@@ -173,7 +168,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
 
 def _indexed(content: dict) -> COCO:
-    """What pycocotools makes of a file with this content."""
+    """Return pycocotools' index of a file with this content."""
     api = COCO()
     api.dataset = content
     api.createIndex()

@@ -1,6 +1,7 @@
 """Coarse segmentation by attention, as a metric of a data set."""
 
 import io
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -12,7 +13,6 @@ from mmengine.registry import METRICS
 from rich.console import Console
 from rich.table import Table
 
-from ..benchmark.timing import now
 from ..datasets.label_maps import LabelMapError
 from ..errors import ArgumentError
 from ..files import printable
@@ -25,31 +25,30 @@ RESOLUTIONS = ('image', 'token')
 class BestHeadIoU(BaseMetric):
     """mIoU of the best head (arXiv 2308.16271, Appendix B.3, Figure 4b and Table 2; protocol of DINO).
 
-    Each head's attention of [CLS] becomes a mask. For every class in an image the IoU of the best head counts; they are
-    averaged over the classes of the image, then over the images. Background and void are no classes; void pixels are
-    ignored. Images without any class are left out; the log says how many.
+    Each head's attention of [CLS] becomes a mask. Per class and image the IoU of the best head counts; the mean is over
+    the classes of an image, then over the images. Background and void are no classes, and void pixels are ignored.
+    Images without any class are left out; the log says how many.
 
     For :class:`projects.crate.models.AttentionSegmentor` with any data set of mmseg whose class 0 is the background,
     such as ``PascalVOCDataset``. Results, in percent, for each of its layers:
 
-    - ``coarse_seg/layer_{l}/mIoU``: as above;
-    - ``coarse_seg/layer_{l}/head_{k}``: the same average for one head alone;
-    - ``coarse_seg/layer_{l}/{class}``: IoU of the best head, averaged over the images with the class;
-    - ``coarse_seg/layer_{l}/image_{i}``, if ``per_image``: what mIoU is the average of, for the i-th image of the data
-      set.
+    - ``coarse_seg/layer_{l}/mIoU``: see above;
+    - ``coarse_seg/layer_{l}/head_{k}``: the same mean for one head alone;
+    - ``coarse_seg/layer_{l}/{class}``: mean IoU of the best head over the images with the class;
+    - ``coarse_seg/layer_{l}/image_{i}``, if ``per_image``: mean over the classes of the i-th image of the data set.
 
-    The log has them as tables, says which choices were made below, and how much of the time was spent here.
+    The log has them as tables, with the settings and the share of the time that the metric took.
 
     Args:
         rule: 'mass' or 'top': how a map becomes a mask (``binarise``).
         share: Share of the mass or of the entries.
-        resolution: 'image': masks are brought to the size of the ground truth by nearest neighbour (DINO). 'token':
-            the ground truth is brought to the token grid, the label of a token being that at its centre; a class that
-            vanishes there is not in the image.
+        resolution: 'image': masks are brought to the size of the ground truth by nearest neighbour (DINO). 'token': the
+            ground truth is brought to the token grid by the label at each token's centre. A class that vanishes there
+            is not in the image.
         ignore_index: Void label.
-        per_image: Also give the value of every image, for intervals and tests.
+        per_image: Whether to return the value of every image, for intervals and tests.
         collect_device: 'cpu' or 'gpu', as in every metric.
-        prefix: Of the results' names.
+        prefix: Prefix of the results' names.
         collect_dir: As in every metric.
 
     Raises:
@@ -83,7 +82,7 @@ class BestHeadIoU(BaseMetric):
         """Keep the scores of each image, {layer: {class: IoU of every head (K,)}}.
 
         Args:
-            data_batch: Not looked at.
+            data_batch: Not used.
             data_samples: Predictions, as mmengine's evaluator makes dictionaries of them.
         """
         if self.dataset_meta and self.dataset_meta.get('reduce_zero_label'):
@@ -91,13 +90,13 @@ class BestHeadIoU(BaseMetric):
         start = now()
         self.results += [self._score(sample) for sample in data_samples]
         end = now()
-        if self._begin is None:  # the first batch has no forward pass before it that is on the clock
+        if self._begin is None:  # the forward pass of the first batch is not on the clock
             self._begin = end
         else:
             self._seconds += end - start
 
     def _score(self, sample: dict) -> dict[int, dict[int, np.ndarray]]:
-        """One image: all heads of all layers in one go."""
+        """Score all heads of all layers of one image at once."""
         maps = sample['cls_attention']
         target = self._target(sample)
         attention = torch.cat([*maps.values()])
@@ -113,7 +112,7 @@ class BestHeadIoU(BaseMetric):
         return {layer: {index: values[i] for index, values in rows.items()} for i, layer in enumerate(maps)}
 
     def _target(self, sample: dict) -> torch.Tensor:
-        """The label map (H, W): of the size of the photo, or of what the photo was resized to."""
+        """Return the label map (H, W), of the size of the photo or of what the photo was resized to."""
         target = sample['gt_sem_seg']['data']
         shapes = [tuple(sample[key]) for key in ('ori_shape', 'img_shape') if key in sample]
         if 'ori_shape' in sample and (target.shape[0] != 1 or tuple(target.shape[1:]) not in shapes):
@@ -124,7 +123,7 @@ class BestHeadIoU(BaseMetric):
         return target[0]
 
     def compute_metrics(self, results: list[dict[int, dict[int, np.ndarray]]]) -> dict[str, float]:
-        """The averages over all images, see the class."""
+        """Average over all images, see the class."""
         scored = [image for image in results if any(image.values())]
         if not scored:
             raise LabelMapError(f'BestHeadIoU: none of the {len(results)} images has a class')
@@ -138,11 +137,8 @@ class BestHeadIoU(BaseMetric):
             for index in classes:
                 values[names[index]] = np.mean([image[layer][index].max() for image in scored if index in image[layer]])
             if self.per_image:
-                values |= {
-                    f'image_{i}': np.mean([scores.max() for scores in image[layer].values()])
-                    for i, image in enumerate(results)
-                    if image[layer]
-                }
+                found = {i: [scores.max() for scores in image[layer].values()] for i, image in enumerate(results)}
+                values |= {f'image_{i}': np.mean(best) for i, best in found.items() if best}
             metrics |= {f'layer_{layer}/{key}': 100 * float(value) for key, value in values.items()}
         counts = {names[index]: sum(index in image[layers[0]] for image in scored) for index in classes}
         self._log(metrics, layers, len(heads), counts, len(results) - len(scored))
@@ -151,7 +147,7 @@ class BestHeadIoU(BaseMetric):
     def _log(
         self, metrics: dict[str, float], layers: Sequence[int], num_heads: int, counts: dict[str, int], without: int
     ) -> None:
-        """Tables of the results, one row per layer and one per class, and what they rest on."""
+        """Log one table with a row per layer, one with a row per class, and the settings."""
         heads = ['mIoU', *(f'head_{head}' for head in range(num_heads))]
         by_head = [[f'layer {layer}', *(metrics[f'layer_{layer}/{key}'] for key in heads)] for layer in layers]
         by_class = [
@@ -163,15 +159,15 @@ class BestHeadIoU(BaseMetric):
         print_log(
             f'coarse segmentation (%): best head per class and image (mIoU), and one head for all; rule {self.rule!r}, '
             f'share {self.share}, {self.resolution} resolution; images without a class, left out: {without}{share}\n'
-            + render(['', *heads], by_head)
+            + _render(['', *heads], by_head)
             + 'best head, by class\n'
-            + render(['class', 'images', *(f'layer {layer}' for layer in layers)], by_class),
+            + _render(['class', 'images', *(f'layer {layer}' for layer in layers)], by_class),
             logger='current',
         )
 
 
-def render(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
-    """A table as text, numbers with one decimal."""
+def _render(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
+    """Return a table as text, numbers with one decimal."""
     table = Table()
     for index, name in enumerate(header):
         table.add_column(name, justify='right' if index else 'left')
@@ -180,3 +176,10 @@ def render(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     buffer = io.StringIO()
     Console(file=buffer, width=max(80, 12 * len(header) + 10)).print(table)
     return buffer.getvalue()
+
+
+def now() -> float:
+    """Seconds, after all that the GPU was told to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,8 +1,8 @@
 """COCO annotation files from anywhere: checked before the first image is evaluated.
 
 pycocotools checks nothing. It ends in a KeyError after all images, or takes the process down: a run-length code of
-10^6 x 10^6 pixels, or a polygon with a coordinate of 10^9, is a segmentation fault. All checks here look at numbers in
-the file alone, before pycocotools sees them.
+10^6 x 10^6 pixels, or a polygon with a coordinate of 10^9, is a segmentation fault. All checks here look at the numbers
+of the file, before pycocotools sees them.
 """
 
 import json
@@ -13,13 +13,12 @@ from typing import Any
 from mmengine import fileio
 
 from ..errors import UserError
-from ..files import printable
+from ..files import can_block, printable
 
 # Above this, no photograph; pycocotools counts pixels in 32 bits.
 MAX_SIDE = 1 << 16
 MAX_PIXELS = 1 << 30
-# A polygon may leave its image by this many times the image's sides.
-MARGIN = 2
+MARGIN = 2  # a polygon may leave its image by this many times the image's sides
 
 
 class CocoFileError(UserError, ValueError):
@@ -27,15 +26,13 @@ class CocoFileError(UserError, ValueError):
 
 
 def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, needs_iscrowd: bool = False) -> dict:
-    """Read a COCO annotation file, and check it.
-
-    An annotation without ``iscrowd`` (LVIS has none) gets ``iscrowd=0``; the file stays as it is.
+    """Read a COCO annotation file, and check it; the file stays unchanged.
 
     Args:
-        path: The file.
-        masks: Whether masks are evaluated: every annotation then needs a ``segmentation``, which is checked.
-        backend_args: Of mmengine's file backend.
-        needs_iscrowd: Refuse an annotation without ``iscrowd``: whoever reads the file next needs it.
+        path: Annotation file.
+        masks: See :func:`check_coco`.
+        backend_args: Arguments of mmengine's file backend.
+        needs_iscrowd: See :func:`check_coco`.
 
     Returns:
         The content: 'images', 'annotations' and 'categories' as in the file.
@@ -44,6 +41,8 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, 
         CocoFileError: See :func:`check_coco`; or the file is missing, or no JSON.
     """
     name = printable(path)
+    if can_block(path):
+        raise CocoFileError(f'{name}: not a regular file')
     try:
         content = json.loads(fileio.get(path, backend_args=backend_args))
     except FileNotFoundError as error:
@@ -57,13 +56,13 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, 
 
 
 def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool = False) -> None:
-    """Check the content of a COCO annotation file, and set ``iscrowd`` to 0 where there is none.
+    """Check the content of a COCO annotation file, and set ``iscrowd`` to 0 where there is none (LVIS has none).
 
     Args:
-        content: What the JSON holds.
-        name: Of the file, for messages.
-        masks: Whether masks are evaluated; if not, no ``segmentation`` is looked at.
-        needs_iscrowd: As in :func:`read_coco`.
+        content: Content of the JSON file.
+        name: Name of the file, for messages.
+        masks: Whether masks are evaluated: every annotation then needs a ``segmentation``, which is checked.
+        needs_iscrowd: Whether to refuse an annotation without ``iscrowd``, since another reader of the file needs it.
 
     Raises:
         CocoFileError: A list or a key is missing, an id stands twice or is unknown, a size is absurd, a box or a
@@ -77,15 +76,17 @@ def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool
     annotations = _by_id(content['annotations'], name, 'annotation')
     for key, image in images.items():
         _check_image(image, f'{name}: image {_short(key)}')
-    for key, annotation in annotations.items():
+    for key, one in annotations.items():
         where = f'{name}: annotation {_short(key)}'
-        if not _known(annotation.get('image_id'), images):
-            raise CocoFileError(f'{where}: image_id {_short(annotation.get("image_id"))} is not among its images')
-        if not _known(annotation.get('category_id'), categories):
-            raise CocoFileError(f'{where}: category_id {_short(annotation.get("category_id"))} is not a category of it')
-        if needs_iscrowd and 'iscrowd' not in annotation:
+        if not _known(one.get('image_id'), images):
+            raise CocoFileError(f'{where}: image_id {_short(one.get("image_id"))} is not among its images')
+        if not _known(one.get('category_id'), categories):
+            raise CocoFileError(f'{where}: category_id {_short(one.get("category_id"))} is not a category of it')
+        if needs_iscrowd and 'iscrowd' not in one:
             raise CocoFileError(f"{where}: has no iscrowd, which mmdet's CocoMetric needs; set it to 0")
-        _check_annotation(annotation, images[annotation['image_id']], where, masks)
+        reason = _box_problem(one) or (_mask_problem(one.get('segmentation'), images[one['image_id']]) if masks else '')
+        if reason:
+            raise CocoFileError(f'{where}: {reason}')
 
 
 def _by_id(entries: list, name: str, kind: str) -> dict[Any, dict]:
@@ -112,62 +113,49 @@ def _check_image(image: dict, where: str) -> None:
         raise CocoFileError(f'{where}: {_short(width)} x {_short(height)} is no size of an image')
 
 
-def _check_annotation(annotation: dict, image: dict, where: str, masks: bool) -> None:
-    iscrowd = annotation.setdefault('iscrowd', 0)
+def _box_problem(annotation: dict) -> str:
+    iscrowd, box, area = annotation.setdefault('iscrowd', 0), annotation.get('bbox'), annotation.get('area')
     if iscrowd not in (0, 1):
-        raise CocoFileError(f'{where}: iscrowd must be 0 or 1, not {_short(iscrowd)}')
-    box = annotation.get('bbox')
-    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and box[2] >= 0 and box[3] >= 0):
-        raise CocoFileError(f'{where}: bbox must be [x, y, width, height], not {_short(box)}')
-    if not _is_number(annotation.get('area')) or annotation['area'] < 0:
-        raise CocoFileError(f'{where}: area must be a number of pixels, not {_short(annotation.get("area"))}')
-    segmentation = annotation.get('segmentation')
-    if masks and segmentation:
-        _check_segmentation(segmentation, image, where)
-    elif masks:
-        raise CocoFileError(f"{where}: has no segmentation, and masks are evaluated; remove it, or set metric='bbox'")
+        return f'iscrowd must be 0 or 1, not {_short(iscrowd)}'
+    if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box)) and min(box[2:]) >= 0):
+        return f'bbox must be [x, y, width, height], not {_short(box)}'
+    return '' if _is_number(area) and area >= 0 else f'area must be a number of pixels, not {_short(area)}'
 
 
-def _check_segmentation(segmentation: Any, image: dict, where: str) -> None:
+def _mask_problem(segmentation: Any, image: dict) -> str:
+    height, width = image['height'], image['width']
+    if not segmentation:
+        return "has no segmentation, and masks are evaluated; remove it, or set metric='bbox'"
     if isinstance(segmentation, dict):
-        _check_rle(segmentation, image, where)
-        return
+        return _code_problem(segmentation, height, width)
     if not isinstance(segmentation, list):
-        raise CocoFileError(f'{where}: segmentation must be polygons or a run-length code')
-    most = (1 + MARGIN) * max(image['height'], image['width'])
+        return 'segmentation must be polygons or a run-length code'
     for polygon in segmentation:
         if not isinstance(polygon, list) or not all(map(_is_number, polygon)):
-            raise CocoFileError(f'{where}: a polygon of its segmentation is no list of numbers')
+            return 'a polygon of its segmentation is no list of numbers'
         if len(polygon) < 6 or len(polygon) % 2:
-            raise CocoFileError(
-                f'{where}: a polygon of its segmentation has {len(polygon)} numbers; it needs x and y of 3 points or '
-                'more'
-            )
-        if max(map(abs, polygon)) > most:
-            raise CocoFileError(
-                f'{where}: a polygon of its segmentation reaches to {max(map(abs, polygon)):g}, and the image has '
-                f'{image["width"]} x {image["height"]} pixels'
-            )
+            return f'a polygon of its segmentation has {len(polygon)} numbers; it needs x and y of 3 points or more'
+        if (reach := max(map(abs, polygon))) > (1 + MARGIN) * max(height, width):
+            return f'a polygon of its segmentation reaches to {reach:g}, and the image has {width} x {height} pixels'
+    return ''
 
 
-def _check_rle(code: dict, image: dict, where: str) -> None:
-    """A run-length code as pycocotools takes it: of its image's size, with runs that fill it."""
-    size, pixels = [image['height'], image['width']], image['height'] * image['width']
-    if code.get('size') != size:
-        raise CocoFileError(
-            f'{where}: its run-length code has (height, width) {_short(code.get("size"))}, and the image {size}'
-        )
+def _code_problem(code: dict, height: int, width: int) -> str:
+    """Check a run-length code as pycocotools takes it: of its image's size, with runs that fill it."""
+    if code.get('size') != [height, width]:
+        size = _short(code.get('size'))
+        return f'its run-length code has (height, width) {size}, and the image {[height, width]}'
     counts = code.get('counts')
     if isinstance(counts, str):
         counts = _decompressed(counts)
     if not isinstance(counts, list) or not all(isinstance(run, int) and run >= 0 for run in counts):
-        raise CocoFileError(f'{where}: the counts of its run-length code cannot be decoded')
-    if sum(counts) != pixels:
-        raise CocoFileError(f'{where}: its run-length code has {sum(counts)} pixels, and the image {pixels}')
+        return 'the counts of its run-length code cannot be decoded'
+    pixels = height * width
+    return '' if sum(counts) == pixels else f'its run-length code has {sum(counts)} pixels, and the image {pixels}'
 
 
 def _decompressed(text: str) -> list[int] | None:
-    """The runs of pycocotools' compressed code: five bits a character; from the third on differences to two before."""
+    """Return the runs of pycocotools' compressed code: five bits a character; from the third run on differences."""
     runs: list[int] = []
     value, shift = 0, 0
     for character in text:
@@ -180,7 +168,7 @@ def _decompressed(text: str) -> list[int] | None:
             continue
         if bits & 0x10:
             value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        runs.append(value + runs[-2] if len(runs) > 2 else value)  # to the run before the last
         value, shift = 0, 0
     return None if shift else runs
 

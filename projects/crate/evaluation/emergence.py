@@ -10,30 +10,27 @@ from .best_head import best_head_iou
 
 
 def cls_attention_maps(model: nn.Module, batch: dict, layers: Sequence[int]) -> dict[int, Tensor]:
-    """Attention of [CLS] to the patches as maps, for several layers, from one forward pass.
+    """Return the attention of [CLS] to the patches, {layer: (B, K, h, w)}, each map with sum 1.
 
     Args:
-        model: A classifier of mmpretrain with a CRATE backbone, in evaluation mode.
-        batch: What its data loader gives.
+        model: Classifier of mmpretrain with a CRATE backbone.
+        batch: Batch of its data loader.
         layers: 0-based indices.
-
-    Returns:
-        {layer: (B, K, h, w)}, each map with sum 1.
     """
     images = model.data_preprocessor(batch, training=False)['inputs']
     return AttentionSegmentor(model.backbone, layers=layers)(images)
 
 
 def best_head_iou_by_layer(model: nn.Module, loader: Iterable[dict], target_of: Callable[[str], Tensor]) -> list[float]:
-    """Mean IoU of the best head with the objects, per layer (rule 'mass', image resolution; see ``best_head_iou``).
+    """Return the mean IoU of the best head with the objects, per layer (:func:`best_head_iou`, rule 'mass').
 
     Args:
-        model: A classifier of mmpretrain with a CRATE backbone, in evaluation mode.
+        model: Classifier of mmpretrain with a CRATE backbone.
         loader: Its batches; each sample knows its ``img_path``.
         target_of: Image path -> (H, W) class indices, 0 background, 255 void.
 
     Returns:
-        One mean per layer over the images, each image's value being the mean over its classes.
+        Per layer, the mean over the images of the mean over an image's classes.
     """
     scores: list[list[float]] = [[] for _ in unwrap(model.backbone).layers]
     for batch in loader:

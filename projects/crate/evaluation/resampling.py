@@ -11,28 +11,26 @@ from pycocotools.cocoeval import COCOeval
 
 from .accumulation import Matches
 
-ORDERS = ('expected', 'as given')  # of images whose predictions have the same score
-FIRST_ORDERS = 64  # drawn before the standard error is looked at; their number is then doubled
+ORDERS = ('expected', 'as given')  # rules for images whose predictions have the same score
+FIRST_ORDERS = 64  # orders before the standard error is computed; their number is then doubled
 MAX_ORDERS = 8192
 TOLERANCE = 2e-5  # standard error of an AP, for any threshold and range of areas, that needs no more orders
-RESAMPLE_ORDERS = 32  # of each draw of images; fewer would widen the intervals
+RESAMPLE_ORDERS = 32  # orders of each draw of images; fewer would widen the intervals
 
 
 def order_stats(evaluation: COCOeval, order: str = 'expected', seed: int = 0) -> tuple[np.ndarray, float]:
     """Compute ``COCOeval.stats`` with a rule for predictions of equal score.
 
-    Matching is pycocotools' own: in each image by score, and among equal scores in the order of the model. What is left
-    open is the ranking of predictions of equal score in different images. pycocotools ranks them by the id of their
-    image, which is arbitrary. 'expected' is the mean of what pycocotools says over all numberings of the images. It
-    depends neither on ids nor on the order of images. 'as given' is what pycocotools says for the ids at hand.
+    pycocotools ranks predictions of equal score in different images by the id of their image, which is arbitrary.
+    'expected' is the mean of its result over all numberings of the images. 'as given' is its result for the given ids.
 
-    The mean is exact for up to seven images with predictions (all orders), and where no two images share a score.
-    Otherwise orders are drawn until the standard error of every AP is at most ``TOLERANCE``, or ``MAX_ORDERS`` of them.
-    The draws follow the contents of the matches. So the numbers are the same, bit for bit, for any ids.
+    The mean is exact for up to seven images with predictions, and where no two images share a score. Otherwise orders
+    are drawn until the standard error of every AP is at most ``TOLERANCE``, or up to ``MAX_ORDERS``. The draws follow
+    the contents of the matches, so the numbers are the same, bit for bit, for any ids.
 
     Args:
-        evaluation: After ``evaluate()``, of boxes or masks, with ``useCats = 0``. As by ``summarize()``, the numbers
-            are printed and become its ``stats``; its ``eval`` holds the APs in place of precisions.
+        evaluation: Evaluation after ``evaluate()``, of boxes or masks, with ``useCats = 0``. The numbers are printed
+            and become its ``stats``; its ``eval`` holds the APs in place of precisions.
         order: One of ``ORDERS``.
         seed: Seed of the drawn orders.
 
@@ -53,15 +51,12 @@ def order_stats(evaluation: COCOeval, order: str = 'expected', seed: int = 0) ->
 def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0, order: str = 'expected') -> np.ndarray:
     """Compute :func:`order_stats` of as many images, drawn from the evaluated ones with replacement (the bootstrap).
 
-    An image that is drawn twice counts as two images. The rule for equal scores is that of :func:`order_stats`; with
-    'expected', each draw takes the mean over ``RESAMPLE_ORDERS`` random orders. The draws depend on the number of
-    images and the seed alone: two evaluations of the same images can be compared draw by draw.
-
-    Nothing is matched again, and precisions are accumulated for all area ranges at once: pycocotools' own loop takes
-    tens of milliseconds per draw, minutes in all.
+    An image that is drawn twice counts as two images. With 'expected', each draw takes the mean over
+    ``RESAMPLE_ORDERS`` random orders. The draws depend on the number of images and the seed alone: two evaluations of
+    the same images can be compared draw by draw. Nothing is matched again.
 
     Args:
-        evaluation: After ``evaluate()``, of boxes or masks, with ``useCats = 0``. It stays as it is.
+        evaluation: Evaluation after ``evaluate()``, of boxes or masks, with ``useCats = 0``. It stays unchanged.
         num_resamples: Number of draws.
         seed: Seed of the draws, and of the orders.
         order: One of ``ORDERS``.
@@ -87,18 +82,14 @@ def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0, ord
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """95% interval: the 2.5 and 97.5 percentiles of resampled values (n,), of those with something to be found.
-
-    Returns:
-        (low, high); -1 both if there is nothing to be found in any draw.
-    """
+    """Return the 2.5 and 97.5 percentiles of resampled values (n,) other than -1; (-1, -1) if there are none."""
     values = values[values > -1]
     low, high = np.percentile(values, [2.5, 97.5]) if len(values) else (-1, -1)
     return float(low), float(high)
 
 
 def _expected_precision(matches: Matches, seed: int) -> tuple[np.ndarray, float]:
-    """Mean AP over orders of the images, (A, T, 3), and the standard error of mAP."""
+    """Return the mean AP over orders of the images, (A, T, 3), and the standard error of mAP."""
     ranked = matches.canonical_images()
     empty = np.setdiff1d(np.arange(len(matches.places)), ranked)  # they rank nowhere, but hold objects
     draw, count = np.concatenate([ranked, empty]), len(ranked)
@@ -119,11 +110,11 @@ def _expected_precision(matches: Matches, seed: int) -> tuple[np.ndarray, float]
 
 
 def _random_orders(count: int, number: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of ``count`` images in as many random orders, (number, count)."""
+    """Return the positions of ``count`` images in random orders, (number, count)."""
     return rng.permuted(np.tile(np.arange(count), (number, 1)), axis=1)
 
 
 def _as_eval(precision: np.ndarray, recall: np.ndarray) -> dict[str, np.ndarray]:
-    """``COCOeval.eval`` of APs and recalls (A, T, 3); in place of the precisions at each recall there is their mean."""
+    """Return ``COCOeval.eval`` of APs and recalls (A, T, 3), with means in place of the precisions at each recall."""
     precision, recall = precision.swapaxes(0, 1), recall.swapaxes(0, 1)
     return dict(precision=precision[:, None, None], recall=recall[:, None])

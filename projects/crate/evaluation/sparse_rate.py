@@ -1,4 +1,4 @@
-"""How compressed and how sparse the tokens are: the two parts of what every layer of CRATE optimises."""
+"""Compression and sparsity of the tokens: the two parts of the objective of every layer of CRATE."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,7 +13,7 @@ from ..models.observe import Observation
 
 
 def coding_rate(features: Tensor, num_heads: int, eps_squared: float = 0.01) -> Tensor:
-    """Coding rate of the tokens of an image in the subspaces of the heads, in nats: low where they are compressed.
+    """Return the coding rate of the tokens in the subspaces of the heads, in nats: low where they are compressed.
 
     R^c = sum over heads k of 1/2 log det(I + p / (m eps^2) W_k W_k^T)      (CRATE, arXiv 2306.01129)
 
@@ -35,35 +35,32 @@ def coding_rate(features: Tensor, num_heads: int, eps_squared: float = 0.01) -> 
 
 
 def nonzero_share(output: Tensor) -> Tensor:
-    """Share of the entries of a layer's output that are not zero, (B, m, d) -> (B,) float64, from 0 to 1.
+    """Return the share of the entries of a layer's output that are not zero, (B, m, d) -> (B,) float64, from 0 to 1.
 
-    Low where the tokens are sparse. For a layer with ISTA the output is the sparse code; any other output is dense. The
-    released code of CRATE returns the complement, the share of zeros; its figures show this share.
+    It is low where the tokens are sparse: behind ISTA. The released code of CRATE returns the share of zeros; its
+    figures show this share.
     """
     return (output != 0).flatten(1).double().mean(1)
 
 
 def sparse_rate(layers: Iterable[Observation]) -> dict[str, Tensor]:
-    """Compression and sparsity of every layer for every image.
+    """Return 'compression' (:func:`coding_rate`) and 'nonzero' (:func:`nonzero_share`), (L, B) float64 each.
 
     Args:
-        layers: What was observed in one forward pass of B images, layer by layer.
-
-    Returns:
-        'compression': :func:`coding_rate`, and 'nonzero': :func:`nonzero_share`; (L, B) float64 each.
+        layers: Observations of one forward pass of B images, layer by layer, with outputs.
     """
     rates = [(coding_rate(layer.features, layer.attn.num_heads), nonzero_share(layer.output)) for layer in layers]
     return dict(zip(('compression', 'nonzero'), map(torch.stack, zip(*rates))))
 
 
 def mean_and_std(rates: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Over the images: {key: (L, n)} -> {key: mean per layer, key_std: standard deviation (divisor n) per layer}."""
+    """Average over n images: {key: (L, n)} -> {key: means, key_std: standard deviations (divisor n)}, per layer."""
     means = {key: values.mean(1).tolist() for key, values in rates.items()}
     return {**means, **{f'{key}_std': values.std(1).tolist() for key, values in rates.items()}}
 
 
 def rate_table(summary: Mapping[str, Sequence[float]]) -> Table:
-    """What :func:`mean_and_std` returned for the text terminal, a row per layer."""
+    """Return the result of :func:`mean_and_std` as a table for the terminal, a row per layer."""
     table = Table('layer', 'coding rate (nats)', 'share of non-zeros')
     for layer, (rate, rate_std, share, share_std) in enumerate(
         zip(*(summary[key] for key in ('compression', 'compression_std', 'nonzero', 'nonzero_std')))

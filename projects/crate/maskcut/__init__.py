@@ -1,7 +1,6 @@
 """MaskCut (arXiv 2301.11320): objects from the features of a transformer, without training.
 
-Pure functions of tensors on whatever device they are; nothing here knows OpenMMLab. Users meet the sign rule in
-:func:`maskcut`.
+Pure functions of tensors on any device, without OpenMMLab. :func:`maskcut` documents the sign rule.
 """
 
 from .rounds import mask_scores, maskcut, ncut, peak_positive, salient_part

@@ -17,11 +17,10 @@ class AffinityGraph:
 
     A_ij = 1 if cos(f_i, f_j) > tau else eps;  d_i = sum_j A_ij;  M = D^-1/2 A D^-1/2.
 
-    A is stored as 0 and 1, one byte an entry where the processor multiplies bytes fast and four bytes elsewhere, and
-    eps is added by formula. Products are exact: a vector is rounded to 46 bits, and its seven 7-bit digits are
-    multiplied as the columns of one matrix, whose integer results no summation order can change. So a result depends
-    neither on the number of threads nor on the processor beyond the rounding of a few vector operations, costs one
-    pass over the matrix like any product, and needs no matrix in double precision.
+    A is stored as 0 and 1, in one byte where the processor multiplies bytes fast and in four elsewhere; eps is added by
+    formula. Products are exact: a vector is rounded to 46 bits, and its seven 7-bit digits are the columns of one
+    matrix. No summation order can change its integer products. So a result depends on neither threads nor processor,
+    beyond the rounding of a few vector operations, and needs no matrix in double precision.
 
     Painting a token sets its feature to zero: its cosines are 0, which is an edge only where tau < 0.
 
@@ -44,7 +43,7 @@ class AffinityGraph:
         return len(self._edges)
 
     def select(self, index: list[int]) -> 'AffinityGraph':
-        """The graphs of some images, to be read and not painted; all of them are this object itself."""
+        """Return the graphs of some images, to be read and not painted; for all images this object itself."""
         if len(index) == len(self):
             return self
         chosen = object.__new__(AffinityGraph)
@@ -64,7 +63,7 @@ class AffinityGraph:
         return scale * self._product(scale * vectors)
 
     def normalised_matrix(self, image: int) -> Tensor:
-        """M of one image as a dense matrix, (N, N) float64; for solvers that want one."""
+        """Return M of one image as a dense matrix, (N, N) float64, for solvers that need one."""
         free, scale = self._free[image], self.degree[image].rsqrt()
         edge = torch.where(free.outer(free) > 0, self._edges[image].double(), self._zero_edge)
         return scale.outer(scale) * (EPS + (1 - EPS) * edge)
@@ -74,14 +73,14 @@ class AffinityGraph:
         self.leading = F.normalize(self.degree.sqrt(), dim=1)
 
     def _product(self, vectors: Tensor) -> Tensor:
-        """A v: edges between free tokens from the matrix, all others by formula."""
+        """Return A v: edges between free tokens from the matrix, all others by formula."""
         total, free = vectors.sum(1, keepdim=True), self._free * vectors
         edges = self._free * self._exact_product(free)
         edges = edges + self._zero_edge * (total - self._free * free.sum(1, keepdim=True))
         return EPS * total + (1 - EPS) * edges
 
     def _exact_product(self, vectors: Tensor) -> Tensor:
-        """The 0/1 matrix times a vector rounded to 46 bits, without any further rounding."""
+        """Return the 0/1 matrix times a vector rounded to 46 bits, without any further rounding."""
         unit = vectors.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny) / 2**VECTOR_BITS
         shifts = DIGIT_BITS * torch.arange(NUM_DIGITS, device=vectors.device)
         digits = (vectors / unit).round().long().unsqueeze(-1) >> shifts  # (B, N, digits); the last one has the sign
@@ -95,7 +94,7 @@ class AffinityGraph:
 
 
 def _edges(features: Tensor, tau: float) -> Tensor:
-    """Where cos(f_i, f_j) > tau, as 0 and 1: (B, C, N) -> (B, N, N), symmetric."""
+    """Return cos(f_i, f_j) > tau as 0 and 1: (B, C, N) -> (B, N, N), symmetric."""
     batch, _, count = features.shape
     edges = torch.zeros(batch, count, count, dtype=_edge_type(features.device), device=features.device)
     if tau >= 1:  # a rounded cosine may exceed 1, a cosine cannot
@@ -112,7 +111,7 @@ def _edges(features: Tensor, tau: float) -> Tensor:
 
 
 def _edge_type(device: torch.device) -> torch.dtype:
-    """int8 on processors that multiply bytes fast (AVX-512, best with VNNI or AMX), float32 elsewhere."""
+    """Return int8 on processors that multiply bytes fast (AVX-512, best with VNNI or AMX), float32 elsewhere."""
     capability = torch.backends.cpu.get_cpu_capability() if torch.backends.mkldnn.is_available() else ''
     # torch < 2.4 multiplies bytes on GPUs only
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key('aten::_int_mm', 'CPU')

@@ -1,4 +1,4 @@
-"""The one eigenvector that MaskCut needs."""
+"""The second-smallest generalised eigenvector of a graph, the only one that MaskCut needs."""
 
 import torch
 import torch.nn.functional as F
@@ -12,19 +12,17 @@ STEPS_BETWEEN_CHECKS = 4  # at a check the host waits for the device, and at no 
 
 
 def second_eigenvector(graph: AffinityGraph, max_steps: int = MAX_STEPS) -> Tensor:
-    """The x of the second-smallest mu in (D - A) x = mu D x, for every image.
+    """Return the x of the second-smallest mu in (D - A) x = mu D x, for every image.
 
     With y = D^1/2 x this is M y = (1 - mu) y, M = D^-1/2 A D^-1/2, whose largest eigenvalue 1 belongs to D^1/2 1. A
-    Lanczos run that is kept orthogonal to that known vector finds the next one from a few products with M, where a
-    dense solver needs O(N^3) operations (Golub & Van Loan, Matrix Computations, Section 10.1).
+    Lanczos run orthogonal to that vector finds the next one from a few products with M (Golub & Van Loan, Matrix
+    Computations, Section 10.1). A dense solver needs O(N^3) operations.
 
-    The run ends when the residual of every image is below 1e-10 by the recurrence; it is then computed with one more
-    product. Where it is not below 1e-9, or ``max_steps`` were not enough, that image is solved densely: O(N^3) time
-    and several N x N matrices of doubles.
+    The run ends when the residual of every image is below 1e-10 by the recurrence. It is then computed with one more
+    product. An image whose residual is not below 1e-9 is solved densely, with several N x N matrices of doubles.
 
-    Degenerate cases, all deterministic: a constant graph (all features equal, all zero, a single token) has no second
-    direction and gives the zero vector. Where the eigenvalue is multiple (separate objects of exactly equal
-    structure), the result is the projection of a fixed start vector onto the eigenspace.
+    Degenerate cases, all deterministic: a constant graph (all features equal or zero, a single token) gives the zero
+    vector. Where the eigenvalue is multiple, the result is the projection of a fixed start vector onto the eigenspace.
 
     Args:
         graph: B images of N tokens.
@@ -43,10 +41,9 @@ def second_eigenvector(graph: AffinityGraph, max_steps: int = MAX_STEPS) -> Tens
 
 
 def _lanczos(graph: AffinityGraph, max_steps: int) -> tuple[Tensor, Tensor]:
-    """Largest eigenvalue (B,) and eigenvector (B, N) of M on the complement of its leading vector.
+    """Return the largest eigenvalue (B,) and eigenvector (B, N) of M on the complement of its leading vector.
 
-    Every new vector is orthogonalised twice against all earlier ones, of which the leading vector is the first: that
-    is the deflation, and it keeps rounding from bringing found directions back.
+    Every new vector is orthogonalised twice against all earlier ones. The leading vector is the first of them.
     """
     batch, count = graph.leading.shape
     num_steps = max(1, min(max_steps, count - 1))
@@ -79,7 +76,7 @@ def _lanczos(graph: AffinityGraph, max_steps: int) -> tuple[Tensor, Tensor]:
 
 
 def _orthogonalise(basis: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
-    """``vector`` (B, N) without its parts along ``basis`` (B, k, N), and those parts (B, k)."""
+    """Return ``vector`` (B, N) without its parts along ``basis`` (B, k, N), and these parts (B, k)."""
     coefficients = 0
     for _ in range(2):
         parts = basis @ vector.unsqueeze(-1)  # (B, k, 1)
@@ -89,20 +86,20 @@ def _orthogonalise(basis: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unit(vector: Tensor, length: Tensor) -> Tensor:
-    """``vector`` (B, N) with length 1; zero where it is rounding only, that is where the run has found everything."""
+    """Scale ``vector`` (B, N) to length 1; to 0 where it is rounding only, since the run has found everything."""
     usable = length > 1e-13
     return torch.where(usable, 1 / length, 0)[:, None] * vector
 
 
 def _start_vector(graph: AffinityGraph) -> Tensor:
-    """Fixed numbers between -1 and 1 without pattern; a random generator would give others on another device."""
+    """Return fixed numbers between -1 and 1 without pattern; those of a random generator depend on the device."""
     count = graph.leading.shape[1]
     index = torch.arange(1, count + 1, dtype=torch.float64, device=graph.leading.device)
     return torch.sin(index.square()).expand(len(graph), count)
 
 
 def _dense(graph: AffinityGraph, image: int) -> tuple[Tensor, Tensor]:
-    """The same for one image by a dense solver, the leading eigenvalue shifted from 1 to 0."""
+    """Solve one image densely, with the leading eigenvalue shifted from 1 to 0."""
     leading = graph.leading[image]
     values, vectors = torch.linalg.eigh(graph.normalised_matrix(image) - leading.outer(leading))
     return values[-1], vectors[:, -1]

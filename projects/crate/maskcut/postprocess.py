@@ -19,17 +19,16 @@ def image_masks(
     original_size: tuple[int, int],
     image: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Masks of the original image, without the empty ones.
+    """Return the masks of the original image that are not empty.
 
-    Disjoint masks stay disjoint up to the network's input. After it they may share pixels at their borders: refining
-    and resizing look at one mask at a time, as in the released code.
+    Disjoint masks may then share pixels at their borders: each is refined and resized alone, as in the released code.
 
     Args:
-        masks: (n, h, w) bool, on the token grid, as :func:`projects.crate.maskcut.maskcut` returns them.
+        masks: (n, h, w) bool, on the token grid, from :func:`projects.crate.maskcut.maskcut`.
         patch_size: (height, width) of a patch in pixels.
-        size: (H, W) of the network's input; what the grid has beyond it, below and to the right, is padding.
+        size: (H, W) of the network's input; the grid beyond it, below and to the right, is padding.
         original_size: (H0, W0).
-        image: (H, W, 3) uint8 or more of it below and to the right: refine the masks with these pixels.
+        image: (H, W, 3) uint8 or larger, to refine the masks with.
 
     Returns:
         (m, H0, W0) bool with m <= n.
@@ -43,7 +42,7 @@ def image_masks(
 
 
 def upsample(masks: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Every token as the pixels of its patch: (n, h, w) -> (n, H, W), cut to ``size`` = (H, W)."""
+    """Repeat every token over the pixels of its patch: (n, h, w) -> (n, H, W), cut to ``size`` = (H, W)."""
     height, width = size
     return masks.repeat(patch_size[0], axis=1).repeat(patch_size[1], axis=2)[:, :height, :width]
 
@@ -51,15 +50,11 @@ def upsample(masks: np.ndarray, patch_size: tuple[int, int], size: tuple[int, in
 def refine(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Let a mask follow the edges of the image: dense CRF, then hole filling.
 
-    The result is empty if its IoU with ``mask`` is below 0.5. The holes are filled before that comparison, so that it
-    is made between the mask that came and the mask that goes.
+    The result, with its holes filled, is empty if its IoU with ``mask`` is below 0.5.
 
     Args:
         mask: (H, W) bool.
         image: (H, W, 3) uint8; the order of the colours does not matter.
-
-    Returns:
-        (H, W) bool.
 
     Raises:
         ImportError: pydensecrf2 is not installed.
@@ -70,7 +65,7 @@ def refine(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """A mask as the more probable label of a fully connected CRF (arXiv 1210.5644), with the settings of CutLER.
+    """Return the more probable label in a fully connected CRF (arXiv 1210.5644), with the settings of CutLER.
 
     The unary term is softmax((1 - m, m)): a pixel of the mask has probability 0.73, others 0.27.
 
@@ -78,14 +73,11 @@ def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
         mask: (H, W) bool.
         image: (H, W, 3) uint8.
 
-    Returns:
-        (H, W) bool.
-
     Raises:
         ImportError: pydensecrf2 is not installed.
     """
     try:
-        from pydensecrf import densecrf, utils  # here, so that masks without CRF need no compiled extra
+        from pydensecrf import densecrf, utils  # here: masks without CRF need no compiled extra
     except ImportError as error:
         raise MissingPackageError(
             "refining masks (crf=True) needs pydensecrf2: pip install pydensecrf2, or this project with its extra 'crf'"
@@ -108,6 +100,6 @@ def resize(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """(x1, y1, x2, y2) of a mask (H, W) that is not empty; x2 and y2 are the first column and row behind it."""
+    """Return (x1, y1, x2, y2) of a mask (H, W) that is not empty; x2 and y2 are just outside the mask."""
     rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
     return columns.start, rows.start, columns.stop, rows.stop

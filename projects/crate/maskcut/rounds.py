@@ -18,7 +18,7 @@ Orientation = Callable[[Tensor, int], Tensor]
 
 
 def ncut(features: Tensor, tau: float = 0.15) -> Tensor:
-    """The relaxed normalised cut of the tokens: x of the second-smallest mu in (D - A) x = mu D x.
+    """Return the relaxed normalised cut of the tokens: x of the second-smallest mu in (D - A) x = mu D x.
 
     A_ij = 1 if cos(f_i, f_j) > tau else 1e-5, D = Diag(A 1) (Shi & Malik 2000; arXiv 2301.11320, Section 3.2).
 
@@ -48,21 +48,21 @@ def maskcut(
     num_masks: int = 3,
     orient: Orientation | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Up to ``num_masks`` objects of an image as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
+    """Find up to ``num_masks`` objects as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
 
     Each round cuts the graph in two (:func:`ncut`), takes the part that holds the peak of the eigenvector
-    (:func:`salient_part`), and sets the features it covers to zero for the next round. From the second round on, a mask
-    is dropped (left empty) if its IoU with the previous round's exceeds 0.5 or it covers at most 1% of the grid; the
-    graph is then unchanged, and the next round compares with an empty mask.
+    (:func:`salient_part`), and sets its features to zero for the next round. From the second round on, a mask is left
+    empty if its IoU with the previous mask exceeds 0.5, or if it covers at most 1% of the grid. The graph is then
+    unchanged, and the next round compares with an empty mask.
 
-    The sign rule: the reference takes each eigenvector with the sign that LAPACK happens to return, and where the side
-    of the peak holds three or more corners, one sign yields that side and the other sign its complement. Here the peak
-    is always positive, so the result is a function of the features: the side of the peak, unless it holds three or
-    more corners of the grid, then the other one.
+    The sign rule: the reference takes each eigenvector with the sign that LAPACK happens to return. Where the side of
+    the peak holds three or more corners, one sign yields that side and the other sign its complement. Here the peak is
+    always positive, so the result is a function of the features: the side of the peak, unless it holds three or more
+    corners of the grid, then the other side.
 
     Args:
-        features: (C, h * w) of the patch tokens, row by row, or (B, C, h * w) for a batch: solved together on a GPU,
-            one after the other on a CPU, which is as fast there and gives what each image gives alone.
+        features: (C, h * w) of the patch tokens, row by row, or (B, C, h * w) for a batch. A GPU solves the images
+            together; a CPU solves one after the other, which is as fast there.
         grid: (h, w).
         tau: Threshold of the cosine.
         num_masks: Number of rounds.
@@ -71,10 +71,10 @@ def maskcut(
 
     Returns:
         masks: (num_masks, h, w) bool, each without the tokens of earlier ones; empty where there was no object.
-        eigenvectors: (num_masks, h, w) float64, as the masks were made from. Both with a leading B for a batch.
+        eigenvectors: (num_masks, h, w) float64, one per mask. Both have a leading B for a batch.
 
     Raises:
-        ValueError: As :func:`ncut`; or the grid does not hold the tokens, or num_masks < 1.
+        ValueError: See :func:`ncut`; or the grid does not hold the tokens, or num_masks < 1.
     """
     batch = _check(features)
     height, width = grid
@@ -91,19 +91,19 @@ def maskcut(
 def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
     """Score the masks of :func:`maskcut` by how well each separates the graph that it was cut from.
 
-    The score is half of the normalised association of Shi & Malik (2000), that is 1 - Ncut / 2: of the edges of the
-    mask's tokens, the share that ends in the mask; of all other tokens' edges, the share that does not; and their mean.
+    The score is half of the normalised association of Shi & Malik (2000), 1 - Ncut / 2. It is the mean of two shares:
+    of the edges of the mask's tokens, those that end in the mask; of all other tokens' edges, those that do not.
 
     Args:
-        features: As for :func:`maskcut`: (C, h * w), or (B, C, h * w).
-        masks: What it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
-        tau: As it was given.
+        features: Features (C, h * w), or (B, C, h * w), as given to :func:`maskcut`.
+        masks: Masks that it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
+        tau: Threshold as given to it.
 
     Returns:
         (num_masks,) or (B, num_masks) float64 from 0 to 1; 0 for an empty mask and for one of the whole grid.
 
     Raises:
-        ValueError: As :func:`ncut`; or the masks do not fit the features.
+        ValueError: See :func:`ncut`; or the masks do not fit the features.
     """
     batch = _check(features)
     flat = (masks[None] if features.ndim == 2 else masks).flatten(2)
@@ -115,7 +115,7 @@ def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
 
 
 def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
-    """As :func:`mask_scores` for graphs that are held together: (B, num_masks, N) -> (B, num_masks)."""
+    """Score the masks of graphs that are held together: (B, num_masks, N) -> (B, num_masks)."""
     scores = []
     for mask in masks.unbind(1):
         inside, root = mask.double(), graph.degree.sqrt()
@@ -130,7 +130,7 @@ def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
 def _maskcut(
     features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation
 ) -> tuple[Tensor, Tensor]:
-    """The rounds for a batch (B, C, N) whose graphs are held together: masks and eigenvectors (B, num_masks, h, w)."""
+    """Run the rounds for a batch (B, C, N) whose graphs are held together."""
     graph = AffinityGraph(features, tau)
     solved = torch.zeros_like(graph.leading)
     previous = torch.ones(len(features), *grid, dtype=torch.bool)
@@ -154,20 +154,17 @@ def _maskcut(
 
 
 def peak_positive(vectors: Tensor, number: int = 0) -> Tensor:
-    """Eigenvectors (B, N) with the sign that makes the entry of largest magnitude positive, in every round ``number``.
-
-    Of several largest entries, equal to rounding, the first one counts.
-    """
+    """Return eigenvectors (B, N) with a positive peak: the first entry of largest magnitude, up to rounding."""
     peak = _first_largest(vectors.abs())
     return vectors * torch.where(vectors.gather(1, peak[:, None]) < 0, -1.0, 1.0)
 
 
 def salient_part(x: Tensor) -> Tensor:
-    """The object in a bipartition: (h, w) eigenvector -> (h, w) bool (arXiv 2301.11320, Section 3.2).
+    """Return the object in a bipartition: (h, w) eigenvector -> (h, w) bool (arXiv 2301.11320, Section 3.2).
 
     Foreground is where x exceeds its mean. It is exchanged for the background if it holds three or more of the four
-    corners, else if it lacks the peak of |x|. Of the result, the 4-connected part that holds its own peak is kept.
-    A zero vector, that is a graph without two sides, has no object.
+    corners, or if it lacks the peak of |x|. Of the result, the 4-connected part that holds its own peak is kept. A zero
+    vector, that is a graph without two sides, has no object.
 
     Args:
         x: (h, w), on the CPU.
@@ -184,14 +181,14 @@ def salient_part(x: Tensor) -> Tensor:
 
 
 def _first_largest(values: Tensor) -> Tensor:
-    """Index of the largest entry of each row (B, N); of several that are equal to rounding, the first."""
+    """Return the index of the largest entry of each row (B, N); of several that are equal to rounding, the first."""
     largest = values.amax(1, keepdim=True)
     near = values >= largest - TIE * values.abs().amax(1, keepdim=True)
     return near.to(torch.uint8).argmax(1)
 
 
 def _keep_or_drop(mask: Tensor, previous: Tensor) -> Tensor:
-    """``mask`` (h, w), or an empty one if it repeats the previous mask or is too small."""
+    """Return ``mask`` (h, w), or an empty mask if it repeats the previous one or is too small."""
     intersection, union = (mask & previous).sum(), (mask | previous).sum()
     if intersection > MAX_IOU * union or mask.sum() <= MIN_AREA * mask.numel():
         return torch.zeros_like(mask)
@@ -199,12 +196,12 @@ def _keep_or_drop(mask: Tensor, previous: Tensor) -> Tensor:
 
 
 def _groups(batch: Tensor) -> Sequence[Tensor]:
-    """The images that are solved together."""
+    """Return the images that are solved together."""
     return batch.split(1) if batch.device.type == 'cpu' else [batch]
 
 
 def _check(features: Tensor) -> Tensor:
-    """``features`` as a batch (B, C, N)."""
+    """Return ``features`` as a batch (B, C, N)."""
     if features.ndim not in (2, 3) or not features.numel():
         raise ValueError(f'maskcut: features must be (C, N) or (B, C, N) and not empty, not {tuple(features.shape)}')
     batch = features.detach()[None] if features.ndim == 2 else features.detach()

@@ -1,4 +1,4 @@
-"""What has weights."""
+"""Models: backbone, necks, detector, segmentor."""
 
 from .attention_segmentor import AttentionSegmentor
 from .batch_norm_neck import BatchNormNeck

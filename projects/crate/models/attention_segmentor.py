@@ -1,40 +1,35 @@
-"""Attention of [CLS] as segmentation: maps without training."""
+"""Attention of [CLS] as segmentation, without training."""
 
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModel
-from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..registration import register_model
-from .observe import check_layers, evaluating, observe, patch_size, token_grid
+from .observe import BackboneReader, check_layers, patch_size, token_grid
 from .unwrap import unwrap
 
 
 @register_model
-class AttentionSegmentor(BaseModel):
-    """How much [CLS] attends to each patch, per head (arXiv 2308.16271, Appendix B.1), for coarse segmentation (B.3).
+class AttentionSegmentor(BackboneReader):
+    """Attention of [CLS] to each patch, per head (arXiv 2308.16271, Appendix B.1), for coarse segmentation (B.3).
 
     a_k = softmax over the patches i of <U_k^T z_cls, U_k^T z_i> / sqrt(p); in a ViT, query of [CLS] with keys. All
-    layers asked for come from one forward pass, and only their rows of [CLS] are computed: memory is linear in the
-    number of patches. The metric is :class:`projects.crate.evaluation.BestHeadIoU`.
-
-    There is nothing to train, and the only weights are the backbone's, under ``backbone.``: checkpoints of classifiers
-    fit.
+    layers come from one forward pass, and only their rows of [CLS] are computed: memory is linear in the number of
+    patches. The metric is :class:`projects.crate.evaluation.BestHeadIoU`.
 
     Args:
         backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
-        data_preprocessor: As in every OpenMMLab model.
+        data_preprocessor: Data preprocessor, as in every OpenMMLab model.
         layers: 0-based index, several of them, or 'all'; negative ones count from the end.
-        init_cfg: As everywhere in mmengine.
+        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
-        IndexError: It has no such layer, or does not run it.
-        ValueError: It has no [CLS] token, or ``layers`` is none of the above.
+        IndexError: The backbone has no such layer, or does not run it.
+        ValueError: The backbone has no [CLS] token, or ``layers`` is none of the above.
     """
 
     def __init__(
@@ -44,30 +39,24 @@ class AttentionSegmentor(BaseModel):
         layers: int | Sequence[int] | str = -1,
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
-        self.layers = self._resolve(layers)
-        self.data_preprocessor.to(next(self.backbone.parameters()).device)
-
-    def _resolve(self, layers: int | Sequence[int] | str) -> list[int]:
-        """Non-negative indices; what does not fit is refused here."""
-        backbone = unwrap(self.backbone)
+        super().__init__(backbone, data_preprocessor, init_cfg)
+        inner = unwrap(self.backbone)
         if isinstance(layers, int):
             layers = [layers]
         elif layers == 'all':
-            layers = range(len(backbone.layers))
+            layers = range(len(inner.layers))
         elif isinstance(layers, str) or not layers:
             raise ArgumentError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
-        check_layers(backbone, layers)
-        if not backbone.num_extra_tokens:
+        check_layers(inner, layers)
+        if not inner.num_extra_tokens:
             raise ArgumentError('AttentionSegmentor: the backbone was built with with_cls_token=False')
-        return [layer % len(backbone.layers) for layer in layers]
+        self.layers = [layer % len(inner.layers) for layer in layers]
 
     @torch.no_grad()
     def forward(
         self, inputs: Tensor, data_samples: Sequence[BaseDataElement] | None = None, mode: str = 'tensor'
     ) -> dict[int, Tensor] | list[BaseDataElement]:
-        """Attention maps of a batch of images.
+        """Return the attention maps of a batch of images.
 
         Args:
             inputs: (B, 3, H, W), normalised.
@@ -83,10 +72,7 @@ class AttentionSegmentor(BaseModel):
             NotImplementedError: Another mode; there is no loss.
             ValueError: A map holds NaN or infinity; the message names image and layer.
         """
-        if mode not in ('predict', 'tensor'):
-            raise NotImplementedError(f"AttentionSegmentor: mode must be 'predict' or 'tensor', not {mode!r}")
-        with evaluating(self.backbone), observe(self.backbone, self.layers) as seen:
-            unwrap(self.backbone)(inputs)
+        seen = self.read(inputs, self.layers, mode)
         grid = token_grid(self.backbone, inputs.shape[-2:])
         maps = {layer: seen[layer].cls_attention().unflatten(-1, grid) for layer in self.layers}
         if mode == 'tensor':

@@ -10,15 +10,15 @@ from ..registration import register_model
 
 @register_model
 class BatchNormNeck(BaseModule):
-    """The last map of a backbone, each channel with mean 0 and variance 1 over the batch, then scaled and shifted.
+    """Normalise each channel of a backbone's last map over the batch, then scale and shift it.
 
     Source: ``BNHead`` of DINOv2 (arXiv 2304.07193), whose linear probe for segmentation is this and a 1 x 1
-    convolution; in mmseg that is ``FCNHead`` with ``num_convs=0, concat_input=False, dropout_ratio=0.``. Statistics are
-    those of all processes.
+    convolution: mmseg's ``FCNHead`` with ``num_convs=0, concat_input=False, dropout_ratio=0.``. Statistics are those of
+    all processes.
 
     Args:
         in_channels: Channels of the map: the backbone's ``embed_dims``.
-        init_cfg: As everywhere in mmengine.
+        init_cfg: Initialisation, as in mmengine.
     """
 
     def __init__(self, in_channels: int, init_cfg: dict | list | None = None) -> None:
@@ -26,5 +26,5 @@ class BatchNormNeck(BaseModule):
         self.norm = nn.SyncBatchNorm(in_channels)  # mmengine's runner makes it BatchNorm2d where there is one process
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
-        """The backbone's maps, of which the last (B, C, h, w) is read -> it, normalised, as the only one."""
+        """Maps of the backbone, the last of them (B, C, h, w) -> the last one, normalised."""
         return (self.norm(maps[-1]),)

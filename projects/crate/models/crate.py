@@ -1,4 +1,4 @@
-"""The CRATE backbone: patch embedding, layers, outputs; every ablation of the papers by configuration."""
+"""The CRATE backbone, with every ablation of the papers by configuration."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,14 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
-from .layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA, DropPath
+from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
 from .unwrap import plain_name
 from .windows import Windows
 
-ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
-FEEDFORWARDS = dict(ISTA=ISTA, ODL=ODL, MLP=MLP)
 OUT_TYPES = ('cls_token', 'raw', 'featmap', 'avg_featmap')
 
-# What the released models of each paper have in common.
+# Parts of the released models of each paper
 CRATE_FAMILY = dict(
     attn_cfg=dict(type='MSSA'), ffn_cfg=dict(type='ISTA'), patch_embed='linear', norm_eps=1e-5, init='crate'
 )
@@ -32,7 +30,7 @@ ALPHA_FAMILY = dict(
     norm_eps=1e-6,
     init='alpha',
 )
-# name -> (d, K, L, family). The same letter means different widths in different papers; the prefix says which paper.
+# name -> (d, K, L, family). One name means different widths in different papers; the prefix tells the paper.
 ARCHS = {
     'tiny': (384, 6, 12, CRATE_FAMILY),  # arXiv 2306.01129, Table 3
     'small': (576, 12, 12, CRATE_FAMILY),
@@ -51,13 +49,13 @@ ARCHS = {
 class CRATELayer(nn.Module):
     """One layer: compression by the attention, sparsification by the feed-forward part.
 
-    Z' = Z + MSSA(LN(Z));  Z+ = ISTA(LN(Z'))      (released code of arXiv 2306.01129; with ``skip='normalised'``, Z' =
-    LN(Z) + MSSA(LN(Z)), its Algorithm 1). Parts with a skip of their own (MLP, ODL) give Z+ = Z' + part(LN(Z')).
+    Z' = Z + MSSA(LN(Z));  Z+ = ISTA(LN(Z'))      (released code of arXiv 2306.01129)
 
-    Drop path acts on residual branches only: ISTA is not one, and dropping it would leave zeros.
+    With ``skip='normalised'``, Z' = LN(Z) + MSSA(LN(Z)), its Algorithm 1. Parts with a skip of their own (MLP, ODL)
+    give Z+ = Z' + part(LN(Z')). Drop path acts on residual branches only: ISTA is not one.
 
     Args:
-        attn: Attention, (B, N, d) -> (B, N, d); (x, windows), and (x, rows=rows) -> (B, rows, d), where those are used.
+        attn: Attention of ``layers.py``, (B, N, d) -> (B, N, d).
         ffn: Feed-forward part with an attribute ``residual``.
         dim: Token width d.
         norm_eps: epsilon of the norms.
@@ -88,7 +86,7 @@ class CRATELayer(nn.Module):
         return z + self.drop_path(self.ffn(x)) if self.ffn.residual else self.ffn(x)
 
     def is_watched(self) -> bool:
-        """Whether a hook sees tokens after the attention; norm and projection have all of them in any case."""
+        """Return True if a hook observes tokens after the attention; norm and projection always process all tokens."""
         parts = [part for name, part in self.named_modules() if name not in ('ln1', 'attn.qkv')]
         enters = any(part._forward_pre_hooks for part in parts if part is not self)
         return enters or any(part._forward_hooks or part._backward_hooks or part._backward_pre_hooks for part in parts)
@@ -98,31 +96,30 @@ class CRATELayer(nn.Module):
 class CRATE(BaseModule):
     """White-box transformer backbone (arXiv 2306.01129, 2308.16271, 2405.20299; TSSA: 2412.17810).
 
-    The defaults of an ``arch`` are the released models; the arguments below change one part and leave the rest. With
-    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, function
-    and parameter names alike (mmpretrain's VisionTransformer).
+    The defaults of an ``arch`` are the released models; each argument below changes one part. With
+    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, with the
+    function and the parameter names of mmpretrain's VisionTransformer.
 
-    Departure from the released code: the LayerNorm it keeps in front of its classification head is ``ln1`` here, as in
+    Departure from the released code: the LayerNorm in front of its classification head is ``ln1`` here, as in
     VisionTransformer, so that ``LinearClsHead`` is the rest.
 
     Args:
         arch: A name of ``ARCHS``, or a dict with ``embed_dims``, ``num_heads`` and ``num_layers``.
-        img_size: Size of the training images, an int or (height, width); decides the position table. Other sizes
-            interpolate it.
-        patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to
-            the right.
+        img_size: Size of the training images, an int or (height, width), which is that of the position table. For other
+            sizes the table is interpolated.
+        patch_size: Size of a patch, an int or (height, width). Other images are padded below and to the right.
         in_channels: Channels of the images.
-        out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Layers after the last
-            of them are not run and take no part in training.
-        out_type: 'cls_token': (B, d), of which the last layer computes nothing else. 'raw': (B, N, d), [CLS] first.
+        out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Later layers are not
+            run and take no part in training.
+        out_type: 'cls_token': (B, d); the last layer then computes [CLS] alone. 'raw': (B, N, d), [CLS] first.
             'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
         with_cls_token: Whether there is a [CLS] token.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
-        ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)``, likewise.
+        ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)`` with the arguments of that class.
         patch_embed: 'linear' (LayerNorm-Linear-LayerNorm) or 'conv'.
-        skip: What the attention's result is added to: 'raw' tokens (every released model) or 'normalised' ones
-            (Algorithm 1).
+        skip: Tokens to which the attention's result is added: 'raw' (every released model) or 'normalised' (Algorithm
+            1).
         norm_eps: epsilon of every norm.
         init: 'crate': [CLS] and positions N(0, 1), Linear as torch; 'alpha': positions and Linear N(0, 0.02), biases 0,
             [CLS] std 1e-6. Dictionaries are kaiming-uniform in both.
@@ -130,15 +127,15 @@ class CRATE(BaseModule):
         frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers; all
             layers: also the final norm.
         with_cp: Recompute each layer in the backward pass to save memory.
-        window_size: Side, or (height, width), of the windows in tokens that attention keeps to, for images much larger
-            than those of the pre-training (see ``windows.py``); None: all attention is global. Weights are the same.
-        global_attn_indexes: Layers whose attention stays global; negative ones count from the end. None: four, each the
-            last of a quarter of the layers (ViTDet, arXiv 2203.16527), which are all of them where there are four.
-        init_cfg: As everywhere in mmengine, but that ``dict(type='Pretrained', checkpoint=..., prefix='backbone.')``
-            loads all weights or fails (see ``checkpoints/fill.py``).
+        window_size: Side, or (height, width), of attention windows in tokens, for images much larger than those of the
+            pre-training (see ``windows.py``); None: all attention is global. The weights are the same.
+        global_attn_indexes: Layers whose attention stays global; negative ones count from the end. None: the last of
+            each quarter of the layers (ViTDet, arXiv 2203.16527).
+        init_cfg: Initialisation, as in mmengine, except that ``dict(type='Pretrained', checkpoint=...,
+            prefix='backbone.')`` loads all weights or fails (see ``checkpoints/fill.py``).
 
     Raises:
-        ValueError: An argument is not one of those above; the message names it.
+        ValueError: An argument has another value than those above; the message names it.
     """
 
     def __init__(
@@ -195,7 +192,9 @@ class CRATE(BaseModule):
         self.pos_embed = nn.Parameter(torch.empty(1, num_positions, self.embed_dims))
 
         attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
-        self.window_size = None if window_size is None else resolve_window(window_size, attn_cfg)
+        self.window_size = None if window_size is None else to_pair(window_size)
+        if self.window_size and min(self.window_size) < 1:
+            raise ArgumentError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
         self.windowed_layers = resolve_windowed(self.window_size, global_attn_indexes, self.num_layers)
         ffn_cfg = {**(ffn_cfg or family['ffn_cfg']), 'dim': self.embed_dims}
         drop_path_rates = torch.linspace(0, drop_path_rate, self.num_layers, device='cpu').tolist()  # on meta, too
@@ -210,6 +209,8 @@ class CRATE(BaseModule):
             )
             for rate in drop_path_rates
         )
+        if self.window_size and not self.layers[0].attn.has_windows:
+            raise ArgumentError(f'CRATE: {attn_cfg["type"]} is linear in the tokens and has no windows: no window_size')
         self.ln1 = nn.LayerNorm(self.embed_dims, eps=norm_eps) if final_norm else None
 
         self._initialise(choose('init', init or family['init'], ('crate', 'alpha')))
@@ -219,7 +220,7 @@ class CRATE(BaseModule):
         self._register_state_dict_hook(_record_grid)
 
     def _initialise(self, init: str) -> None:
-        """Draw what torch's constructors and the layers have not drawn already."""
+        """Draw the weights that torch's constructors and the layers have not drawn."""
         cls_std, pos_std = (1.0, 1.0) if init == 'crate' else (1e-6, 0.02)
         nn.init.normal_(self.pos_embed, std=pos_std)
         if self.cls_token is not None:
@@ -251,7 +252,7 @@ class CRATE(BaseModule):
                     table.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """As everywhere in mmengine, but that ``Pretrained`` leaves no weight to chance.
+        """Initialise as mmengine does, except that ``Pretrained`` leaves no weight random.
 
         Raises:
             CheckpointError: The checkpoint does not fit this backbone.
@@ -267,24 +268,17 @@ class CRATE(BaseModule):
             load_pretrained(self, absent=('cls_token', 'ln1'), **arguments)
 
     def train(self, mode: bool = True) -> 'CRATE':
-        """As ``nn.Module.train``, but frozen parts stay in evaluation mode."""
+        """Set the mode as ``nn.Module.train`` does; frozen parts stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Tokens of the layers ``out_indices``.
-
-        Args:
-            images: (B, C, H, W), normalised.
-
-        Returns:
-            One tensor per output layer, in the shape of ``out_type``.
-        """
+        """Normalised images (B, C, H, W) -> one tensor per layer of ``out_indices``, in the shape of ``out_type``."""
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
-            z = torch.cat([self.cls_token.expand(len(z), -1, -1), z], dim=1)
+            z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
@@ -301,13 +295,13 @@ class CRATE(BaseModule):
         return tuple(outputs)
 
     def _windows(self, grid: tuple[int, int], layer: int) -> Windows | None:
-        """The windows a layer attends within; None where it attends to all tokens."""
+        """Return the windows of a layer; None where it attends to all tokens."""
         if layer not in self.windowed_layers or all(side <= window for side, window in zip(grid, self.window_size)):
             return None
         return Windows(grid, self.window_size, self.num_extra_tokens)
 
     def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
-        """Tokens (B, N, d) in the shape of ``out_type``, normalising only what is returned."""
+        """Return tokens (B, N, d) in the shape of ``out_type``; normalise only what is returned."""
         if self.out_type == 'raw':
             return norm(z)
         if self.out_type == 'cls_token':
@@ -315,38 +309,35 @@ class CRATE(BaseModule):
         patches = z[:, self.num_extra_tokens :]
         if self.out_type == 'avg_featmap':
             return norm(patches.mean(dim=1))
-        # (B, d, h, w); contiguous, because mmcv's RoIAlign takes no heed of strides, and convolutions pass them on
+        # (B, d, h, w); contiguous, since mmcv's RoIAlign ignores strides, and convolutions pass them on
         return norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning-rate decay.
+        """Return (depth, number of depths) of a parameter for layer-wise learning-rate decay.
+
+        The depth is 0 for the embeddings, 1 to L for the layers, L + 1 for the final norm and all that follows.
 
         Args:
             param_name: Name in the whole model.
-            prefix: Where this backbone sits in the model, for example 'backbone.'.
-
-        Returns:
-            (depth, number of depths): 0 for the embeddings, 1 to L for the layers, L + 1 for the final norm and
-            whatever follows the backbone.
+            prefix: Name of this backbone in the model, for example 'backbone.'.
         """
         num_depths = self.num_layers + 2
         param_name, prefix = plain_name(param_name), plain_name(prefix)  # those of an unwrapped model
-        name = param_name.removeprefix(prefix)
-        if param_name.startswith(prefix):
-            if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):
-                return 0, num_depths
-            if name.startswith('layers.'):
-                return int(name.split('.')[1]) + 1, num_depths
+        name = param_name.removeprefix(prefix) if param_name.startswith(prefix) else ''
+        if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):
+            return 0, num_depths
+        if name.startswith('layers.'):
+            return int(name.split('.')[1]) + 1, num_depths
         return num_depths - 1, num_depths
 
 
 def _record_grid(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """Beside the weights, where torch keeps the version of a module: the shape of a table is the area of its grid."""
+    """Record the grid beside the weights, where torch keeps a module's version: a table's shape gives its area only."""
     local_metadata['grid'] = module.grid
 
 
 def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict, *_) -> None:
-    """Before loading: drop the position of a [CLS] that is not here, interpolate the table of another grid."""
+    """Before loading, drop the position of a [CLS] that is not here, and interpolate the table of another grid."""
     name = f'{prefix}pos_embed'
     table, num_extra = state_dict.get(name), module.num_extra_tokens
     if table is None or table.ndim != 3 or table.shape[2] != module.embed_dims:
@@ -368,10 +359,10 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata:
 
 
 def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[int] | None) -> tuple[int, int]:
-    """The grid of a table of ``number`` patches in a checkpoint.
+    """Return the grid of a table of ``number`` patches in a checkpoint.
 
-    If the checkpoint does not say, a square number is a square, as in every released file. Any other number is the
-    grid of this model, or unknown.
+    Without a record, a square number is a square, as in every released file. Any other number is the grid of this
+    model, or unknown.
     """
     if recorded is not None:
         if recorded[0] * recorded[1] != number:
@@ -385,7 +376,7 @@ def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[in
 
 
 def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
-    """(d, K, L, family) of a name or a dict; a dict has the parts of the CRATE family.
+    """Return (d, K, L, family) of a name or a dict; a dict has the parts of the CRATE family.
 
     Raises:
         ValueError: Unknown name, missing or unknown key, or a width that the heads do not divide.
@@ -400,27 +391,13 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
 
 
-def resolve_window(window_size: int | Sequence[int], attn_cfg: dict) -> tuple[int, int]:
-    """(height, width) of a window in tokens.
-
-    Raises:
-        ValueError: A side below 1, or an attention that costs the same without windows.
-    """
-    window = to_pair(window_size)
-    if min(window) < 1:
-        raise ArgumentError(f'CRATE: window_size counts tokens and is at least 1, not {window_size}')
-    if attn_cfg.get('type') == 'TSSA':
-        raise ArgumentError(
-            "CRATE: attn_cfg=dict(type='TSSA') is linear in the tokens and has no windows: no window_size"
-        )
-    return window
-
-
 def resolve_windowed(window: tuple[int, int] | None, global_layers: Sequence[int] | None, num_layers: int) -> frozenset:
-    """Layers that attend within windows."""
+    """Return the layers that attend within windows."""
     if window is None:
         if global_layers is not None:
-            raise ArgumentError('CRATE: global_attn_indexes are exceptions from window_size, which is not set')
+            raise ArgumentError(
+                'CRATE: global_attn_indexes needs window_size: set window_size, or remove global_attn_indexes'
+            )
         return frozenset()
     if global_layers is None:
         global_layers = [quarter * num_layers // 4 - 1 for quarter in range(1, 5)]
@@ -428,11 +405,7 @@ def resolve_windowed(window: tuple[int, int] | None, global_layers: Sequence[int
 
 
 def resolve_layers(name: str, indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Sorted, non-negative layer indices.
-
-    Raises:
-        ValueError: There is no such layer; the message names the argument.
-    """
+    """Return sorted, non-negative layer indices; ``name`` is the argument, for the message of an error."""
     given = [indices] if isinstance(indices, int) else indices
     if any(not -num_layers <= index < num_layers for index in given):
         raise ArgumentError(f'CRATE: {name} must lie in {-num_layers} to {num_layers - 1}, not {indices}')
@@ -440,28 +413,20 @@ def resolve_layers(name: str, indices: int | Sequence[int], num_layers: int) -> 
 
 
 def to_pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """An int or (height, width) as (height, width)."""
+    """Return an int or (height, width) as (height, width)."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
 
 def choose(name: str, value, allowed):
-    """``value``, if it is one of ``allowed``.
-
-    Raises:
-        ValueError: It is not; the message names the argument and what it may be.
-    """
+    """Return ``value`` of the argument ``name``, if it is one of ``allowed``."""
     if value not in allowed:
         raise ArgumentError(f'CRATE: {name} must be one of {", ".join(allowed)}; not {value!r}')
     return value
 
 
 def build_part(name: str, cfg: dict, table: dict) -> nn.Module:
-    """The layer part that ``cfg`` describes.
-
-    Raises:
-        ValueError: Its type is not in ``table``, or the class does not take its arguments.
-    """
+    """Build the part of a layer that ``cfg`` describes."""
     arguments = dict(cfg)
     part = table[choose(f"{name}['type']", arguments.pop('type', None), table)]
     try:

@@ -1,13 +1,10 @@
-"""The layers of CRATE and of its ablations, one definition each. Imports torch, and the errors of this project.
+"""Layers of CRATE and of its ablations. Imports torch and the errors of this project.
 
 Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence
-of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d); K heads with
+of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d). K heads have
 subspaces of dimension p = d / K.
 
-Every attention takes normalised tokens and projects them with one Linear named ``qkv``; what that Linear returns is
-enough to give the subspace features and any row of the attention map afterwards (``features`` and ``attention``), so
-that reading them needs no second forward pass and no N x N matrix: see ``projects.crate.models.observe``. It is also
-all that ``attend`` needs, so that attention can be kept to windows (``windows.py``) whatever its formula.
+To add an attention, write a subclass of :class:`Attention` and enter it in ``ATTENTIONS``.
 """
 
 from collections.abc import Callable
@@ -34,23 +31,56 @@ def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
 
 
-def for_attention(projected: Tensor) -> Tensor:
-    """What ``qkv`` returned, in the type in which attention is computed.
+class Attention(nn.Module):
+    """Multi-head attention of normalised tokens.
 
-    That is its own but where gradients are wanted of bfloat16 on a CPU: the backward pass of torch's kernel takes three
-    times as long there as that for float32.
+    out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  result = [out_1 ... out_K] O + b
+
+    A subclass returns Q, K and V of all heads (:meth:`query_key_value`). One with another formula overrides
+    :meth:`attend` and :meth:`attention`. The output of ``qkv`` is all that these methods need. So features and single
+    rows of the attention map can be read after a forward pass (``observe.py``), and windows fit any formula.
+
+    Args:
+        qkv: Projection of the tokens.
+        proj: Output projection, O and b.
+        num_heads: K; divides d.
     """
-    is_slow = projected.dtype == torch.bfloat16 and projected.is_cpu and projected.requires_grad
-    return projected.float() if is_slow else projected
+
+    has_windows = True  # False: the attention is linear in the tokens
+
+    def __init__(self, qkv: nn.Module, proj: nn.Module, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.qkv, self.proj = num_heads, qkv, proj
+
+    def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
+        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
+        projected = self.qkv(x)
+        return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
+
+    def query_key_value(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Q, K, V, (B, K, N, p) each, from the output of ``qkv``."""
+        raise NotImplementedError
+
+    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
+        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        # the backward pass of torch's kernel on a CPU takes three times as long for bfloat16 as for float32
+        is_slow = projected.dtype == torch.bfloat16 and projected.is_cpu and projected.requires_grad
+        query, key, value = self.query_key_value(projected.float() if is_slow else projected)
+        with torch.autocast('cpu', enabled=False):
+            output = F.scaled_dot_product_attention(query[:, :, rows], key, value)
+        return merge_heads(output).to(projected.dtype)
+
+    def features(self, projected: Tensor) -> Tensor:
+        """U^T z (keys, where there are keys) of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        return projected
+
+    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
+        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
+        query, key, _ = self.query_key_value(projected)
+        return softmax_rows(query[:, :, rows], key[:, :, columns])
 
 
-def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(p)) V, on a CPU in the type of its arguments: (B, K, Q, p), (B, K, N, p) -> (B, K, Q, p)."""
-    with torch.autocast('cpu', enabled=False):
-        return F.scaled_dot_product_attention(query, key, value)
-
-
-class MSSA(nn.Module):
+class MSSA(Attention):
     """Multi-head subspace self-attention.
 
     W_k = X U_k;  out_k = softmax(W_k W_k^T / sqrt(p)) W_k;  MSSA(X) = [out_1 ... out_K] O + b      (CRATE, equations 10
@@ -67,37 +97,20 @@ class MSSA(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int, proj_bias: bool = True) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, dim, bias=False)
-        self.proj = nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity()
+        qkv = nn.Linear(dim, dim, bias=False)
+        super().__init__(qkv, nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity(), num_heads)
 
-    def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
-        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
-        projected = self.qkv(x)
-        return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
-
-    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
-        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
-        w = split_heads(for_attention(projected), self.num_heads)
-        return merge_heads(fused_attention(w[:, :, rows], w, w)).to(projected.dtype)
-
-    def features(self, projected: Tensor) -> Tensor:
-        """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
-        return projected
-
-    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
+    def query_key_value(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """W_k in all three places."""
         w = split_heads(projected, self.num_heads)
-        return softmax_rows(w[:, :, rows], w[:, :, columns])
+        return w, w, w
 
 
-class MHSA(nn.Module):
-    """Multi-head self-attention of the ViT.
+class MHSA(Attention):
+    """Multi-head self-attention of the ViT, the attention ablation of arXiv 2308.16271, Table 2.
 
     out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  MHSA(X) = [out_1 ... out_K] O + b      (arXiv 2010.11929, Appendix A)
 
-    The attention ablation of arXiv 2308.16271, Table 2.
     Parameter names are those of mmpretrain's VisionTransformer. Its features are the keys, as in DINO and MaskCut.
 
     Args:
@@ -107,37 +120,23 @@ class MHSA(nn.Module):
     """
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        super().__init__(nn.Linear(dim, 3 * dim, bias=qkv_bias), nn.Linear(dim, dim), num_heads)
 
-    def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
-        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
-        projected = self.qkv(x)
-        return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
-
-    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
-        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
-        parts = for_attention(projected).chunk(3, dim=-1)
-        query, key, value = (split_heads(part, self.num_heads) for part in parts)
-        return merge_heads(fused_attention(query[:, :, rows], key, value)).to(projected.dtype)
+    def query_key_value(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three parts of the projection."""
+        query, key, value = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
+        return query, key, value
 
     def features(self, projected: Tensor) -> Tensor:
-        """The keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        """Keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected.chunk(3, dim=-1)[1]
 
-    def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
-        query, key, _ = (split_heads(part, self.num_heads) for part in projected.chunk(3, dim=-1))
-        return softmax_rows(query[:, :, rows], key[:, :, columns])
 
-
-class TSSA(nn.Module):
+class TSSA(Attention):
     """Token statistics self-attention, linear in the number of tokens (ToST, arXiv 2412.17810, equation 14).
 
     W_k = X U_k;  pi = softmax over heads of (t_k sum_p V_k^2), V_k = W_k with every column scaled to unit length over
-    the tokens; s_k = (pi_k / sum_n pi_k) . W_k^2;  out_k = -(W_k * pi_k) / (1 + s_k);  TSSA(X) = [out_1 ... out_K] O +
+    the tokens;  s_k = (pi_k / sum_n pi_k) . W_k^2;  out_k = -(W_k * pi_k) / (1 + s_k);  TSSA(X) = [out_1 ... out_K] O +
     b
 
     Symbols: U is ``qkv`` (with a bias, as in the released code), t is ``temp`` (K, 1), O and b are ``proj``.
@@ -149,34 +148,28 @@ class TSSA(nn.Module):
         qkv_bias: Whether the projection has a bias.
     """
 
+    has_windows = False
+
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool = True) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, dim, bias=qkv_bias)
+        super().__init__(nn.Linear(dim, dim, bias=qkv_bias), nn.Linear(dim, dim), num_heads)
         self.temp = nn.Parameter(torch.ones(num_heads, 1))
-        self.proj = nn.Linear(dim, dim)
 
     def membership(self, w: Tensor) -> Tensor:
         """pi, (B, K, N), of the projected tokens (B, K, N, p)."""
         return (F.normalize(w, dim=-2).square().sum(-1) * self.temp).softmax(dim=1)
 
-    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
-        """(B, N, d) -> (B, rows, d), of the tokens ``rows``."""
-        w = split_heads(self.qkv(x), self.num_heads)
+    def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
+        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        w = split_heads(projected, self.num_heads)
         pi = self.membership(w).unsqueeze(-2)  # (B, K, 1, N)
         second_moment = pi / (pi.sum(-1, keepdim=True) + 1e-8) @ w.square()  # (B, K, 1, p)
         w, pi = w[:, :, rows], pi[..., rows]
-        return self.proj(merge_heads(-w * pi.transpose(-2, -1) / (1 + second_moment)))
-
-    def features(self, projected: Tensor) -> Tensor:
-        """U^T z of all heads side by side, (B, N, d), from the output of ``qkv``."""
-        return projected
+        return merge_heads(-w * pi.transpose(-2, -1) / (1 + second_moment))
 
     def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Pi of ``columns``, (B, K, rows, columns): the same for each of ``rows``; no token attends to another here."""
+        """Pi of ``columns``, (B, K, rows, columns): equal for all ``rows``, since no token attends to another."""
         pi = self.membership(split_heads(projected, self.num_heads))[:, :, None, columns]
-        num_rows = len(range(*rows.indices(projected.shape[1])))
-        return pi.expand(-1, -1, num_rows, -1)
+        return pi.expand(-1, -1, len(range(*rows.indices(projected.shape[1]))), -1)
 
 
 class ISTA(nn.Module):
@@ -184,15 +177,13 @@ class ISTA(nn.Module):
 
     ISTA(x) = ReLU(x + eta D^T (x - D x) - eta lambda)      (CRATE, equation 17)
 
-    Before its ReLU the step is linear: with tokens as rows it is x + x H, H = eta (D - D^T D), so that one matrix
-    product over the tokens does for the released code's three. Forming H costs d^3 multiply-adds: training does it in
-    every step with more than d tokens; evaluation on a CPU keeps it until the weights are others, which it looks up in
-    the weights themselves. Where H does not pay, two products follow the parentheses above.
     With ``threshold='soft'`` the sign is kept: soft threshold at eta lambda in place of the ReLU (CRATE-sth, arXiv
-    2308.16271, Figure 13).
+    2308.16271, Figure 13). Symbols: D is ``weight`` (d x d), acting on a token as a column; eta, lambda are ``eta``,
+    ``lambd``. There is no skip around this step.
 
-    Symbols: D is ``weight`` (d x d), acting on a token as a column; eta, lambda are ``eta``, ``lambd``. There is no
-    skip around this step.
+    With tokens as rows, the sum before the ReLU is x + x H, H = eta (D - D^T D). H costs d^3 multiply-adds. Training
+    forms it in steps of more than d tokens; evaluation on a CPU keeps it until the weights change. Otherwise two
+    products follow the formula.
 
     Args:
         dim: Token width d.
@@ -214,29 +205,28 @@ class ISTA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, d) -> (B, N, d)."""
-        tokens = x.flatten(0, -2)
-        update = self._update(len(tokens))
+        z, D, eta, lambd = x.flatten(0, -2), self.weight, self.eta, self.lambd
+        H = self._product(z.shape[0])
         # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
-        if update is None:
-            error = tokens - F.linear(tokens, self.weight)
-            step = tokens + (self.eta * error) @ self.weight  # inductor of torch 2.12 drops alpha of torch.add
+        if H is None:
+            step = z + (eta * (z - F.linear(z, D))) @ D  # inductor of torch 2.12 drops alpha of torch.add
         else:
-            change = tokens @ update
-            step = change.add_(tokens) if change.dtype == tokens.dtype else tokens + change
+            change = z @ H
+            step = change.add_(z) if change.dtype == z.dtype else z + change
         if self.threshold == 'soft':
-            return F.softshrink(step, self.eta * self.lambd).view_as(x)
+            return F.softshrink(step, eta * lambd).view_as(x)
         # in place before the view, not after it: the gradient of a view that was changed takes five copies
-        return step.sub_(self.eta * self.lambd).relu_().view_as(x)
+        return step.sub_(eta * lambd).relu_().view_as(x)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, '_kept': None}  # a saved module is as large as its weights
 
-    def _update(self, num_tokens: int) -> Tensor | None:
-        """H, if it pays: forward and backward it costs d^3 each, and saves d^2 and 2 d^2 per token."""
+    def _product(self, num_tokens: int) -> Tensor | None:
+        """Return H if it pays: forward and backward it costs d^3 each, and saves d^2 and 2 d^2 per token."""
         weight = self.weight
         is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # not sharded; no GPU waits
         if torch.is_grad_enabled() or _is_recorded() or not is_plain:
-            return self._fold() if num_tokens > len(weight) else None
+            return self._fold() if num_tokens > weight.shape[0] else None
         if weight.is_meta:  # nothing is computed: as if it were known
             return torch.empty_like(weight)
         kept = self._kept
@@ -245,7 +235,7 @@ class ISTA(nn.Module):
         return kept[1]
 
     def _fold(self) -> Tensor:
-        """H, in the precision of the weights also under autocast."""
+        """Return H, in the precision of the weights also under autocast."""
         # a trace with a Function cannot be saved, and torch.compile takes none with a jvp
         fold = Fold.forward if _is_recorded() else Fold.apply
         with torch.autocast(self.weight.device.type, enabled=False):
@@ -253,14 +243,13 @@ class ISTA(nn.Module):
 
 
 def _is_recorded() -> bool:
-    """Whether a trace or a graph is made of what runs."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 
 class Fold(torch.autograd.Function):
     """H = eta (D - D^T D) with a gradient of one product: dD = eta (dH - D (dH + dH^T)).
 
-    Automatic differentiation does not know that the factors of D^T D are the same, and takes two.
+    Automatic differentiation does not know that the factors of D^T D are the same, and takes two products.
     """
 
     generate_vmap_rule = True
@@ -296,8 +285,8 @@ class ODL(nn.Module):
 
     a1 = ReLU(eta D^T x - eta lambda);  a2 = ReLU(a1 - eta D^T (D a1 - x) - eta lambda);  ODL(x) = D1 a2
 
-    Source: CRATE-alpha (arXiv 2405.20299), section 3.
-    Symbols: D, D1 are the parameters ``D``, ``D1`` (d x ratio d), acting on a token as a column.
+    Source: CRATE-alpha (arXiv 2405.20299), section 3. Symbols: D, D1 are the parameters ``D``, ``D1`` (d x ratio d),
+    acting on a token as a column.
 
     Args:
         dim: Token width d.
@@ -370,3 +359,7 @@ class DropPath(nn.Module):
             return x
         keep = 1 - self.rate
         return x * (torch.rand(x.shape[0], 1, 1, device=x.device) < keep).to(x.dtype) / keep
+
+
+ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA, TSSA=TSSA)
+FEEDFORWARDS = dict(ISTA=ISTA, ODL=ODL, MLP=MLP)

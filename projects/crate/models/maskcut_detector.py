@@ -1,11 +1,9 @@
-"""MaskCut as a detector: instances without training."""
+"""MaskCut as a detector, without training."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from mmengine.model import BaseModel
-from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
@@ -13,44 +11,37 @@ from ..errors import ArgumentError
 from ..maskcut import mask_scores, maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
-from .observe import check_layers, evaluating, observe, patch_size, token_grid
-from .unwrap import unwrap
+from .observe import BackboneReader, check_layers, patch_size, token_grid
 
 SCORES = ('one', 'round', 'ncut')
 
 
 @register_model
-class MaskCutDetector(BaseModel):
+class MaskCutDetector(BackboneReader):
     """Objects in the features of a backbone (MaskCut, arXiv 2301.11320; protocol: arXiv 2308.16271, Appendix B.4).
 
     The features U^T z (keys for a ViT) of one layer's patches are cut into ``num_masks`` objects on the token grid
-    (:func:`projects.crate.maskcut.maskcut`, which documents the sign rule), which are brought to the size of the
-    original image (:func:`projects.crate.maskcut.postprocess.image_masks`). The protocol resizes images to 480 x 480,
-    without keeping their aspect ratio.
-
-    There is nothing to train, and the only weights are the backbone's, under ``backbone.``: checkpoints of classifiers
-    fit. A backbone in the middle of its own training is used as it is and left as it was: on its device, every part
-    in its mode, without gradients or hooks.
-
-    Images that the patch does not divide are padded by the backbone below and to the right; the tokens there see some
-    padding, and the masks are cut to the image.
+    (:func:`projects.crate.maskcut.maskcut`, which documents the sign rule). The masks are then brought to the size of
+    the original image (:func:`projects.crate.maskcut.postprocess.image_masks`). The protocol resizes images to 480 x
+    480, without keeping their aspect ratio. The backbone pads images that the patch does not divide, below and to the
+    right; the masks are cut to the image.
 
     Args:
         backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
-        data_preprocessor: As in every OpenMMLab model. It must do the normalisation if ``crf`` is set, since its mean
-            and std give the pixels back.
-        layer: Whose features, 0-based; negative ones count from the end.
+        data_preprocessor: Data preprocessor, as in every OpenMMLab model. With ``crf`` it must do the normalisation,
+            since its mean and std give the pixels back.
+        layer: 0-based index of the layer whose features are cut; negative ones count from the end.
         tau: Threshold of the cosine of two tokens.
-        num_masks: At most this many objects per image.
-        crf: Refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
+        num_masks: Largest number of objects per image.
+        crf: Whether to refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
         score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
-        init_cfg: As everywhere in mmengine.
+        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
-        IndexError: It has no such layer, or does not run it.
+        IndexError: The backbone has no such layer, or does not run it.
         ImportError: ``crf`` without pydensecrf2.
         ArgumentError: Another ``score``.
     """
@@ -66,12 +57,10 @@ class MaskCutDetector(BaseModel):
         score: str = 'one',
         init_cfg: dict | list | None = None,
     ) -> None:
-        super().__init__(data_preprocessor, init_cfg)
+        super().__init__(backbone, data_preprocessor, init_cfg)
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
-        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.layer, self.tau, self.num_masks, self.crf, self.score = layer, tau, num_masks, crf, score
-        self.data_preprocessor.to(next(self.backbone.parameters()).device)
         check_layers(self.backbone, [layer])
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
@@ -90,17 +79,15 @@ class MaskCutDetector(BaseModel):
         Returns:
             'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
             'predict': ``data_samples``, each with ``pred_instances``: ``masks`` (n, H0, W0) bool in the size of the
-            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,) and ``labels`` 0, on the CPU; n
-            <= ``num_masks``, since empty masks are left out.
+            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,) and ``labels`` 0, on the CPU.
+            Empty masks are left out.
 
         Raises:
             NotImplementedError: Another mode; there is no loss.
             ValueError: Features are NaN or infinite, or an image was padded to the size of others in its batch; the
                 message names the image.
         """
-        if mode not in ('predict', 'tensor'):
-            raise NotImplementedError(f"MaskCutDetector: mode must be 'predict' or 'tensor', not {mode!r}: no training")
-        features = self._features(inputs)
+        features = self.read(inputs, [self.layer], mode)[self.layer].patch_features.mT  # (B, d, h w)
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
@@ -109,14 +96,8 @@ class MaskCutDetector(BaseModel):
             return masks
         return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
 
-    def _features(self, inputs: Tensor) -> Tensor:
-        """(B, d, h w)."""
-        with evaluating(self.backbone), observe(self.backbone, [self.layer]) as seen:
-            unwrap(self.backbone)(inputs)
-        return seen[self.layer].patch_features.mT
-
     def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:
-        """Nothing but the image may be cut; the message is about the first image that is wrong."""
+        """Refuse features that are not finite, and padding, which MaskCut would take for a part of the image."""
         finite = features.isfinite().flatten(1).all(1).tolist()
         for number, (sample, is_finite) in enumerate(zip(data_samples, finite)):
             name = sample.get('img_path', f'image {number} of the batch')
@@ -129,7 +110,7 @@ class MaskCutDetector(BaseModel):
                 )
 
     def _scores(self, features: Tensor, masks: Tensor) -> np.ndarray:
-        """Scores of the masks (B, num_masks, h, w): (B, num_masks) float32."""
+        """Score the masks (B, num_masks, h, w): (B, num_masks) float32."""
         if self.score == 'ncut':
             return mask_scores(features, masks, self.tau).cpu().numpy().astype(np.float32)
         rounds = np.arange(self.num_masks) if self.score == 'round' else np.zeros(self.num_masks)
@@ -138,11 +119,11 @@ class MaskCutDetector(BaseModel):
     def _predict(
         self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray, scores: np.ndarray
     ) -> list[BaseDataElement]:
-        """``data_samples`` with the instances of the masks (B, num_masks, h, w) and their scores (B, num_masks)."""
+        """Add the instances of the masks (B, num_masks, h, w) and their scores (B, num_masks) to ``data_samples``."""
         images = self._pixels(inputs) if self.crf else [None] * len(inputs)
         patch = patch_size(self.backbone)
         for sample, grid_masks, values, image in zip(data_samples, masks, scores, images):
-            # one at a time: those that turn out empty take their scores with them
+            # one at a time: an empty mask takes its score with it
             found = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
             counts, found = [len(one) for one in found], np.concatenate(found)
             sample.pred_instances = InstanceData(
@@ -154,7 +135,7 @@ class MaskCutDetector(BaseModel):
         return data_samples
 
     def _pixels(self, inputs: Tensor) -> np.ndarray:
-        """The images before the normalisation, (B, H, W, 3) uint8."""
+        """Return the images before the normalisation, (B, H, W, 3) uint8."""
         mean, std = getattr(self.data_preprocessor, 'mean', 0), getattr(self.data_preprocessor, 'std', 1)
         pixels = (inputs.float() * std + mean).round().clamp(0, 255)
         return pixels.byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,26 +1,29 @@
-"""Reading features and attention out of a forward pass that happens anyway."""
+"""Read features and attention during a forward pass of a backbone."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
-from .crate import ATTENTIONS, CRATE
-from .layers import MHSA
+from .crate import CRATE
+from .layers import ATTENTIONS, MHSA, Attention
 from .unwrap import plain_linear, unwrap
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What one layer's attention saw in one forward pass.
+    """Input and output of one layer's attention in one forward pass.
 
     Attributes:
         attn: The attention module.
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
         num_extra_tokens: Tokens before those of the patches; the first of them is [CLS].
-        output: What the layer returned, (B, N, d), if that was asked for: of a layer with ISTA, the sparse code.
+        output: Output of the layer, (B, N, d), if asked for: of a layer with ISTA, the sparse code.
         windowed: Whether patches attended within windows; [CLS] attends to all tokens in any case.
     """
 
@@ -33,7 +36,7 @@ class Observation:
     @property
     def features(self) -> Tensor:
         """U^T z of all heads side by side (keys for MHSA and mmpretrain's ViT), (B, N, d), [CLS] first."""
-        return _formulas(self.attn).features(self.attn, self.projected)
+        return _formulas(self.attn).features(self.projected)
 
     @property
     def patch_features(self) -> Tensor:
@@ -41,32 +44,32 @@ class Observation:
         return self.features[:, self.num_extra_tokens :]
 
     def attention(self, rows: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to all tokens, (B, K, rows, N); all rows are an N x N matrix per head.
+        """Return the attention of the tokens ``rows`` to all tokens, (B, K, rows, N).
 
         Raises:
-            ValueError: Rows of patches, which did not attend to all tokens.
+            ValueError: Rows of patches that attended within windows.
         """
         if self.windowed and rows.indices(self.projected.shape[1])[1] > self.num_extra_tokens:
             raise ArgumentError(
                 'attention: the patches of this layer attend within windows; build the backbone without window_size'
             )
-        return _formulas(self.attn).attention(self.attn, self.projected, rows)
+        return _formulas(self.attn).attention(self.projected, rows)
 
     def cls_attention(self) -> Tensor:
-        """Attention of [CLS] to the patches alone, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1).
+        """Return the attention of [CLS] to the patches, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1).
 
         Raises:
             ValueError: There is no [CLS] token.
         """
         if not self.num_extra_tokens:
             raise ArgumentError('cls_attention: the backbone was built with with_cls_token=False')
-        # without the column of [CLS]: a long token attends to itself alone, and what is left of the others underflows
-        row = _formulas(self.attn).attention(self.attn, self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
+        # without the column of [CLS]: a long [CLS] attends to itself alone, and the rest of its row underflows
+        row = _formulas(self.attn).attention(self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
         return (row / row.sum(-1, keepdim=True))[:, :, 0]
 
 
 class Observations(dict):
-    """{layer as asked for: Observation}; asking for a layer that has none says why."""
+    """{layer as asked for: Observation}; the error for a missing layer gives the reason."""
 
     def __missing__(self, layer: int) -> Observation:
         """Raises: LookupError."""
@@ -85,10 +88,10 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     >>> seen[10].features, seen[10].cls_attention()
 
     Args:
-        backbone: CRATE with any attention, or a VisionTransformer of mmpretrain; also within wrappers (DDP,
-            mmpretrain's LoRAModel). A compiled one is observed while what it wraps runs: ``unwrap(backbone)(images)``.
+        backbone: CRATE with any attention, or a VisionTransformer of mmpretrain, also within wrappers (DDP,
+            mmpretrain's LoRAModel). Of a compiled backbone call the inner module: ``unwrap(backbone)(images)``.
         layers: 0-based indices; negative ones count from the end.
-        outputs: Whether to keep what the layers return; for [CLS] alone a CRATE would not compute the last one's.
+        outputs: Whether to keep the outputs of the layers; the last layer then computes all tokens.
 
     Yields:
         {index as given: Observation}, filled by the forward pass; a second pass replaces it.
@@ -100,7 +103,6 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     backbone = unwrap(backbone)
     seen = Observations()
     attentions = {index: _attention(backbone, index) for index in layers}
-
     windowed = {}
 
     def enter(index: int):
@@ -131,7 +133,7 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
 
 
 def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
-    """Refuse what :func:`observe` would refuse, and layers that would not run, before any image is seen.
+    """Refuse layers that :func:`observe` refuses and layers that do not run, before any image is seen.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
@@ -149,7 +151,7 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every part is in its own mode again, also where parts differ."""
+    """Switch to evaluation mode, and restore the mode of every part afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -159,20 +161,49 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
+class BackboneReader(BaseModel):
+    """A model without training, whose results are read from the attention of a backbone.
+
+    The only weights are the backbone's, under ``backbone.``: checkpoints of classifiers fit. A backbone in the middle
+    of its training stays unchanged: its device, the mode of every part, gradients and hooks.
+
+    Args:
+        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        data_preprocessor: Data preprocessor, as in every OpenMMLab model.
+        init_cfg: Initialisation, as in mmengine.
+    """
+
+    def __init__(
+        self, backbone: dict | nn.Module, data_preprocessor: dict | nn.Module | None, init_cfg: dict | list | None
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+        self.data_preprocessor.to(next(self.backbone.parameters()).device)
+
+    def read(self, inputs: Tensor, layers: Sequence[int], mode: str) -> Observations:
+        """Observe some layers while images (B, 3, H, W) pass; the only modes are 'predict' and 'tensor'."""
+        if mode not in ('predict', 'tensor'):
+            name = type(self).__name__
+            raise NotImplementedError(f"{name}: mode must be 'predict' or 'tensor', not {mode!r}: no training")
+        with evaluating(self.backbone), observe(self.backbone, layers) as seen:
+            unwrap(self.backbone)(inputs)
+        return seen
+
+
 def patch_size(backbone: nn.Module) -> tuple[int, int]:
-    """(height, width) of a patch of CRATE or mmpretrain's VisionTransformer, which does not keep it."""
+    """Return the (height, width) of a patch of CRATE or mmpretrain's VisionTransformer."""
     backbone = unwrap(backbone)
     return getattr(backbone, 'patch_size', None) or backbone.patch_embed.projection.stride
 
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """(H, W) in pixels -> (h, w) in tokens; a part of a patch is padded to one by the backbone."""
+    """(H, W) in pixels -> (h, w) in tokens; the backbone pads the image to whole patches."""
     height, width = (-(-side // patch) for side, patch in zip(size, patch_size(backbone)))
     return height, width
 
 
 def _attention(backbone: nn.Module, index: int) -> nn.Module:
-    """The attention module of a layer, if it is one that can be read."""
+    """Return the attention module of a layer, if it can be read."""
     name = type(backbone).__name__
     attentions = [getattr(layer, 'attn', None) for layer in getattr(backbone, 'layers', [])]
     if not (attentions and all(map(_is_readable, attentions)) and hasattr(backbone, 'num_extra_tokens')):
@@ -187,16 +218,14 @@ def _attention(backbone: nn.Module, index: int) -> nn.Module:
 def _is_readable(attn: nn.Module | None) -> bool:
     """Return True if one Linear, maybe with an adapter around it, gives all that the attention is made of."""
     qkv = plain_linear(getattr(attn, 'qkv', None))
-    if qkv is None:
-        return False
     # mmpretrain's own by name: others (ViTEVA02's, BEiT's) do more with the projections than the formulas say
-    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv.out_features == 3 * qkv.in_features
-    return _formulas(attn) is type(attn) or is_vit
+    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv and qkv.out_features == 3 * qkv.in_features
+    return qkv is not None and (type(attn) in ATTENTIONS.values() or is_vit)
 
 
-def _formulas(attn: nn.Module) -> type[nn.Module]:
-    """The class whose ``features`` and ``attention`` hold for this module; they need nothing of it but ``num_heads``.
-
-    An attention from elsewhere, which has query, key and value in one Linear, is the ViT's.
-    """
-    return type(attn) if type(attn) in ATTENTIONS.values() else MHSA
+def _formulas(attn: nn.Module) -> Attention:
+    """Return the module, or for a ViT's attention from elsewhere a MHSA without weights: it needs the heads alone."""
+    if type(attn) in ATTENTIONS.values():
+        return attn
+    with torch.device('meta'):
+        return MHSA(attn.num_heads, attn.num_heads)

@@ -1,4 +1,4 @@
-"""From image to tokens: the two patch embeddings and the interpolated position table."""
+"""The two patch embeddings, and the interpolation of position tables."""
 
 import math
 
@@ -10,7 +10,7 @@ from ..errors import ArgumentError
 
 
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
-    """Zeros below and to the right up to a multiple of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
+    """Pad with zeros below and to the right to a multiple of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
     (height, width), (patch_h, patch_w) = images.shape[-2:], patch_size
     return F.pad(images, (0, -width % patch_w, 0, -height % patch_h)) if height % patch_h or width % patch_w else images
 
@@ -64,16 +64,13 @@ class ConvPatchEmbed(nn.Module):
 
 
 def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, int], num_extra: int) -> Tensor:
-    """Bicubic interpolation of a position table from one grid to another; the rows of [CLS] are kept.
+    """Interpolate a position table bicubically: (1, num_extra + h w, d) -> (1, num_extra + h' w', d).
 
     Args:
-        table: (1, num_extra + h w, d) for the grid ``source`` = (h, w).
-        source: Grid of the table.
-        target: Grid of the image.
-        num_extra: Rows before the grid's.
-
-    Returns:
-        (1, num_extra + h' w', d) in the type of ``table``.
+        table: Position table.
+        source: Its grid (h, w).
+        target: Grid (h', w') of the image.
+        num_extra: Number of rows before those of the grid, such as that of [CLS]; they are kept.
     """
     if source == target:
         return table
@@ -84,10 +81,10 @@ def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, 
 
 
 def square_grid(num_patches: int) -> tuple[int, int]:
-    """The grid of a position table that does not say its grid.
+    """Return the grid of a position table whose file does not record it.
 
     Raises:
-        ValueError: The number of patches is not a square, so that the grid cannot be known.
+        ValueError: The number of patches is not a square.
     """
     side = math.isqrt(num_patches)
     if side * side != num_patches:

@@ -1,4 +1,4 @@
-"""From the one map of a plain backbone to the pyramid that detectors want."""
+"""The feature pyramid that detectors need, from the one map of a plain backbone."""
 
 import math
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from ..errors import ArgumentError, UserError
 from ..registration import register, register_model
 from .unwrap import unwrap
 
-# Maps with a coarser stride are a coarser one's, subsampled, as in the feature pyramid of ResNets.
+# Coarser maps are subsampled from the level before, as in the feature pyramid of ResNets.
 COARSEST_CONVOLVED = 32
-# Parts of mmdet's models that are told the stride of a map which is not the neck's: HTC's, DetectoRS' and SCNet's
-# semantic branch, and the masks of CondInst and BoxInst.
+# Parts of mmdet's models with the stride of another map: the semantic branch of HTC, DetectoRS and SCNet, and the masks
+# of CondInst and BoxInst.
 OWN_MAP = ('semantic_roi_extractor', 'mask_head')
 
 
 class StridesError(UserError):
-    """A head was told other strides than the neck gives; the message says which and both."""
+    """A head has other strides than the neck; the message names the head and both."""
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -41,10 +41,8 @@ class SimpleFPN(BaseModule):
 
     Up by 2: transposed convolution 2 x 2, which halves the channels; LayerNorm and GELU between two of them. Down by
     2^k: max pooling. Then a 1 x 1 and a 3 x 3 convolution to ``out_channels``, each with a LayerNorm. Levels of stride
-    64 and more are every second value of the level before.
-
-    A head that is told other strides than these trains all the same, on boxes in the wrong places: see
-    :func:`check_strides`.
+    64 and more are every second value of the level before. A head with other strides would train on boxes in the wrong
+    places: see :func:`check_strides`.
 
     Args:
         in_channels: Channels of the backbone's map: its ``embed_dims``.
@@ -52,7 +50,7 @@ class SimpleFPN(BaseModule):
         in_stride: Stride of the backbone's map: its ``patch_size``.
         out_strides: Strides of the levels. Mask R-CNN: (4, 8, 16, 32, 64); RetinaNet, FCOS: (8, 16, 32, 64, 128);
             DINO-DETR with four scales: (8, 16, 32, 64).
-        init_cfg: As everywhere in mmengine.
+        init_cfg: Initialisation, as in mmengine.
 
     Raises:
         ValueError: Strides do not ascend, are no power of two times ``in_stride``, or have none of 32 or less.
@@ -82,7 +80,7 @@ class SimpleFPN(BaseModule):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The backbone's maps, of which the last (B, C, h, w) is read -> one (B, out_channels, h', w') per stride."""
+        """Maps of the backbone, the last of them (B, C, h, w) -> one (B, out_channels, h', w') per stride."""
         x = maps[-1].contiguous(memory_format=torch.channels_last)  # faster
         pyramid = [level(x) for level in self.levels]
         for finer, coarser in zip(self.out_strides, self.out_strides[1:]):
@@ -93,7 +91,7 @@ class SimpleFPN(BaseModule):
 
 
 def resampling(channels: int, octave: int) -> list[nn.Module]:
-    """Layers that change the stride by 2^-octave; each doubling of the resolution halves the channels."""
+    """Return layers that change the stride by 2^-octave; each doubling of the resolution halves the channels."""
     if octave < 0:
         return [nn.MaxPool2d(2**-octave, ceil_mode=True)]
     layers = []
@@ -106,7 +104,7 @@ def resampling(channels: int, octave: int) -> list[nn.Module]:
 
 
 def projection(channels: int, out_channels: int) -> list[nn.Module]:
-    """1 x 1 and 3 x 3 convolution to ``out_channels``, each normalised."""
+    """Return a 1 x 1 and a 3 x 3 convolution to ``out_channels``, each normalised."""
     return [
         nn.Conv2d(channels, out_channels, kernel_size=1, bias=False),
         LayerNorm2d(out_channels),
@@ -116,17 +114,16 @@ def projection(channels: int, out_channels: int) -> list[nn.Module]:
 
 
 def check_strides(model: nn.Module) -> None:
-    """Refuse a detector whose backbone and heads have other strides than its :class:`SimpleFPN` takes and gives.
+    """Refuse a detector whose backbone or heads have other strides than its :class:`SimpleFPN`.
 
-    The backbone's patches are as large as ``in_stride``. Dense heads read every level: their
-    ``prior_generator.strides`` are the neck's. RoI extractors read the first levels: their ``featmap_strides`` are the
-    neck's first.
+    ``in_stride`` must be the backbone's ``patch_size``. Dense heads read every level (``prior_generator.strides``), RoI
+    extractors the first levels (``featmap_strides``).
 
     Args:
-        model: A detector, or what has one within: a wrapper, a teacher and its student.
+        model: Detector, or a module that contains one: a wrapper, a teacher and its student.
 
     Raises:
-        StridesError: They are not; the message names the part and both.
+        StridesError: Strides differ; the message names the part and both strides.
     """
     neck = next((module for module in model.modules() if isinstance(module, SimpleFPN)), None)
     if neck is None:
@@ -145,6 +142,6 @@ def check_strides(model: nn.Module) -> None:
 
 
 def strides_of(part: nn.Module) -> list[int]:
-    """Strides that a head or a RoI extractor was told; [] for anything else."""
+    """Return the strides of a head or a RoI extractor; [] for anything else."""
     strides = getattr(part, 'featmap_strides', None) or getattr(getattr(part, 'prior_generator', None), 'strides', [])
     return [stride[0] if isinstance(stride, Sequence) else stride for stride in strides]

@@ -1,4 +1,4 @@
-"""Find a backbone, and the names of its parameters, inside the wrappers that others put around it."""
+"""Find a backbone and the names of its parameters inside wrappers."""
 
 from torch import nn
 

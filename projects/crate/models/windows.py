@@ -1,4 +1,4 @@
-"""Attention within windows of the token grid: what lets a plain transformer read a detector's images."""
+"""Attention within windows of the token grid, for the large images of detectors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# (projected tokens (B, N, C), rows) -> what the attention returns for the tokens ``rows``, (B, rows, d)
+# (projected tokens (B, N, C), rows) -> output of the attention for the tokens ``rows``, (B, rows, d)
 Attend = Callable[[Tensor, slice], Tensor]
 
 
@@ -14,13 +14,9 @@ Attend = Callable[[Tensor, slice], Tensor]
 class Windows:
     """Every patch attends to its window and to [CLS]; [CLS] attends to all tokens (windows: ViTDet, arXiv 2203.16527).
 
-    Patch (i, j) of the grid belongs to window (i // h, j // w), where ``size`` = (h, w). Windows at the lower and right
-    edge are smaller where the size does not divide the grid: nothing is padded, so that no token attends to padding
-    (ViTDet's do, to zeros). One window that holds the grid is global attention. Pairs of tokens, the cost of attention,
-    grow with N h w instead of N^2.
-
-    Departure from ViTDet, which drops [CLS]: here it takes part, so that its row of the attention can be read in every
-    layer, and is the row of global attention.
+    Patch (i, j) of the grid belongs to window (i // h, j // w), where ``size`` = (h, w). The cost grows with N h w
+    instead of N^2. Departures from ViTDet: nothing is padded, windows at the lower and right edge may be smaller; [CLS]
+    takes part, so that its row of the attention can be read in every layer.
 
     Attributes:
         grid: (height, width) of the patches in tokens.
@@ -33,7 +29,7 @@ class Windows:
     num_extra_tokens: int
 
     def __call__(self, attend: Attend, projected: Tensor) -> Tensor:
-        """``attend`` of each window: projected tokens (B, N, C) -> (B, N, d), in the order they came in."""
+        """Attend within each window: projected tokens (B, N, C) -> (B, N, d), in the same order."""
         extra, patches = projected[:, : self.num_extra_tokens], projected[:, self.num_extra_tokens :]
         patches = patches.unflatten(1, self.grid)
         rows = [
@@ -46,7 +42,7 @@ class Windows:
         return torch.cat([attend(projected, slice(self.num_extra_tokens)), outputs], dim=1)
 
     def _attend_alike(self, attend: Attend, extra: Tensor, patches: Tensor) -> Tensor:
-        """A part of the grid that windows of one size cover: (B, h, w, C) -> (B, h, w, d)."""
+        """Attend within windows of one size, which cover ``patches``: (B, h, w, C) -> (B, h, w, d)."""
         height, width = (min(side, window) for side, window in zip(patches.shape[1:3], self.size))
         windows = patches.unflatten(2, (-1, width)).unflatten(1, (-1, height)).transpose(2, 3)
         shape = windows.shape[:5]  # (B, rows of windows, windows in a row, height, width)
@@ -58,7 +54,7 @@ class Windows:
 
 
 def divide(tensor: Tensor, dim: int, size: int) -> list[Tensor]:
-    """The part of a dimension that ``size`` divides, and the rest; what is empty is left out."""
+    """Split a dimension into the part that ``size`` divides and the rest; leave out empty parts."""
     length = tensor.shape[dim]
     whole = length - length % size
     return [part for part in tensor.split([whole, length - whole], dim) if part.shape[dim]]

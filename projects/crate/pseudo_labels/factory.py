@@ -23,8 +23,7 @@ from ..engine.distributed import read_position
 from ..engine.launch import model_cfg, type_name
 from ..engine.mistakes import building
 from ..errors import UserError
-from ..files import printable
-from ..models.convert import sha256
+from ..files import printable, sha256
 from .images import Batch, ImageBatches, ImageList, has_content, quote
 from .parts import Check, Parts, PendingError
 from .report import Report

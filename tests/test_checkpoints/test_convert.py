@@ -14,16 +14,19 @@ from tiny_models import classifier
 from torch import nn
 
 from projects.crate.checkpoints import CheckpointError, weights_of
-from projects.crate.models import observe
-from projects.crate.models.convert import (
+from projects.crate.checkpoints.convert import (
+    ALPHA,
+    CRATE,
     LEFT_OUT,
+    VIT,
     ConversionError,
     choose_backbone,
     convert,
     detect_layout,
     source_weights,
 )
-from projects.crate.models.crate import ARCHS, CRATE_FAMILY
+from projects.crate.models import observe
+from projects.crate.models.crate import ALPHA_FAMILY, ARCHS, CRATE_FAMILY
 
 SIZES = dict(dim=24, depth=2, patch=4, side=3, classes=5)
 HEADS = 3
@@ -212,7 +215,7 @@ def test_heads_are_taken_from_the_table_where_only_one_number_was_released(sizes
 
 
 def test_another_arch_says_nothing_about_released_files(monkeypatch):
-    """Not its number of heads, not its name, not a size that it has alone; it can be asked for."""
+    """Not its number of heads, not its name, not a size that it has alone."""
     small, other = (dict(dim=dim, depth=12, patch=16, side=14, classes=10) for dim in (576, 320))
     sizes = {'a-small': (576, 8), 'emergence-twin': (576, 12), 'other': (320, 5)}
     for name, (dim, heads) in sizes.items():
@@ -221,10 +224,11 @@ def test_another_arch_says_nothing_about_released_files(monkeypatch):
     assert (found['arch'], found['num_heads']) == ('small', 12)
     assert convert(shapes_only(**small | dict(patch=8, side=28)), num_heads=12).meta['arch'] == 'small'
     assert convert(shapes_only(**small), num_heads=8).meta['arch'] == dict(embed_dims=576, num_heads=8, num_layers=12)
-    assert convert(shapes_only(**small), arch='a-small').meta['num_heads'] == 8
+    with pytest.raises(ConversionError, match='--arch a-small does not fit .* these have small'):
+        convert(shapes_only(**small), arch='a-small')
     with pytest.raises(ConversionError, match='give --heads N: .* no model was released'):
         convert(shapes_only(**other))
-    assert convert(shapes_only(**other), arch='other').meta['num_heads'] == 5
+    assert convert(shapes_only(**other), num_heads=5).meta['num_heads'] == 5
 
 
 def test_heads_must_be_given_where_two_numbers_were_released():
@@ -276,9 +280,9 @@ def test_a_single_head_has_no_output_projection():
 
 def test_the_config_does_not_share_the_table_of_families():
     layout = detect_layout(released_weights(**SIZES, alpha=True))
-    backbone, _ = choose_backbone(layout, None, HEADS)
+    backbone, *_ = choose_backbone(layout, None, HEADS)
     backbone['attn_cfg']['proj_bias'] = True
-    assert layout.family['attn_cfg'] == dict(type='MSSA', proj_bias=False)
+    assert layout.family.parts['attn_cfg'] == dict(type='MSSA', proj_bias=False)
 
 
 VIT_CFG = dict(
@@ -365,3 +369,10 @@ def test_heads_of_the_released_vits_are_known(dim, heads, patch, side):
     weights = {key: value for key, value in weights.items() if not key.startswith('blocks.11.')}
     with pytest.raises(ConversionError, match='give --heads N: .* no model was released'):
         convert(weights)
+
+
+def test_the_table_of_released_models_agrees_with_the_archs():
+    families = [(CRATE, CRATE_FAMILY), (ALPHA, ALPHA_FAMILY)]
+    released = {name: (*sizes, family) for ours, family in families for name, *sizes in ours.released if name}
+    assert released == ARCHS
+    assert ALPHA.parts == ALPHA_FAMILY and not any(name for name, *_ in VIT.released)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as np_st
 from mmengine.logging import HistoryBuffer
 
-from projects.crate import compat, pickled
+from projects.crate import compat
+from projects.crate.checkpoints import pickled
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
 PLAIN = (3, '<', None, None, None, -1, -1, 0)  # state of a plain dtype
 POINTER = b'\x41' * 8

@@ -7,10 +7,17 @@ HistoryBuffers, arrays and numbers that are saved again as the real ones are.
 """
 
 import math
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint
+from mmengine.utils import digit_version
 
 PLAIN_DTYPE = re.compile('b1|[iu][1248]|f[248]')
 DTYPE_STATES = tuple((3, order, None, None, None, -1, -1, 0) for order in '<|')  # version, byte order, no structure
@@ -119,3 +126,29 @@ STAND_INS = {
     **{f'numpy.{core}.multiarray._reconstruct': reconstruct for core in ('core', '_core')},
     **{f'numpy.{core}.multiarray.scalar': scalar for core in ('core', '_core')},
 }
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read the logs in a checkpoint that mmengine saved.
+
+    Reason: it is the default since torch 2.6; mmengine <= 0.10.7 saves its message hub as HistoryBuffer objects around
+    NumPy arrays and cannot resume from its own files. onedl-mmengine <= 0.10.12 allows these types as they are, and
+    ``getattr`` of anything, while it loads, and then takes them off torch's list. Both get the stand-ins of
+    this file, which build nothing but plain numbers. Unnecessary with: an mmengine that saves plain numbers.
+    """
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return
+    torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()])
+    if hasattr(checkpoint, 'get_torch_safe_globals'):
+        checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
+
+
+@contextmanager
+def refuse_code() -> Iterator[None]:
+    """Within, ``torch.load`` runs no code from a file, whatever its caller says.
+
+    Reason: onedl-mmengine <= 0.10.12 loads again with ``weights_only=False`` what asks for code; torch < 2.6 does so at
+    once. ``tools/train.py`` and ``tools/test.py`` set the same variable for the whole process.
+    """
+    with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
+        yield
