@@ -20,8 +20,9 @@ from pycocotools.coco import COCO
 from toy_maskcut import BATCH, DEATH, LOG, die_as_told, make_run, on_nth_step, save_checkpoint
 from toy_runs import ROOT, InterruptionError, load_tool, run_tool
 
+from projects.crate.datasets.image_list import list_images
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels import factory, list_images, take_place
+from projects.crate.pseudo_labels import label, take_place
 from projects.crate.pseudo_labels.images import ImageBatches
 
 
@@ -54,7 +55,7 @@ def test_masks_are_the_models(run, tmp_path):
     model = MODELS.build(cfg.model)
     model.load_state_dict(torch.load(run[4], weights_only=True)['state_dict'])
     with DefaultScope.overwrite_default_scope('mmdet'):
-        batches = ImageBatches(list_images(run[0], tmp_path), factory.image_pipeline(cfg), BATCH)
+        batches = ImageBatches(list_images(run[0], tmp_path), label.image_pipeline(cfg), BATCH)
     masks = 0
     for number in range(len(batches)):
         batch = batches[number]

@@ -126,7 +126,7 @@ BUGS = [
     # The constructor is left out: a file's own config, which may be forged, gives its arguments.
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
     ('benchmark', ['attention'], 'projects.crate.benchmark.attention.measure'),
-    ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.datasets.sample.render_image'),
+    ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.sample_set.write.render_image'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.__init__'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.forward'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.__init__'),

@@ -26,9 +26,9 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ..datasets.image_list import quote
 from ..errors import UserError
 from ..files import atomic
-from .images import quote
 
 FRAME = ('"images": [', ']', '"annotations": [', ']}')  # lines of OUT around its entries
 CATEGORIES = [dict(id=1, name='object')]
@@ -158,7 +158,7 @@ class Parts:
         """Make the COCO file from all batches, one at a time in memory, and remove them.
 
         The ids of annotations are counted from 1. Unreadable images are listed in ``OUT.unreadable.txt``, which
-        :func:`.images.list_images` reads.
+        :func:`projects.crate.datasets.image_list.list_images` reads.
 
         Args:
             check: See :data:`Check`; asked for every batch when the file is written, before it gets its name.

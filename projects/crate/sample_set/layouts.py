@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import MissingPackageError
+from ..coco import coco_annotation
 from .coats import CLASSES, SEGMENTATION_METAINFO
 from .render import Sample
 
@@ -74,26 +74,6 @@ def write_coco(root: Path, split: str, index: int, sample: Sample) -> dict:
     entry = dict(id=index + 1, file_name=name, height=height, width=width)
     annotations = [coco_annotation(mask, int(label)) for mask, label in zip(sample.masks, sample.labels)]
     return dict(image=entry, annotations=annotations)
-
-
-def coco_annotation(mask: np.ndarray, label: int) -> dict:
-    """Category, run-length code, tight box [x, y, w, h] and area, in pixels, of a mask (H, W) bool.
-
-    Raises:
-        ImportError: pycocotools is not installed.
-    """
-    try:
-        from pycocotools import mask as coco_mask  # here, so that classification needs no pycocotools
-    except ImportError as error:
-        raise MissingPackageError('the COCO layout needs pycocotools: pip install pycocotools') from error
-    code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(
-        category_id=label + 1,
-        segmentation=dict(size=code['size'], counts=code['counts'].decode('ascii')),
-        bbox=coco_mask.toBbox(code).tolist(),
-        area=int(coco_mask.area(code)),
-        iscrowd=0,
-    )
 
 
 def finish_coco(root: Path, split: str, records: Sequence[dict]) -> None:

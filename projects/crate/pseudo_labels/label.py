@@ -18,16 +18,17 @@ from torch.utils.data import DataLoader
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import check_file, read_weights
-from ..datasets.layouts import coco_annotation
+from ..coco import coco_annotation
+from ..datasets.image_list import ImageList, quote
 from ..engine.distributed import read_position
 from ..engine.launch import model_cfg, type_name
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..files import printable
 from ..models.convert import sha256
-from .images import Batch, ImageBatches, ImageList, has_content, quote
+from ..progress import Progress
+from .images import Batch, ImageBatches, has_content
 from .parts import Check, Parts, PendingError
-from .report import Report
 
 POLL_INTERVAL = 5.0  # seconds
 PATIENCE = 600.0  # seconds without the batch that is waited for, after which the first process does what is left
@@ -64,7 +65,7 @@ def make_pseudo_labels(
     set_multi_processing()
     batches, parts = _open(cfg, checkpoint, images, out)
     name = 'maskcut' if world_size == 1 else f'maskcut[{rank}]'
-    with Report(name, shows_progress=rank == 0) as report:
+    with Progress(name, shows_progress=rank == 0) as report:
         if rank == 0:
             for folder in images.left_out:
                 report.say(f'folder left out: {folder}')
@@ -125,7 +126,7 @@ def image_pipeline(cfg: Config) -> list[dict]:
     return [transform for transform in dataset.pipeline if type_name(transform['type']) != 'LoadAnnotations']
 
 
-def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
+def load_model(cfg: Config, checkpoint: str, report: Progress) -> BaseModel:
     """The config's model with all its weights from the checkpoint, on the device, for inference.
 
     Raises:
@@ -169,7 +170,7 @@ class _Work:
     checkpoint: str
     batches: ImageBatches
     parts: Parts
-    report: Report
+    report: Progress
 
 
 def _make(work: _Work, rank: int, world_size: int) -> bool:

@@ -1,0 +1,1 @@
+"""The sample set: generated, seeded, no download."""
