@@ -70,7 +70,7 @@ def label(args):
     from projects.crate.files import make_folder
 
     cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
-    rank, world_size = pseudo_labels.take_place(args.launcher)
+    rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
     images = list_images(args.images, args.out.parent, args.root)
     if args.forget_unreadable:

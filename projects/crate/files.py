@@ -1,5 +1,6 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -24,6 +25,15 @@ def make_folder(path: Path) -> None:
 def printable(path: str | os.PathLike) -> str:
     r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
     return os.fsencode(path).decode('utf-8', 'backslashreplace')
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

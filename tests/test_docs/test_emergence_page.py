@@ -11,7 +11,7 @@ from projects.crate.analysis.experiment import read_results
 from projects.crate.analysis.trained import read_trained
 from projects.crate.checkpoints import fill, read_weights
 from projects.crate.engine.launch import read_config
-from projects.crate.models.convert import sha256
+from projects.crate.files import sha256
 from projects.crate.visualization.experiment import cell, find, tables, trainings
 
 FOLDER = ROOT / 'docs/experiments'

@@ -21,8 +21,7 @@ from ..checkpoints.read import check_exists
 from ..engine.launch import build_runner, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
 from ..errors import UserError
-from ..files import atomic
-from ..models.convert import sha256
+from ..files import atomic, sha256
 from ..models.unwrap import unwrap
 
 Metrics = dict[str, float]

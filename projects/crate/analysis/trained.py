@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ..checkpoints.read import read_checkpoint
 from ..engine.launch import read_config
 from ..errors import UserError
-from ..models.convert import sha256
+from ..files import sha256
 from .untrusted import check_backbone, check_types, literal_config
 
 NOT_WANTED = ('init_cfg', 'out_indices', 'frozen_stages')  # of a backbone, where it is measured

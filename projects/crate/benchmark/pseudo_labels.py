@@ -53,7 +53,7 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
         profile.runcall(make_pseudo_labels, cfg, checkpoint, images, Path(folder) / 'out.json')
     stats = pstats.Stats(profile).stats
     seconds = {name: sum(_seconds(stats, part) for part in parts) for name, parts in STAGES.items()}
-    start = _seconds(stats, label._open) + _seconds(stats, label.load_model)
+    start = _seconds(stats, label.Labelling.__init__) + _seconds(stats, label.load_model)
     other = _seconds(stats, make_pseudo_labels) - start - sum(seconds.values())
     return {START: start, **seconds, 'other': other}
 

@@ -12,7 +12,6 @@ The weights may be bare or in the wrappers that ``checkpoints/read.py`` knows. N
 """
 
 import copy
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from ..checkpoints import Weights, read_weights
 from ..errors import UserError
-from ..files import atomic, make_folder
+from ..files import atomic, make_folder, sha256
 from .crate import ALPHA_FAMILY, ARCHS, CRATE, CRATE_FAMILY, resolve_arch
 from .patch_embed import square_grid
 
@@ -395,12 +394,3 @@ def _check_shapes(source: Mapping[str, Tensor], targets: Mapping[str, str], back
     ]
     if wrong:
         raise ConversionError(f'wrong shapes: {", ".join(wrong)}')
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,6 +5,6 @@ is left to do is what has no file, whoever asks. When there is nothing left, the
 (:mod:`.label` runs all of it). ``tools/maskcut.py`` is the command.
 """
 
-from .label import forget_unreadable, make_pseudo_labels, take_place
+from .label import forget_unreadable, make_pseudo_labels, set_up_process
 
-__all__ = ['forget_unreadable', 'make_pseudo_labels', 'take_place']
+__all__ = ['forget_unreadable', 'make_pseudo_labels', 'set_up_process']

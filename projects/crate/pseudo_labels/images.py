@@ -17,15 +17,15 @@ from ..engine.launch import type_name
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive images of the list.
+    """Consecutive images of a list, loaded.
 
     Attributes:
-        number: Of the batch, from 0.
-        data: What ``model.test_step`` takes, or None if none of the images can be read.
-        ids: Of the images in ``data``: their positions in the list, from 1.
-        names: Of the images in ``data``.
+        number: Number of the batch, from 0.
+        data: Argument of ``model.test_step``; None if no image can be read.
+        ids: Positions in the list, from 1, of the images in ``data``.
+        names: Names of the images in ``data``.
         unreadable: (name, reason) of the others.
-        files: id -> :func:`fingerprint` before it was loaded, of all images; None if it could not be taken.
+        files: {id: :func:`fingerprint` before loading} of all images; None if there is no fingerprint.
     """
 
     number: int
@@ -37,15 +37,15 @@ class Batch:
 
 
 class ImageBatches(Dataset):
-    """Batch i of a list of images, loaded. Which images it holds depends on the list and the batch size alone.
+    """Batches of a list of images. The images of batch i depend on the list and the batch size alone.
 
-    So do, by that, the results: the last bits of a sum may depend on what else is in a batch.
+    So do the results: the last bits of a sum may depend on what else is in a batch.
 
     Args:
-        images: The list.
-        pipeline: Transforms of a test pipeline, without those that load annotations. The images are loaded by
-            :class:`projects.crate.datasets.LoadImageOrSkip` wherever a pipeline has mmcv's transform.
-        batch_size: Images per batch; the last one may have less.
+        images: List of images.
+        pipeline: Transforms of a test pipeline, without those that load annotations. Images are loaded by
+            :class:`projects.crate.datasets.LoadImageOrSkip` in place of mmcv's transform.
+        batch_size: Images per batch; the last batch may have less.
     """
 
     def __init__(self, images: ImageList, pipeline: Sequence[dict], batch_size: int) -> None:
@@ -56,7 +56,7 @@ class ImageBatches(Dataset):
         return -(-len(self.images) // self.batch_size)
 
     def count(self, numbers: np.ndarray) -> int:
-        """How many images these batches hold."""
+        """Return the number of images in some batches."""
         return int(np.minimum(self.batch_size, len(self.images) - numbers * self.batch_size).sum())
 
     def __getitem__(self, number: int) -> Batch:
@@ -66,7 +66,7 @@ class ImageBatches(Dataset):
             path = self.images.root / name
             files[image_id] = None
             try:
-                # The file is in the page cache for the transforms then. A change while they read it is found later.
+                # Now the file is in the page cache for the transforms. A change while they read it is found later.
                 files[image_id] = fingerprint(path)
                 samples.append(self.pipeline(dict(img_path=str(path), img_id=image_id)))
             except OSError as error:
@@ -77,11 +77,11 @@ class ImageBatches(Dataset):
         return Batch(int(number), pseudo_collate(samples) if samples else None, ids, names, unreadable, files)
 
     def find_change(self, number: int, files: dict[str, list | None]) -> str | None:
-        """One line about the first image of a batch that is not what it was, or None.
+        """Return one line about the first image of a batch that has changed, or None.
 
         Args:
-            number: Of the batch.
-            files: What ``Batch.files`` was, with keys as JSON has them.
+            number: Number of the batch.
+            files: ``Batch.files`` as it was, with keys as JSON has them.
         """
         ids = self._ids(number)
         if [str(image_id) for image_id in ids] != list(files):
@@ -98,28 +98,28 @@ class ImageBatches(Dataset):
 
 
 def fingerprint(path: Path) -> list:
-    """Return [bytes, time of change of the content and of the entry in ns, SHA-256 of the content] of a file.
+    """Return [size in bytes, time of the last change of the content and of the entry in ns, SHA-256] of a file.
 
     Raises:
-        OSError: It cannot be read, or is a pipe, a socket or a device, which could make the reader wait for ever.
+        OSError: The file cannot be read, or is a pipe, a socket or a device, where reading may wait for ever.
     """
     if '\0' in str(path):
         raise OSError('there is a NUL character in the path')
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError('not a regular file')
-    return [*_times(status), hashlib.sha256(path.read_bytes()).hexdigest()]
+    return [*_size_and_times(status), hashlib.sha256(path.read_bytes()).hexdigest()]
 
 
 def is_same(path: Path, old: list | None) -> bool:
-    """Whether a file has the content that it had; it is read only if its size or times are others.
+    """Return whether a file has the content that it had; read it only if its size or times are others.
 
     Args:
         path: The file.
         old: What :func:`fingerprint` returned, or None if it raised.
     """
     try:
-        if old is not None and _times(path.stat()) == old[:3]:
+        if old is not None and _size_and_times(path.stat()) == old[:3]:
             return True
         new = fingerprint(path)
     except (OSError, ValueError):
@@ -128,19 +128,19 @@ def is_same(path: Path, old: list | None) -> bool:
 
 
 def has_content(path: Path, sha256: str | None, written: int) -> bool:
-    """Whether a file has the content with this hash, as it had at a time in ns; it is read only if it is not older."""
+    """Return whether a file has this SHA-256; read it only if it is not older than ``written``, a time in ns."""
     try:
-        return max(_times(path.stat())[1:]) < written or fingerprint(path)[-1] == sha256
+        return max(_size_and_times(path.stat())[1:]) < written or fingerprint(path)[-1] == sha256
     except (OSError, ValueError):
         return False
 
 
-def _times(status: os.stat_result) -> list[int]:
+def _size_and_times(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _strict(transform: dict) -> dict:
-    """``transform``; one that loads images tells of damaged ones by an OSError."""
+    """Return the transform; if it loads images, one that raises OSError for damaged images."""
     if type_name(transform['type']) in ('LoadImageFromFile', 'LoadImageOrSkip'):
         return dict(transform, type='LoadImageOrSkip', skip=False)
     return transform
