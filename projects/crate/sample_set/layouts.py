@@ -1,14 +1,13 @@
-"""How samples lie on disk: ImageNet, VOC and COCO layout, as the data sets of mmpretrain, mmseg and mmdet read them.
+"""Layouts of the sample set on disk: ImageNet, VOC and COCO, as the data sets of mmpretrain, mmseg and mmdet read them.
 
-Masks are palette PNG files as VOC has them: 0 is the background, and other pixels hold the class + 1 or the number of
-the object, counted from 1. Read them with PIL (mmseg's default), not with OpenCV, which would return colours.
+Masks are palette PNG files as in VOC. 0 is the background; other pixels hold the class + 1, or the number of the object
+from 1. Read them with PIL (mmseg's default): OpenCV would return colours.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,18 +17,16 @@ from .coats import CLASSES, SEGMENTATION_METAINFO
 from .render import Sample
 
 SPLITS = ('train', 'val')
-JPEG = dict(quality=95, subsampling=0)  # full colour resolution: hue is what tells the classes apart
+JPEG = dict(quality=95, subsampling=0)  # full colour resolution: hue tells the classes apart
 
 
-@dataclass(frozen=True)
-class Layout:
-    """One way of laying a set out.
+class Layout(NamedTuple):
+    """A way to write a set.
 
-    Args:
+    Attributes:
         folder: Name of the layout's folder in the set.
         write: ``write(root, split, index, sample)`` writes one sample and returns its record; safe to call in parallel.
-        finish: ``finish(root, split, records)`` writes the lists of a split from its records, in the order of
-            their indices.
+        finish: ``finish(root, split, records)`` writes the lists of a split from its records, in the order of indices.
     """
 
     folder: str
@@ -38,36 +35,29 @@ class Layout:
 
 
 def write_imagenet(root: Path, split: str, index: int, sample: Sample) -> None:
-    """``<split>/<class>/<name>.png``, class of the last object, and ``masks/`` with the same paths."""
+    """Write ``<split>/<class>/<name>.png``, the class of the last object, and ``masks/`` with the same paths."""
     path = Path(split, CLASSES[sample.labels[-1]], f'{split}_{index:06d}.png')
     _save(Image.fromarray(sample.image), root / path)
     _save(_indexed(sample.masks, sample.labels + 1), root / 'masks' / path)
 
 
-def finish_imagenet(root: Path, split: str, records: Sequence[None]) -> None:
-    """Nothing: the folders are the annotation."""
-
-
 def write_voc(root: Path, split: str, index: int, sample: Sample) -> str:
-    """Image, class mask and object mask of one sample; returns its name."""
-    name = f'{split}_{index:06d}'
-    year = root / 'VOC2012'
+    """Write image, class mask and object mask of a sample; return its name."""
+    name, year = f'{split}_{index:06d}', root / 'VOC2012'
     _save(Image.fromarray(sample.image), year / 'JPEGImages' / f'{name}.jpg', **JPEG)
     _save(_indexed(sample.masks, sample.labels + 1), year / 'SegmentationClass' / f'{name}.png')
-    objects = np.arange(1, len(sample.masks) + 1)
-    _save(_indexed(sample.masks, objects), year / 'SegmentationObject' / f'{name}.png')
+    _save(_indexed(sample.masks, range(1, len(sample.masks) + 1)), year / 'SegmentationObject' / f'{name}.png')
     return name
 
 
 def finish_voc(root: Path, split: str, records: Sequence[str]) -> None:
-    """The list of the split's names."""
-    path = root / 'VOC2012' / 'ImageSets' / 'Segmentation' / f'{split}.txt'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(''.join(f'{name}\n' for name in records))
+    """Write the list of the split's names."""
+    text = ''.join(f'{name}\n' for name in records)
+    _write(root / 'VOC2012' / 'ImageSets' / 'Segmentation' / f'{split}.txt', text)
 
 
 def write_coco(root: Path, split: str, index: int, sample: Sample) -> dict:
-    """The image of one sample; returns its entry and its annotations, without their ids."""
+    """Write the image of a sample; return its entry and its annotations, without their ids."""
     name = f'{index + 1:012d}.jpg'
     _save(Image.fromarray(sample.image), root / f'{split}2017' / name, **JPEG)
     height, width = sample.image.shape[:2]
@@ -77,7 +67,7 @@ def write_coco(root: Path, split: str, index: int, sample: Sample) -> dict:
 
 
 def finish_coco(root: Path, split: str, records: Sequence[dict]) -> None:
-    """``annotations/instances_<split>2017.json``."""
+    """Write ``annotations/instances_<split>2017.json``."""
     annotations = [dict(one, image_id=record['image']['id']) for record in records for one in record['annotations']]
     content = dict(
         info=dict(description='CRATE sample set'),
@@ -86,13 +76,11 @@ def finish_coco(root: Path, split: str, records: Sequence[dict]) -> None:
         annotations=[dict(one, id=number) for number, one in enumerate(annotations, start=1)],
         categories=[dict(id=number, name=name) for number, name in enumerate(CLASSES, start=1)],
     )
-    path = root / 'annotations' / f'instances_{split}2017.json'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    _write(root / 'annotations' / f'instances_{split}2017.json', json.dumps(content))
 
 
-def _indexed(masks: np.ndarray, indices: np.ndarray) -> Image.Image:
-    """Disjoint masks (n, H, W) as one palette image with ``indices`` (n,) where they are and 0 elsewhere."""
+def _indexed(masks: np.ndarray, indices: Sequence[int]) -> Image.Image:
+    """Return disjoint masks (n, H, W) as one palette image of their n indices, 0 elsewhere."""
     canvas = np.zeros(masks.shape[1:], dtype=np.uint8)
     for mask, index in zip(masks, indices):
         canvas[mask] = index
@@ -106,8 +94,13 @@ def _save(image: Image.Image, path: Path, **options) -> None:
     image.save(path, **options)
 
 
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 LAYOUTS = dict(
-    imagenet=Layout('imagenet', write_imagenet, finish_imagenet),
+    imagenet=Layout('imagenet', write_imagenet, lambda root, split, records: None),  # the folders are the annotation
     voc=Layout('VOCdevkit', write_voc, finish_voc),
     coco=Layout('coco', write_coco, finish_coco),
 )
