@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .. import compat
 from ..errors import ArgumentError
+from ..files import can_block
 from .grids import recorded_grids
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
@@ -142,6 +143,8 @@ def check_exists(path: str) -> Path:
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
         raise CheckpointError(f'checkpoint not found: {path}') from error
+    if can_block(path):
+        raise CheckpointError(f'cannot read the checkpoint {path}: it is no regular file')
     return Path(path)
 
 

@@ -110,7 +110,7 @@ class Parts:
 
     def is_done(self, number: int) -> bool:
         """Return whether the batch has a file."""
-        return self._path(number).exists()
+        return self._path(number).is_file()
 
     def write(self, number: int, records: dict) -> None:
         """Write the file of a batch; it is on the disk when this returns. Does nothing if ``out`` is there.
