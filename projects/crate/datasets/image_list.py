@@ -31,7 +31,7 @@ class ImageList(Sequence[str]):
 
     Attributes:
         root: As given.
-        sha256: Of the names, in hexadecimal.
+        sha256: SHA-256 of the names.
         left_out: One line for each folder that could not be searched.
     """
 
@@ -57,26 +57,39 @@ class ImageList(Sequence[str]):
 
 
 def list_images(source: Path, scratch: Path, root: Path | None = None) -> ImageList:
-    """The images below a folder, sorted by their paths, or those that a text file names, in its order.
+    """List the images below a folder, sorted by path, or the images that a text file names, in its order.
 
-    Links to folders are followed, but not into a folder that the link itself lies in.
+    Links to folders are followed, but not into a folder that contains the link.
 
     Args:
-        source: A folder, searched with all its folders, or a text file with one path per line; what follows a tab is
-            ignored, so that a list of unreadable images is such a file. See :func:`quote` for unusual paths.
-        scratch: As for :class:`ImageList`.
-        root: Folder at which the relative paths of a text file start; the current folder if None.
+        source: Folder, searched with all its folders, or text file with one path per line. Text after a tab is ignored,
+            so that a list of unreadable images is such a file. See :func:`quote` for unusual paths.
+        scratch: Folder on whose disk the names are kept.
+        root: Folder at which relative paths of a text file start; default: the current folder.
 
     Raises:
-        UserError: ``source`` is neither, or an image itself, or holds no images, or cannot be read; or there is a
-            ``root`` for a folder; or ``scratch`` cannot hold the names.
+        UserError: ``source`` is neither, is an image, holds no images, or cannot be read. There is a ``root`` for a
+            folder. ``scratch`` cannot hold the names.
     """
+    left_out: list[str] = []
     try:
-        return _list_images(source, scratch, root)
+        if source.is_dir():
+            if root is not None:
+                raise UserError(f'--root is for a text file of paths, and {source} is a folder')
+            images = ImageList(_walk(source, left_out), source, scratch)
+        elif not source.is_file():
+            raise UserError(f'images not found: {source} is neither a folder nor a text file of paths')
+        elif source.name.lower().endswith(IMG_EXTENSIONS):
+            raise UserError(f'{source} is an image: give its folder, or a text file with a path per line')
+        else:
+            images = ImageList(_lines(source), root or Path(), scratch)
     except OSError as error:
-        raise UserError(
-            f'cannot list the images of {source}: {error.strerror} ({error.filename or scratch})'
-        ) from error
+        reason = f'{error.strerror} ({error.filename or scratch})'
+        raise UserError(f'cannot list the images of {source}: {reason}') from error
+    if not images:
+        raise UserError(f'no images in {source} (of a folder, files ending in {" ".join(IMG_EXTENSIONS)} are taken)')
+    images.left_out = left_out
+    return images
 
 
 def quote(name: str) -> str:
@@ -101,35 +114,18 @@ def unquote(line: str) -> str:
     return name
 
 
-def _list_images(source: Path, scratch: Path, root: Path | None) -> ImageList:
-    if source.is_dir() and root is not None:
-        raise UserError(f'--root is for a text file of paths, and {source} is a folder')
-    if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
-        raise UserError(f'{source} is an image: give its folder, or a text file with a path per line')
-    left_out: list[str] = []
-    if source.is_dir():
-        images = ImageList(_walk(source, left_out), source, scratch)
-    elif source.is_file():
-        images = ImageList(_lines(source), root or Path(), scratch)
-    else:
-        raise UserError(f'images not found: {source} is neither a folder nor a text file of paths')
-    if not images:
-        raise UserError(f'no images in {source} (of a folder, files ending in {" ".join(IMG_EXTENSIONS)} are taken)')
-    images.left_out = left_out
-    return images
-
-
 def _walk(folder: Path, left_out: list[str]) -> Iterator[str]:
-    """Relative paths of the images below ``folder``; a slash behind a folder's name makes one sorted list of all."""
-    left = [('', None)]  # (path, (identity of the folder it lies in, the same of that folder)); the next one is last
+    """Yield the relative paths of the images below ``folder``, sorted; a folder's name sorts with a slash behind it."""
+    left = [('', ())]  # (path, identities of the folders that it lies in); the next one is last
     while left:
         path, above = left.pop()
         if path and not path.endswith('/'):
             yield path
             continue
         try:
-            here = (_identity(folder / path), above)
-            if _is_among(here[0], above):
+            status = (folder / path).stat()
+            here = (status.st_dev, status.st_ino), *above
+            if here[0] in above:
                 left_out.append(f'{quote(path)} (a link to a folder that it lies in)')
                 continue
             with os.scandir(folder / path) as entries:
@@ -141,19 +137,6 @@ def _walk(folder: Path, left_out: list[str]) -> Iterator[str]:
             continue
         wanted = (name for name in reversed(names) if name.endswith('/') or name.lower().endswith(IMG_EXTENSIONS))
         left += [(path + name, here) for name in wanted]
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _is_among(identity: tuple[int, int], above: tuple | None) -> bool:
-    while above is not None:
-        if above[0] == identity:
-            return True
-        above = above[1]
-    return False
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -178,5 +161,5 @@ def _map(file: BinaryIO) -> mmap.mmap | bytes:
 
 
 def spread_evenly(total: int, count: int | None) -> list[int]:
-    """``count`` positions from 0 to ``total`` - 1, or all: data sets are often sorted, and their start is no sample."""
+    """Return ``count`` evenly spaced positions below ``total``, or all: the start of a sorted data set is no sample."""
     return list(range(total)) if count is None or count >= total else [i * total // count for i in range(count)]
