@@ -6,8 +6,8 @@ from pathlib import Path
 from toy_runs import forget_runs
 
 from projects.crate.datasets import SampleSpec, make_sample_set
-from projects.crate.datasets.coats import CLASSES, SEGMENTATION_METAINFO
 from projects.crate.engine import launch
+from projects.crate.sample_set.coats import CLASSES, SEGMENTATION_METAINFO
 
 ARCH = dict(embed_dims=16, num_heads=2, num_layers=4)
 SCENES = 8

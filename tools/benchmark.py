@@ -221,12 +221,12 @@ def run_input(args):
 def run_pseudo_labels(args):
     import tempfile
 
-    from projects.crate import pseudo_labels
     from projects.crate.benchmark import pseudo_labels as stages
+    from projects.crate.datasets.image_list import list_images
     from projects.crate.engine.launch import read_config
 
     with tempfile.TemporaryDirectory() as scratch:
-        images = pseudo_labels.list_images(args.images, Path(scratch))
+        images = list_images(args.images, Path(scratch))
         seconds = stages.measure(read_config(args.config, args.cfg_options), args.checkpoint, images)
     return dict(images=len(images), seconds=seconds), stages.report(seconds, len(images))
 

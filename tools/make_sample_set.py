@@ -25,9 +25,9 @@ def main(argv=None):
 
 
 def make(args):
-    from projects.crate.datasets.layouts import LAYOUTS
-    from projects.crate.datasets.sample import make_sample_set
     from projects.crate.errors import UserError, explain
+    from projects.crate.sample_set.layouts import LAYOUTS
+    from projects.crate.sample_set.write import make_sample_set
 
     for layout in args.layouts:
         try:
@@ -39,7 +39,7 @@ def make(args):
 
 
 def spec_of(layout, args):
-    from projects.crate.datasets.sample import SampleSpec
+    from projects.crate.sample_set.write import SampleSpec
 
     if layout == 'imagenet':
         return SampleSpec(args.images, args.val_images, to_pair(args.size), 1, args.seed)

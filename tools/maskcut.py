@@ -65,13 +65,14 @@ def loader_options(args):
 
 def label(args):
     from projects.crate import pseudo_labels
+    from projects.crate.datasets.image_list import list_images
     from projects.crate.engine import launch
     from projects.crate.files import make_folder
 
     cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
-    rank, world_size = pseudo_labels.take_place(args.launcher)
+    rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
-    images = pseudo_labels.list_images(args.images, args.out.parent, args.root)
+    images = list_images(args.images, args.out.parent, args.root)
     if args.forget_unreadable:
         number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
         print(f'maskcut: {number} batches with unreadable images will be done again by the next run')

@@ -14,9 +14,9 @@ from projects.crate.analysis.material import DataSet, find_coco, find_voc, gathe
 from projects.crate.analysis.observer import Observer
 from projects.crate.analysis.report import bootstrap_interval, measure_model
 from projects.crate.analysis.trained import default_names, literal_config, read_trained
-from projects.crate.datasets.coats import CLASSES
 from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou
+from projects.crate.sample_set.coats import CLASSES
 
 SIZE = (32, 48)
 

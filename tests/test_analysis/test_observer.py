@@ -12,7 +12,7 @@ from PIL import Image
 from projects.crate.analysis import Observer, iterate_images, read_images
 from projects.crate.errors import UserError
 from projects.crate.models import observe
-from projects.crate.pseudo_labels.report import Report
+from projects.crate.progress import Progress
 
 KINDS = ['CRATE', 'ViT']
 
@@ -217,7 +217,7 @@ def test_the_progress_ends_with_the_images(taken, tmp_path):
     """Also where whoever takes them stops early: a terminal would keep the bar, and no cursor."""
     folder, ends = toy.save_pictures(tmp_path / 'images'), []
 
-    class Spy(Report):
+    class Spy(Progress):
         def __exit__(self, *error):
             ends.append(self._progress.tasks[0].completed)
             super().__exit__(*error)

@@ -6,15 +6,15 @@ import time
 import toy_maskcut
 from toy_runs import load_tool
 
-from projects.crate import pseudo_labels as tool
 from projects.crate.benchmark import pseudo_labels as module
+from projects.crate.datasets.image_list import list_images
 from projects.crate.engine.launch import read_config
 
 
 def test_stages_are_parts_of_the_run(tmp_path):
     images, _, config, _, checkpoint = toy_maskcut.make_run(tmp_path / 'run')
     started = time.perf_counter()
-    seconds = module.measure(read_config(str(config)), str(checkpoint), tool.list_images(images, tmp_path))
+    seconds = module.measure(read_config(str(config)), str(checkpoint), list_images(images, tmp_path))
     total = time.perf_counter() - started
     assert seconds.keys() == {module.START, *module.STAGES, 'other'}
     assert all(value > 0 for value in seconds.values()), seconds  # every function was called under its name

@@ -9,9 +9,9 @@ from config_tree import ROOT
 from mmengine.config import Config
 
 from projects.crate.datasets import SampleSpec, make_sample_set
-from projects.crate.datasets.coats import CLASSES, SEGMENTATION_METAINFO
 from projects.crate.engine import launch
 from projects.crate.models import CRATE
+from projects.crate.sample_set.coats import CLASSES, SEGMENTATION_METAINFO
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from scipy import ndimage
 
-from projects.crate.datasets.layouts import coco_annotation
+from projects.crate.coco import coco_annotation
 from projects.crate.maskcut.postprocess import dense_crf, image_masks, refine, resize, tight_box, upsample
 
 

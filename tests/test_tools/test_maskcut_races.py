@@ -15,7 +15,7 @@ from PIL import Image
 from test_maskcut_tool import ids_done, ids_loaded, interrupt, maskcut
 from toy_maskcut import LOG, make_run
 
-from projects.crate.pseudo_labels import factory
+from projects.crate.pseudo_labels import label
 
 ACTIONS = []  # (text in the path, function): the function is called before each operation on a file with such a path
 
@@ -107,8 +107,8 @@ def test_the_first_of_two_waits_while_a_second_command_finishes(small, tmp_path,
 def test_the_first_process_does_what_nobody_does(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('RANK', '0')
     monkeypatch.setenv('WORLD_SIZE', '2')
-    monkeypatch.setattr(factory, 'PATIENCE', 0.1)
-    monkeypatch.setattr(factory, 'POLL_INTERVAL', 0.02)
+    monkeypatch.setattr(label, 'PATIENCE', 0.1)
+    monkeypatch.setattr(label, 'POLL_INTERVAL', 0.02)
     assert maskcut(small, tmp_path / '1' / 'out.json') == 0
     is_whole(tmp_path / '1' / 'out.json')
     assert 'nobody did batch 1' in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_two_different_commands_never_replace_each_others_file(small, tmp_path, 
 def fork(run, out, seed):
     def work():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        factory.POLL_INTERVAL = random.Random(seed).random() / 10
+        label.POLL_INTERVAL = random.Random(seed).random() / 10
         sys.exit(maskcut(run, out))
 
     process = multiprocessing.get_context('fork').Process(target=work)
@@ -215,14 +215,14 @@ def test_other_times_alone_change_nothing(small, tmp_path, monkeypatch):
 def test_images_that_change_while_they_are_labelled(small, tmp_path, monkeypatch):
     """After their batch, and before the merge."""
     out = tmp_path / '1' / 'out.json'
-    merge = factory.Parts.merge
+    merge = label.Parts.merge
 
     def change_and_merge(parts, check):
-        monkeypatch.setattr(factory.Parts, 'merge', merge)
+        monkeypatch.setattr(label.Parts, 'merge', merge)
         change(small[0] / names(small)[5])
         return merge(parts, check)
 
-    monkeypatch.setattr(factory.Parts, 'merge', change_and_merge)
+    monkeypatch.setattr(label.Parts, 'merge', change_and_merge)
     assert maskcut(small, out) == 0
     (tmp_path / 'whole.json').unlink()
     assert maskcut(small, tmp_path / 'whole.json') == 0

@@ -20,8 +20,9 @@ from pycocotools.coco import COCO
 from toy_maskcut import BATCH, DEATH, LOG, die_as_told, make_run, on_nth_step, save_checkpoint
 from toy_runs import ROOT, InterruptionError, load_tool, run_tool
 
+from projects.crate.datasets.image_list import list_images
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels import factory, list_images, take_place
+from projects.crate.pseudo_labels import label, set_up_process
 from projects.crate.pseudo_labels.images import ImageBatches
 
 
@@ -54,7 +55,7 @@ def test_masks_are_the_models(run, tmp_path):
     model = MODELS.build(cfg.model)
     model.load_state_dict(torch.load(run[4], weights_only=True)['state_dict'])
     with DefaultScope.overwrite_default_scope('mmdet'):
-        batches = ImageBatches(list_images(run[0], tmp_path), factory.image_pipeline(cfg), BATCH)
+        batches = ImageBatches(list_images(run[0], tmp_path), label.image_pipeline(cfg), BATCH)
     masks = 0
     for number in range(len(batches)):
         batch = batches[number]
@@ -243,20 +244,20 @@ def test_place_among_processes(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
         monkeypatch.setenv(name, 'unset')
         monkeypatch.delenv(name)
-    assert take_place('none') == (0, 1)
+    assert set_up_process('none') == (0, 1)
     assert devices == []
     monkeypatch.setenv('RANK', '5')
     monkeypatch.setenv('WORLD_SIZE', '8')
-    assert take_place('pytorch') == (5, 8)
+    assert set_up_process('pytorch') == (5, 8)
     monkeypatch.setenv('LOCAL_RANK', '3')
-    assert take_place('pytorch') == (5, 8)
+    assert set_up_process('pytorch') == (5, 8)
     for name, value in (('SLURM_PROCID', '9'), ('SLURM_NTASKS', '10'), ('SLURM_LOCALID', '2')):
         monkeypatch.setenv(name, value)
-    assert take_place('slurm') == (9, 10)
+    assert set_up_process('slurm') == (9, 10)
     assert devices == [0, 1, 0]
     monkeypatch.setenv('RANK', '8')
     with pytest.raises(UserError, match='RANK is 8: it counts from 0 and stays below WORLD_SIZE, which is 8'):
-        take_place('pytorch')
+        set_up_process('pytorch')
 
 
 CHANGES = dict(

@@ -13,7 +13,7 @@ from toy_maskcut import make_images
 from toy_runs import ROOT, forget_runs, load_tool
 
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels import factory
+from projects.crate.pseudo_labels import label
 from projects.crate.pseudo_labels.images import Batch
 
 pytest.importorskip('mmdet')
@@ -85,7 +85,7 @@ class Fixed(torch.nn.Module):
 
 MASKS = np.zeros((2, 4, 6), bool)
 MASKS[0, 1:3, 2:5] = True
-BATCH = Batch(0, dict(), [1], ['a.jpg'], [], {})
+BATCH = Batch(0, dict(), [1], ['a.jpg'], [], {1: [0, 0, 0, 'hash']})
 
 
 def codes(masks):
@@ -96,7 +96,7 @@ def codes(masks):
     'masks', [MASKS, torch.from_numpy(MASKS), MASKS.astype(np.uint8), torch.from_numpy(MASKS).float(), codes(MASKS)]
 )
 def test_masks_of_every_kind(masks):
-    records, empty = factory._records(Fixed(masks, [0.75, 0.5]), BATCH)
+    records, empty = label.label_batch(Fixed(masks, [0.75, 0.5]), BATCH)
     (annotation,) = records['annotations']
     assert empty == 1 and annotation['score'] == 0.75
     assert annotation['bbox'] == [2, 1, 3, 2] and annotation['area'] == 6
@@ -113,10 +113,10 @@ def test_masks_of_every_kind(masks):
 )
 def test_masks_that_are_none(masks, scores, message):
     with pytest.raises(UserError, match=message):
-        factory._records(Fixed(masks, scores), BATCH)
+        label.label_batch(Fixed(masks, scores), BATCH)
 
 
 def test_no_instances():
     for none in (torch.zeros(0, 4, 6, dtype=torch.bool), np.zeros((0, 4, 6), bool), []):
-        records, empty = factory._records(Fixed(none, []), BATCH)
+        records, empty = label.label_batch(Fixed(none, []), BATCH)
         assert records['annotations'] == [] and empty == 0

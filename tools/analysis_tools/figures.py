@@ -108,10 +108,10 @@ def open_model(args):
     """The observer, and the images one after the other, with a progress bar."""
     from projects.crate.analysis import Observer, iterate_images
     from projects.crate.engine.launch import read_config
-    from projects.crate.pseudo_labels.report import Report
+    from projects.crate.progress import Progress
 
     observer = Observer.from_config(read_config(args.config, args.cfg_options), args.checkpoint)
-    return observer, iterate_images(args.images, args.size, Report('figures'))
+    return observer, iterate_images(args.images, args.size, Progress('figures'))
 
 
 def named(layer, observer):

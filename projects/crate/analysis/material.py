@@ -8,15 +8,15 @@ import numpy as np
 from mmengine.config import Config
 from PIL import Image
 
-from ..datasets.choice import spread_evenly
-from ..datasets.coats import SEGMENTATION_METAINFO
+from ..datasets.image_list import spread_evenly
 from ..datasets.label_maps import check_labels, read_label_map
-from ..datasets.sample import MARKER
 from ..engine.launch import read_config
 from ..errors import UserError
 from ..evaluation.coco_file import read_coco
 from ..model_index import config_root
 from ..registration import installed_libraries
+from ..sample_set.coats import SEGMENTATION_METAINFO
+from ..sample_set.write import MARKER
 from .observer import normalisation, read_images
 from .trained import TrainedModel
 

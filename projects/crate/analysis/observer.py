@@ -18,13 +18,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import read_weights
+from ..datasets.image_list import list_images
 from ..datasets.loading import LoadImageOrSkip
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.unwrap import unwrap
-from ..pseudo_labels.images import list_images
-from ..pseudo_labels.report import Report
+from ..progress import Progress
 
 PREFIX = 'backbone.'
 
@@ -179,14 +179,14 @@ class Observer:
 
 
 def read_images(
-    source: Path, size: Sequence[int] | None = None, report: Report | None = None
+    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
 ) -> list[tuple[Path, np.ndarray]]:
     """All images at once; see :func:`iterate_images`."""
     return list(iterate_images(source, size, report))
 
 
 def iterate_images(
-    source: Path, size: Sequence[int] | None = None, report: Report | None = None
+    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
 ) -> Iterator[tuple[Path, np.ndarray]]:
     """Images from disk, one after the other; unreadable ones are named, counted and left out.
 
@@ -203,7 +203,7 @@ def iterate_images(
     Raises:
         UserError: There is no image, or none that can be read.
     """
-    source, report = Path(source), report or Report('images', shows_progress=False)
+    source, report = Path(source), report or Progress('images', shows_progress=False)
     paths, unreadable = _list_paths(source), 0
     with report:
         report.begin(total=len(paths), done=0)

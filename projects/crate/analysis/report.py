@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from scipy import stats
 
-from ..datasets.choice import spread_evenly
+from ..datasets.image_list import spread_evenly
 from ..errors import UserError
 from ..evaluation.best_head import RULES
 from ..maskcut import maskcut

@@ -10,10 +10,11 @@ from mmengine.config import Config
 from rich import box
 from rich.table import Table
 
-from ..datasets.layouts import coco_annotation
+from ..coco import coco_annotation
+from ..datasets.image_list import ImageList
 from ..maskcut import maskcut
 from ..models import MaskCutDetector
-from ..pseudo_labels import ImageList, factory, make_pseudo_labels
+from ..pseudo_labels import label, make_pseudo_labels
 from ..pseudo_labels.images import ImageBatches
 from ..pseudo_labels.parts import Parts
 from .text import plain_text
@@ -52,7 +53,7 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
         profile.runcall(make_pseudo_labels, cfg, checkpoint, images, Path(folder) / 'out.json')
     stats = pstats.Stats(profile).stats
     seconds = {name: sum(_seconds(stats, part) for part in parts) for name, parts in STAGES.items()}
-    start = _seconds(stats, factory._open) + _seconds(stats, factory.load_model)
+    start = _seconds(stats, label.Labelling.__init__) + _seconds(stats, label.load_model)
     other = _seconds(stats, make_pseudo_labels) - start - sum(seconds.values())
     return {START: start, **seconds, 'other': other}
 

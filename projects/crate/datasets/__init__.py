@@ -5,12 +5,11 @@ class of its own: mmpretrain's ``ImageNet``, mmseg's ``BaseSegDataset`` and mmde
 given the metainfo below. (mmseg's ``PascalVOCDataset`` reads it too, but refuses class names other than VOC's.)
 """
 
-from .coats import METAINFO, SEGMENTATION_METAINFO
+from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO
+from ..sample_set.write import SampleSpec, make_sample_set
+from .in_memory import ImagesInMemory
 from .label_maps import LoadLabelMap
 from .loading import LoadImageOrSkip
-from .render import Sample, render_image
-from .resident import ImagesInMemory
-from .sample import SampleSpec, make_sample_set, render_sample
 
 __all__ = [
     'METAINFO',
@@ -18,9 +17,6 @@ __all__ = [
     'ImagesInMemory',
     'LoadImageOrSkip',
     'LoadLabelMap',
-    'Sample',
     'SampleSpec',
     'make_sample_set',
-    'render_image',
-    'render_sample',
 ]

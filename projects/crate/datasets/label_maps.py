@@ -1,8 +1,8 @@
-"""Label maps: one image file per photo, whose pixels hold the index of a class.
+"""Label maps: one image file per photo; each pixel holds the index of a class.
 
-A label map is a palette or grey PNG of exactly the photo's size. mmseg's ``LoadAnnotations`` takes others too: the
-first row of a colour image, or a map that lies across its photo, which the metrics then stretch. Both give wrong
-numbers without a word; here they are refused by name.
+A label map is a palette or grey PNG of exactly the photo's size. mmseg's ``LoadAnnotations`` accepts others too. It
+takes the first row of a colour image, and the metrics stretch a map of another size. Both give wrong numbers without a
+message; here they are refused by name.
 """
 
 import io
@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import can_block, printable
 from .loading import EXIF_ORIENTATION, PILLOW_ERRORS, check_pixels, own_limit, read_shape, size_mismatch
 
-# PNGs of so many bits per pixel are scaled by readers: a label 1 of a grey PNG with 4 bits becomes 17.
+# Readers scale grey PNGs of so many bits per pixel: with 4 bits, label 1 becomes 17.
 SCALED = ('L;2', 'L;4')
 
 
@@ -28,18 +28,18 @@ class LabelMapError(UserError, ValueError):
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(BaseTransform):
-    """Load the label map of an image, as mmseg's ``LoadAnnotations`` does, and refuse what is none.
+    """Load the label map of an image as mmseg's ``LoadAnnotations`` does, but refuse a file that is not a label map.
 
-    It takes the place of ``LoadAnnotations`` in a pipeline of mmseg, anywhere after the image was loaded: ``dict(
-    type='LoadLabelMap')``. Pixels, ``reduce_zero_label`` and ``label_map`` of the data set mean what they mean there.
+    Use ``dict(type='LoadLabelMap')`` in place of ``LoadAnnotations`` in a pipeline of mmseg, after the image is loaded.
+    ``reduce_zero_label`` and ``label_map`` of the data set keep their meaning.
 
     Args:
-        num_classes: Number of classes. A label that is neither one of them nor ``ignore_index`` is refused then.
+        num_classes: Number of classes; then other labels than these and ``ignore_index`` are refused.
         ignore_index: Label of pixels that do not count.
-        backend_args: Of mmengine's file backend.
+        backend_args: Arguments of mmengine's file backend.
 
     Raises:
-        LabelMapError: See :func:`decode_label_map` and :func:`check_shape`; or a label is no class.
+        LabelMapError: See :func:`decode_label_map` and :func:`check_shape`; or a label is not a class.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LoadLabelMap(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
-        """Read ``results['seg_map_path']``; sets 'gt_seg_map' (H, W) uint8 and adds it to 'seg_fields'."""
+        """Read ``results['seg_map_path']``; set 'gt_seg_map' (H, W) uint8 and add it to 'seg_fields'."""
         path = results['seg_map_path']
         labels = decode_label_map(_read(path, self.backend_args), path)
         check_shape(labels.shape, path, results['ori_shape'], results['img_path'])
@@ -59,7 +59,7 @@ class LoadLabelMap(BaseTransform):
             table = np.arange(256)
             table[[*label_map]] = [*label_map.values()]
             labels = table[labels]
-        labels = labels.astype(np.uint8)  # -1, of classes that are left out, becomes 255 as in mmseg
+        labels = labels.astype(np.uint8)  # -1, for classes that are left out, becomes 255 as in mmseg
         if self.num_classes is not None:
             check_labels(labels, path, self.num_classes, self.ignore_index)
         results['gt_seg_map'] = labels
@@ -68,14 +68,11 @@ class LoadLabelMap(BaseTransform):
 
 
 def read_label_map(path: str, photo: str) -> np.ndarray:
-    """Read the label map of a photo from disk.
+    """Return the label map of a photo, (H, W) uint8, from disk.
 
     Args:
         path: File of the label map.
         photo: File of the photo, which is loaded upright: with its EXIF orientation applied.
-
-    Returns:
-        (H, W) uint8.
 
     Raises:
         LabelMapError: See :func:`decode_label_map` and :func:`check_shape`; or a file is missing.
@@ -89,18 +86,15 @@ def read_label_map(path: str, photo: str) -> np.ndarray:
 
 
 def decode_label_map(data: bytes, path: str) -> np.ndarray:
-    """Decode a label map.
+    """Return the label map (H, W) uint8 in the bytes of a file.
 
     Args:
-        data: The bytes of the file.
-        path: Its name, for messages.
-
-    Returns:
-        (H, W) uint8.
+        data: Bytes of the file.
+        path: Name of the file, for messages.
 
     Raises:
-        LabelMapError: The file is damaged or no image, or has too many pixels. It has several channels, or was
-            compressed with loss, or its pixels are no labels from 0 to 255. It has an EXIF orientation of its own.
+        LabelMapError: The file is damaged, not an image, or has too many pixels. It has several channels, lossy
+            compression, an EXIF orientation, or pixels that are not labels from 0 to 255.
     """
     name = f'label map {printable(path)}'
     try:
@@ -137,18 +131,16 @@ def _read(path: str, backend_args: dict | None = None) -> bytes:
 def check_shape(shape: Sequence[int], path: str, photo_shape: Sequence[int], photo: str) -> None:
     """Raise if a label map does not lie on its photo, pixel by pixel.
 
-    A map that was turned by 180 degrees or mirrored, or turned on a square photo, has the right shape: that cannot be
-    seen here.
+    A map that is turned by 180 degrees, mirrored, or turned on a square photo has the right shape and is accepted.
 
     Args:
         shape: (H, W) of the label map.
-        path: Its file.
+        path: File of the label map.
         photo_shape: (H, W) of the photo, as loaded.
         photo: File of the photo.
 
     Raises:
-        LabelMapError: The shapes differ; the message says if the map fits the photo before its EXIF orientation was
-            applied.
+        LabelMapError: The shapes differ. The message says whether the map fits the photo without its EXIF orientation.
     """
     if tuple(shape) != tuple(photo_shape):
         raise LabelMapError(size_mismatch(photo, photo_shape, shape, f'its label map {printable(path)}'))

@@ -20,8 +20,7 @@ from PIL import Image
 from ..errors import FileError, UserError
 from ..files import can_block, printable
 
-# Pillow's own limit: the pixels of a quarter of a GiB at three bytes each.
-MAX_PIXELS = 89_478_485
+MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB at three bytes per pixel
 LIMIT_VARIABLE = 'CRATE_MAX_PIXELS'
 EXIF_ORIENTATION = 0x0112
 # What Pillow raises for files that it does not know or that are damaged (SyntaxError: a PNG's checksum).
@@ -45,38 +44,36 @@ class PixelLimitError(OSError):
 class LoadImageOrSkip(LoadImageFromFile):
     """Load an image; report a damaged one by its path, and let the data set draw another in its place.
 
-    Damaged: missing, empty, truncated, no image at all, or more pixels than the limit.
+    Damaged: missing, empty, truncated, not an image, or with more pixels than the limit.
 
-    OpenCV decodes a truncated JPEG without complaint into a picture that ends in grey. This transform looks for the end
-    of the file's format first (JPEG, PNG, WebP; bytes after the end are fine, as in other readers). A transform that
-    returns None makes mmengine's, mmpretrain's, mmdet's and mmseg's data sets draw another sample at random while
-    training. Testing must not skip: use ``skip=False`` there, or mmengine stops at the None with an error of its own.
+    OpenCV decodes a truncated JPEG without complaint into a picture that ends in grey. This transform first looks for
+    the end of the format (JPEG, PNG, WebP; bytes after the end are fine, as in other readers). If a transform returns
+    None while training, the data sets of mmengine, mmpretrain, mmdet and mmseg draw another sample at random. Testing
+    must not skip images: use ``skip=False`` there.
 
     JPEG and WebP have no checksums: a file with damage in the middle often decodes into a picture that is partly wrong.
-    ``strict=True`` finds most of such JPEGs (numbers: docs/data.md) in twice the time.
+    ``strict=True`` finds most of these JPEGs (numbers: docs/data.md) in twice the time.
 
     A small file may hold a huge image. The number of pixels is read from the header, before the image is decoded.
 
     Args:
         skip: Log the path and return None (True), or raise (False).
-        strict: Also decode with Pillow, and take libjpeg's warning of corrupt data for damage.
-        max_pixels: Largest number of pixels; default the environment variable CRATE_MAX_PIXELS, or else 89,478,485.
+        strict: Decode with Pillow too, and count libjpeg's warning of corrupt data as damage.
+        max_pixels: Largest number of pixels; default: environment variable CRATE_MAX_PIXELS, or 89,478,485.
         **kwargs: As :class:`mmcv.transforms.LoadImageFromFile`, without ``file_client_args`` and ``ignore_empty``.
 
     Raises:
         ImageFileError: The image cannot be used and ``skip`` is False. It is an OSError.
-        UserError: The data set names another size for the image (``results['height']`` and ``['width']``, as mmdet's
-            data sets do): its annotations belong to other pixels.
+        UserError: The image has another size than the data set says (``results['height']`` and ``['width']`` of mmdet):
+            its annotations belong to other pixels.
     """
 
     def __init__(self, skip: bool = True, strict: bool = False, max_pixels: int | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.skip = skip
-        self.strict = strict
-        self.max_pixels = max_pixels
+        self.skip, self.strict, self.max_pixels = skip, strict, max_pixels
 
     def transform(self, results: dict) -> dict | None:
-        """Read ``results['img_path']``; sets 'img' (h, w, 3), 'img_shape' and 'ori_shape' (h, w)."""
+        """Read ``results['img_path']``; set 'img' (h, w, 3), 'img_shape' and 'ori_shape' (h, w)."""
         path = results['img_path']
         try:
             image = self._load(path)
@@ -85,7 +82,7 @@ class LoadImageOrSkip(LoadImageFromFile):
             message = f'{kind} image {printable(path)}: {_reason(error)}'
             if not self.skip:
                 raise ImageFileError(message) from error
-            # As an error: mmengine shows only those of processes other than the first.
+            # As an error: mmengine shows only errors of processes other than the first.
             print_log(f'{message} (another is taken in its place)', logger='current', level=logging.ERROR)
             return None
         named = results.get('height'), results.get('width')
@@ -98,8 +95,7 @@ class LoadImageOrSkip(LoadImageFromFile):
         if can_block(path):
             raise OSError('not a regular file')
         data = fileio.get(path, backend_args=self.backend_args)
-        reason = find_damage(data)
-        if reason:
+        if reason := find_damage(data):
             raise OSError(reason)
         check_pixels(data, self.max_pixels)
         with own_limit(), libjpeg_warnings(self.strict) as warnings:
@@ -107,17 +103,20 @@ class LoadImageOrSkip(LoadImageFromFile):
         if image is None:
             raise OSError('it cannot be decoded as an image')
         if self.strict:
-            _decode_with_pillow(data)
+            try:
+                with own_limit(), Image.open(io.BytesIO(data)) as decoded:
+                    decoded.load()
+            except PILLOW_ERRORS as error:
+                raise OSError(str(error)) from error
         if warnings:
             raise OSError(warnings[0])
         return image.astype(np.float32) if self.to_float32 else image
 
 
 def find_damage(data: bytes) -> str | None:
-    """Why ``data`` is not a complete image file, or None. Takes a few percent of the time of decoding.
+    """Return why the bytes of a file are not a complete image, or None. Takes a few percent of the time of decoding.
 
-    Args:
-        data: The bytes of a file. JPEG, PNG and WebP are checked to their end, other formats only for being there.
+    JPEG, PNG and WebP are checked to their end, other formats only for being there.
     """
     if not data:
         return 'the file is empty'
@@ -131,12 +130,12 @@ def find_damage(data: bytes) -> str | None:
 
 
 def check_pixels(data: bytes, limit: int | None = None) -> None:
-    """Raise if an image has too many pixels; only its header is read.
+    """Raise if an image has too many pixels; read its header only.
 
     Formats that Pillow does not know are left to OpenCV, which has a limit of 2**30 pixels.
 
     Args:
-        data: The bytes of a file.
+        data: Bytes of a file.
         limit: Largest number of pixels; default: see :func:`pixel_limit`.
 
     Raises:
@@ -159,7 +158,7 @@ def pixel_limit() -> int:
     """Return the largest number of pixels: CRATE_MAX_PIXELS of the environment, or 89,478,485.
 
     Raises:
-        UserError: The variable is no number above 0.
+        UserError: The variable is not a number above 0.
     """
     text = os.environ.get(LIMIT_VARIABLE) or str(MAX_PIXELS)
     if not text.isdecimal() or not int(text):
@@ -178,9 +177,9 @@ def own_limit() -> Iterator[None]:
 
 
 def read_orientation(path: str) -> int:
-    """Return the EXIF orientation of a photo, 1 to 8; 1, upright, where the file does not say."""
+    """Return the EXIF orientation of a photo, 1 to 8; 1, upright, if the file does not say."""
     try:
-        with own_limit(), _open(path) as image:
+        with _opened(path) as image:
             return image.getexif().get(EXIF_ORIENTATION, 1)
     except PILLOW_ERRORS:
         return 1
@@ -191,25 +190,19 @@ def read_shape(path: str, upright: bool = True) -> tuple[int, int]:
 
     Args:
         path: File of the photo.
-        upright: Whether it will be loaded with its EXIF orientation applied, as is the default of OpenCV.
+        upright: Whether the photo will be loaded with its EXIF orientation applied, OpenCV's default.
 
     Raises:
-        UserError: The file is missing, or no image.
+        UserError: The file is missing, or not an image.
     """
     try:
-        with own_limit(), _open(path) as image:
+        with _opened(path) as image:
             width, height = image.size
     except FileNotFoundError as error:
         raise UserError(f'not found: {printable(path)} (is data_root right?)') from error
     except PILLOW_ERRORS as error:
         raise UserError(f'{printable(path)}: cannot be read as an image') from error
     return (width, height) if upright and read_orientation(path) > 4 else (height, width)
-
-
-def _open(path: str) -> Image.Image:
-    if can_block(path):
-        raise OSError('not a regular file')
-    return Image.open(path)
 
 
 def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source: str) -> str:
@@ -219,7 +212,7 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
         path: File of the image.
         loaded: (height, width) of the image as it was loaded.
         named: (height, width) of the annotations.
-        source: What the annotations come from.
+        source: Name of the place that the annotations come from.
     """
     (height, width), (named_height, named_width) = loaded, named
     line = (
@@ -236,15 +229,12 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
 
 @contextmanager
 def libjpeg_warnings(listen: bool) -> Iterator[list[str]]:
-    """Collect what libjpeg says of corrupt data while OpenCV decodes; it can be heard on the standard error only.
+    """Collect libjpeg's warnings of corrupt data while OpenCV decodes; libjpeg prints them on the standard error only.
 
-    Whatever else was written there meanwhile is passed on.
+    Other text on the standard error is passed on. Yields a list that holds the warnings after the block.
 
     Args:
         listen: False: do nothing, and collect nothing.
-
-    Yields:
-        A list that holds the warnings after the block.
     """
     warnings: list[str] = []
     if not listen:
@@ -264,29 +254,28 @@ def libjpeg_warnings(listen: bool) -> Iterator[list[str]]:
             os.write(2, _LIBJPEG_WARNING.sub(b'', text).lstrip(b'\n'))
 
 
-def _decode_with_pillow(data: bytes) -> None:
-    """Raise OSError if Pillow finds the image damaged."""
-    try:
-        with own_limit(), Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except PILLOW_ERRORS as error:
-        raise OSError(str(error)) from error
+@contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    if can_block(path):
+        raise OSError('not a regular file')
+    with own_limit(), Image.open(path) as image:
+        yield image
 
 
 def _reason(error: Exception) -> str:
-    """One line that any log takes; the message of a missing file holds its name."""
+    """Return one line that any log takes. The message of a missing file would repeat its name."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return printable(' '.join(str(error).split()))
 
 
 def _jpeg_is_complete(data: bytes) -> bool:
-    """Walk the segments to the end-of-image marker; a mere search would find that of an embedded thumbnail."""
+    """Walk the segments to the end-of-image marker: a mere search would find the marker of an embedded thumbnail."""
     position = 2
     while marker := _MARKER.search(data, position):
         position = marker.end()
         if marker[1] == b'\xd9':
             return True
-        if marker[1] != b'\x01':  # a segment that says its length; of the header of a scan too, whose coded data follow
+        if marker[1] != b'\x01':  # a segment with its length; after the header of a scan follow coded data
             position += int.from_bytes(data[position : position + 2], 'big')
     return False

@@ -13,7 +13,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..datasets.choice import spread_evenly
+from ..datasets.image_list import spread_evenly
 from ..errors import ArgumentError
 from ..evaluation.sparse_rate import mean_and_std, sparse_rate
 from ..models.observe import check_layers, evaluating, observe

@@ -2,10 +2,9 @@
 
 The list of images is cut into batches (:mod:`.images`). A batch that is done is one file on disk (:mod:`.parts`): what
 is left to do is what has no file, whoever asks. When there is nothing left, the first process merges the files
-(:mod:`.factory` runs all of it). ``tools/maskcut.py`` is the command.
+(:mod:`.label` runs all of it). ``tools/maskcut.py`` is the command.
 """
 
-from .factory import forget_unreadable, make_pseudo_labels, take_place
-from .images import ImageList, list_images
+from .label import forget_unreadable, make_pseudo_labels, set_up_process
 
-__all__ = ['ImageList', 'forget_unreadable', 'list_images', 'make_pseudo_labels', 'take_place']
+__all__ = ['forget_unreadable', 'make_pseudo_labels', 'set_up_process']

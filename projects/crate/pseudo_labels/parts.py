@@ -1,15 +1,15 @@
-"""What is done, on disk: one file per batch while the work goes on, one COCO file in the end.
+"""The batches that are done, on disk: one file per batch, and in the end one COCO file.
 
-Every file is written under another name, forced to the disk and then given its name, so it is whole or absent whenever
-a process dies or the power fails. Several processes, also on several machines with a shared file system, may work
-beside each other without a word: a batch that two of them do is the same file twice.
+Every file is written under another name, forced to the disk, and then gets its name. It is whole or absent whenever a
+process dies or the power fails. Several processes, also on machines that share a file system, work at the same time
+without communication. If two of them do one batch, they write the same file twice.
 
-There are no locks: what is true follows from the files that are there, and every process looks again after each step.
+There are no locks. The files are the state, and every process looks again after each step:
 
-1. ``OUT.parts`` holds batches: the work goes on. A batch is pending if its file is missing or damaged.
+1. ``OUT.parts`` is there: the work goes on. A batch is pending if its file is missing or damaged.
 2. ``OUT`` is there: the work is finished, and ``OUT.parts`` is of no use. ``OUT`` gets its name before the first batch
-   is removed. Whoever misses a batch or the folder therefore looks for ``OUT``: either it is there, or somebody else
-   has removed the folder.
+   is removed. A process that misses a batch or the folder therefore looks for ``OUT``. If ``OUT`` is missing too,
+   somebody else has removed the folder.
 """
 
 import hashlib
@@ -26,37 +26,35 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ..datasets.image_list import quote
 from ..errors import UserError
 from ..files import atomic
-from .images import quote
+from .merge import read_images, read_info, write_merged
 
-FRAME = ('"images": [', ']', '"annotations": [', ']}')  # lines of OUT around its entries
-CATEGORIES = [dict(id=1, name='object')]
 FILES_PER_FOLDER = 1000
 SHORT = 40  # characters of a value that a message shows
 MAX_PARAMETERS = 1 << 24  # bytes; as all limits here, far beyond what this tool writes
 MAX_BATCH = 1 << 30  # bytes
-MAX_LINE = 1 << 26  # characters of a line of OUT
 ABANDONED = 3600.0  # seconds since the last change of a half-written file, after which no process writes it any more
 
-# What may have changed of an image: (number of its batch, its records) -> one line for a person, or None.
+# Finds what has changed of the images of a batch: (number of the batch, its records) -> one line, or None.
 Check = Callable[[int, dict], str | None]
 
 
 class PendingError(Exception):
-    """A batch that was taken for done must be done again."""
+    """A batch that counted as done must be done again."""
 
 
 class Parts:
     """The batches that are done, in ``OUT.parts/<hash of the parameters>/``.
 
     Args:
-        out: The COCO file to make.
-        parameters: All that the result depends on, as it will stand in the file's ``info``.
+        out: COCO file to make.
+        parameters: All that the result depends on. They become the ``info`` of the file.
         total: Number of batches.
 
     Raises:
-        UserError: ``out``, or what is done of it, was made with other parameters, is damaged, or is something else.
+        UserError: ``out`` or ``OUT.parts`` was made with other parameters, is damaged, or is something else.
     """
 
     def __init__(self, out: Path, parameters: dict, total: int) -> None:
@@ -71,7 +69,7 @@ class Parts:
 
     @property
     def is_merged(self) -> bool:
-        """Whether ``out`` is there; looked up anew each time.
+        """Whether ``out`` is there; looked up each time.
 
         Raises:
             UserError: Something else is there.
@@ -80,14 +78,14 @@ class Parts:
             return False
         if not self.out.is_file():
             raise UserError(f'{self.out} is not a file: choose another OUT')
-        self._compare(self.out, _read_info(self.out), f'{self.out} was made')
+        self._compare(self.out, read_info(self.out), f'{self.out} was made')
         return True
 
     def create(self) -> None:
-        """Make the folder, if it is not there. If another process has finished meanwhile, it is removed later.
+        """Make the folder unless it is there. If another process finishes meanwhile, the folder is removed later.
 
         Raises:
-            UserError: It cannot be made, or another process has begun with other parameters at the same time.
+            UserError: The folder cannot be made, or another process has begun with other parameters.
         """
         with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -97,13 +95,13 @@ class Parts:
             self._check_others()
         except UserError:
             if self.pending().size == self.total:  # nothing is lost, and nothing is in the way of the others
-                self._remove_folder()
+                self.remove()
             raise
 
     def pending(self) -> np.ndarray:
-        """The numbers of the batches that are not done, in order."""
+        """Return the numbers of the batches that are not done, in order."""
         is_pending = np.ones(self.total, dtype=bool)
-        for folder, _, names in os.walk(self.folder):  # which takes it if a folder vanishes
+        for folder, _, names in os.walk(self.folder):  # os.walk goes on if a folder vanishes
             for name in names:
                 number = int(name[:-5]) if re.fullmatch(r'\d{1,18}\.json', name) else self.total
                 if number < self.total and self._path(number) == Path(folder, name):
@@ -111,19 +109,19 @@ class Parts:
         return np.flatnonzero(is_pending)
 
     def is_done(self, number: int) -> bool:
-        """Whether the batch has a file."""
+        """Return whether the batch has a file."""
         return self._path(number).is_file()
 
     def write(self, number: int, records: dict) -> None:
-        """Note a batch as done; it is, for ever, when this returns. Nothing happens if ``out`` is there.
+        """Write the file of a batch; it is on the disk when this returns. Does nothing if ``out`` is there.
 
         Args:
-            number: Of the batch.
-            records: 'images' and 'annotations' as COCO has them, the latter without ids; 'unreadable': (name, reason);
+            number: Number of the batch.
+            records: 'images' and 'annotations' as in COCO files, annotations without ids. 'unreadable': (name, reason).
                 'files': {id of an image: what :func:`.images.fingerprint` returned}.
 
         Raises:
-            UserError: The folder is gone, the disk is full, or the like.
+            UserError: The folder is gone, the disk is full, or refuses the file.
         """
         path = self._path(number)
         with self._writing():
@@ -132,20 +130,16 @@ class Parts:
                 part.write_text(json.dumps(records))
 
     def forget(self, numbers: Iterable[int], check: Check) -> list[str]:
-        """Make batches pending again whose file is damaged, or that ``check`` finds outdated.
+        """Remove the files of batches that are damaged or outdated; return a reason for each.
 
         Args:
-            numbers: The batches to look at.
+            numbers: Batches to look at.
             check: See :data:`Check`.
-
-        Returns:
-            For each of them the reason.
         """
         reasons = []
         for number in np.setdiff1d(np.asarray(numbers), self.pending()):
             try:
-                records = self._read(number)
-                reason = check(number, records)
+                reason = check(number, self._read(number))
             except PendingError as error:
                 reason = str(error)
             if reason:
@@ -157,18 +151,18 @@ class Parts:
     def merge(self, check: Check) -> dict[str, int]:
         """Make the COCO file from all batches, one at a time in memory, and remove them.
 
-        The ids of annotations are counted from 1. Unreadable images are listed in ``OUT.unreadable.txt``, which
-        :func:`.images.list_images` reads.
+        Unreadable images are listed in ``OUT.unreadable.txt``, a list for
+        :func:`projects.crate.datasets.image_list.list_images`.
 
         Args:
-            check: See :data:`Check`; asked for every batch when the file is written, before it gets its name.
+            check: See :data:`Check`; asked for every batch after the file is written and before it gets its name.
 
         Returns:
             The numbers of 'images', 'annotations' and 'unreadable' images.
 
         Raises:
             PendingError: A batch is missing, damaged or outdated.
-            UserError: The disk is full, or the like.
+            UserError: The disk is full, or refuses the file.
         """
         self._remove_abandoned()
         with self._writing():
@@ -178,38 +172,20 @@ class Parts:
         raise PendingError(f'another process has finished {self.out}')
 
     def entries(self) -> Iterator[dict]:
-        """The images of the finished file, which is read line by line to its end.
-
-        Raises:
-            UserError: The file is damaged.
-        """
-        number, text = 0, ''
-        with self.out.open(encoding='utf-8', errors='surrogateescape') as file:
-            try:
-                for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ''), start=1):
-                    text = line.rstrip('\n').rstrip(',')
-                    if text.startswith('{"id": '):
-                        entry = json.loads(text)
-                        if 'file_name' in entry:
-                            yield dict(entry, file_name=str(entry['file_name']))
-                    elif number > 3 and text not in FRAME:
-                        raise ValueError('unexpected content')
-                if text != FRAME[-1]:
-                    raise ValueError('the end is missing')
-            except (ValueError, RecursionError) as error:
-                raise UserError(
-                    f'{self.out} is damaged in line {number} ({error}): remove it and repeat the command'
-                ) from error
+        """Yield the images of the finished file; see :func:`.merge.read_images`."""
+        return read_images(self.out)
 
     def remove(self) -> None:
-        """Remove the batches of the finished file; safe to call by several processes at once."""
-        self._remove_folder()
+        """Remove these batches, and ``OUT.parts`` if nothing else is in it. Several processes may do so at once."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self.root.rmdir()
 
     def wait(self, number: int, interval: float, patience: float) -> bool:
-        """Return when the batch is done by whatever process, ``out`` is there, or ``patience`` is at an end.
+        """Wait until a process has done the batch, ``out`` is there, or ``patience`` is over.
 
         Args:
-            number: Of the batch.
+            number: Number of the batch.
             interval: Seconds between two looks.
             patience: Seconds.
 
@@ -234,7 +210,7 @@ class Parts:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Whatever the disk refuses is of no matter if ``out`` is there, and one line if not."""
+        """Ignore what the disk refuses if ``out`` is there; else raise it as UserError."""
         try:
             yield
         except OSError as error:
@@ -248,23 +224,18 @@ class Parts:
             ) from error
 
     def _write_merged(self, check: Check) -> dict[str, int]:
-        counts = {}
         with self._create(self.out) as file:
-            file.write(f'{{"info": {json.dumps(self.parameters)},\n"licenses": [],\n')
-            file.write(f'"categories": {json.dumps(CATEGORIES)}')
-            for key in ('images', 'annotations'):
-                file.write(f',\n"{key}": [')
-                counts[key] = _write(file, self._lines(key))
-                file.write('\n]')
-            file.write('}\n')
-            file.flush()  # an image that changes from here on is newer than this file; see find_changes in .factory
+            counts = write_merged(
+                file, self.parameters, images=self._all('images'), annotations=self._all('annotations')
+            )
+            file.flush()  # an image that changes from here on is newer than this file
             for number in range(self.total):
                 if reason := check(number, self._read(number)):
                     raise PendingError(reason)
             counts['unreadable'] = sum(1 for _ in self._all('unreadable'))
             if counts['unreadable']:
                 with self._create(self.unreadable) as unreadable:
-                    _write(unreadable, (f'{quote(name)}\t{reason}\n' for name, reason in self._all('unreadable')))
+                    unreadable.writelines(f'{quote(name)}\t{reason}\n' for name, reason in self._all('unreadable'))
             else:
                 self.unreadable.unlink(missing_ok=True)
             if self.is_merged:  # by another process; a file with other parameters is an error, and never replaced
@@ -273,40 +244,27 @@ class Parts:
 
     @contextmanager
     def _create(self, path: Path) -> Iterator[TextIO]:
-        """``path``, open; until it is whole it lies in the folder that is removed: a kill leaves nothing elsewhere."""
+        """Open a new file. It lies in the folder that is removed until it is whole: a kill leaves nothing elsewhere."""
         with atomic(path, self.folder) as part, part.open('w', encoding='utf-8', errors='surrogateescape') as file:
             yield file
-
-    def _remove_folder(self) -> None:
-        """Remove what belongs to these parameters, and ``OUT.parts`` if nothing else is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):
-            self.root.rmdir()
 
     def _remove_abandoned(self) -> None:
         """Remove half-written files of killed processes: they can be large, and the disk may be nearly full."""
         for folder, _, names in os.walk(self.folder):
-            for name in names:
-                path = Path(folder, name)
+            for path in (Path(folder, name) for name in names if name.endswith('.part')):
                 with suppress(OSError):
-                    if name.endswith('.part') and time.time() - path.lstat().st_mtime > ABANDONED:
+                    if time.time() - path.lstat().st_mtime > ABANDONED:
                         path.unlink()
-
-    def _lines(self, key: str) -> Iterator[str]:
-        separator = '\n'
-        for number, record in enumerate(self._all(key), start=1):
-            yield separator + json.dumps({'id': number, **record})
-            separator = ',\n'
 
     def _all(self, key: str) -> Iterator[Any]:
         for number in range(self.total):
             yield from self._read(number)[key]
 
     def _read(self, number: int) -> dict:
-        """The records of a batch.
+        """Return the records of a batch.
 
         Raises:
-            PendingError: The file is missing, or not what :meth:`write` has written.
+            PendingError: The file is missing, or :meth:`write` has not written it.
         """
         path = self._path(number)
         try:
@@ -324,16 +282,12 @@ class Parts:
         """Raise if work with other parameters has begun."""
         try:
             folders = sorted(self.root.iterdir())
-        except (FileNotFoundError, NotADirectoryError):  # finished, or not begun; create() tells of a file in the way
+        except (FileNotFoundError, NotADirectoryError):  # finished, or not begun; create() reports a file in the way
             return
-        for folder in folders:
-            if folder == self.folder:  # whose name says its parameters
-                continue
-            begun = folder / 'parameters.json'
+        for begun in (folder / 'parameters.json' for folder in folders if folder != self.folder):
             try:
-                found = dict(_read_json(begun, MAX_PARAMETERS))
-                self._compare(self.root, found, f'{self.root} was begun')
-            except (FileNotFoundError, NotADirectoryError):  # finished, given up, or nothing of ours
+                self._compare(self.root, dict(_read_json(begun, MAX_PARAMETERS)), f'{self.root} was begun')
+            except (FileNotFoundError, NotADirectoryError):  # finished, given up, or of somebody else
                 continue
             except (OSError, TypeError, ValueError) as error:
                 raise UserError(
@@ -342,6 +296,7 @@ class Parts:
                 ) from error
 
     def _compare(self, path: Path, found: dict, what: str) -> None:
+        """Raise if parameters that were found are not the present ones."""
         old, new = (dict(_flatten(parameters)) for parameters in (found, self.parameters))
         changes = [
             f'{key} ({_shorten(old.get(key))}, now {_shorten(new.get(key))})'
@@ -355,25 +310,15 @@ class Parts:
             )
 
 
-def _read_info(out: Path) -> dict:
-    """The parameters of a COCO file that :meth:`Parts.merge` has written."""
-    try:
-        with out.open() as file:
-            line = file.readline(MAX_PARAMETERS)
-        return dict(json.loads(line.rstrip().rstrip(',') + '}')['info'])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f'{out} exists and was not made by this tool: choose another OUT') from error
-
-
 def _read_json(path: Path, limit: int) -> Any:
-    """What a file of ours holds, whatever is in its place now.
+    """Return the content of a JSON file, whatever is in its place now.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is too large, no regular file or no JSON.
+        OSError: The file cannot be read.
+        ValueError: The file is too large, or not a regular file, or not JSON.
     """
     status = path.stat()
-    if not stat.S_ISREG(status.st_mode):  # to open a pipe is to wait
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait
         raise ValueError('not a file')
     if status.st_size > limit:
         raise ValueError(f'{status.st_size:,} bytes')
@@ -384,7 +329,7 @@ def _read_json(path: Path, limit: int) -> Any:
 
 
 def _is_batch(records: Any) -> bool:
-    """Whether these can be the records of a batch: an annotation of an image that is not there would be lost later."""
+    """Return whether these can be the records of a batch: an annotation of a missing image would be lost later."""
     try:
         ids = {image['id'] for image in records['images']}
         return (
@@ -399,18 +344,10 @@ def _is_batch(records: Any) -> bool:
         return False
 
 
-def _write(file: TextIO, texts: Iterable[str]) -> int:
-    number = 0
-    for text in texts:
-        file.write(text)
-        number += 1
-    return number
-
-
 def _flatten(value: Any) -> Iterator[tuple[str, Any]]:
-    """('model.tau', 0.15) and the like."""
+    """Yield ('model.tau', 0.15) and the like."""
     left = [('', value)]
-    while left:  # no recursion: a file from outside may be nested deeply
+    while left:  # no recursion: a file may be nested deeply
         key, value = left.pop()
         if isinstance(value, dict | list):
             children = value.items() if isinstance(value, dict) else enumerate(value)

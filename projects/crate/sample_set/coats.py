@@ -1,23 +1,22 @@
-"""The classes of the sample set. A class is a coat: two hues and a texture, worn by objects of any shape."""
+"""Classes of the sample set. A class is a coat, two hues and a texture, that objects of any shape wear."""
 
 import colorsys
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
 
-# Hues are in turns. The second hue of a class is the first of another one: one colour alone does not tell the class.
+# Hues are fractions of a turn. The second hue of a class is the first of another: one colour alone tells no class.
 SECOND_HUE = 3 / 8
 HUE_JITTER = 0.025
 
 
-@dataclass(frozen=True)
-class Coat:
+class Coat(NamedTuple):
     """What the objects of one class have in common.
 
-    Args:
-        hue: First hue, in turns from 0 to 1.
+    Attributes:
+        hue: First hue, from 0 to 1.
         texture: A key of ``TEXTURES``.
     """
 
@@ -25,17 +24,13 @@ class Coat:
     texture: str
 
     def draw_tones(self, rng: Generator) -> np.ndarray:
-        """The two colours of one object: its class's hues with a little jitter, any strong saturation and brightness.
-
-        Returns:
-            (2, 3) RGB from 0 to 1.
-        """
+        """Return the two colours of one object, (2, 3) RGB from 0 to 1: strong and bright, the hues a little varied."""
         hues = np.array([self.hue, self.hue + SECOND_HUE]) + rng.uniform(-HUE_JITTER, HUE_JITTER, 2)
         saturations, values = rng.uniform(0.65, 1.0, 2), rng.uniform(0.6, 1.0, 2)
         return np.array([colorsys.hsv_to_rgb(*hsv) for hsv in zip(hues % 1.0, saturations, values)])
 
 
-# In alphabetical order, because data sets that find their classes by folder number them so.
+# In alphabetical order, because data sets that number classes by folder do so.
 COATS = {
     'amber_stripes': Coat(1 / 8, 'stripes'),
     'azure_checks': Coat(5 / 8, 'checks'),
@@ -49,17 +44,9 @@ COATS = {
 CLASSES = tuple(COATS)
 PALETTE = [tuple(round(255 * tone) for tone in colorsys.hsv_to_rgb(coat.hue, 0.85, 0.9)) for coat in COATS.values()]
 
-# For ``metainfo`` of classification and detection data sets, and of segmentation ones, where index 0 is the background.
+# The ``metainfo`` of data sets for classification and detection, and for segmentation, where 0 is the background.
 METAINFO = dict(classes=CLASSES, palette=PALETTE)
 SEGMENTATION_METAINFO = dict(classes=('background', *CLASSES), palette=[(0, 0, 0), *PALETTE])
-
-
-def _stripes(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.floor(u) % 2 == 0
-
-
-def _checks(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return (np.floor(u) + np.floor(v)) % 2 == 0
 
 
 def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -67,11 +54,10 @@ def _dots(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return u * u + v * v < 0.33**2
 
 
-def _plain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.zeros_like(u, dtype=bool)
-
-
-# name -> where the second tone is, (h, w) bool, from coordinates (h, w) in cells of the texture; 'plain' has none.
+# name -> where the second tone is, (h, w) bool, from coordinates (h, w) in cells of the texture.
 TEXTURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = dict(
-    stripes=_stripes, checks=_checks, dots=_dots, plain=_plain
+    stripes=lambda u, v: np.floor(u) % 2 == 0,
+    checks=lambda u, v: (np.floor(u) + np.floor(v)) % 2 == 0,
+    dots=_dots,
+    plain=lambda u, v: np.zeros_like(u, dtype=bool),
 )

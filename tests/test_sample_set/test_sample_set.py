@@ -4,7 +4,8 @@ import re
 import numpy as np
 import pytest
 
-from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set, render_sample
+from projects.crate.sample_set.coats import METAINFO
+from projects.crate.sample_set.write import SampleSpec, make_sample_set, render_sample
 
 SMALL = SampleSpec(train=40, val=9, size=(24, 32), max_objects=1, seed=5)
 SCENES = SampleSpec(train=40, val=9, size=(32, 40), max_objects=4, seed=5)

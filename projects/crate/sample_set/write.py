@@ -1,11 +1,11 @@
-"""The sample set as a whole: what it holds, and how it is written so that it is whole or not there."""
+"""The sample set as a whole: what it holds, and how it is written so that it is whole or absent."""
 
-import functools
 import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from rich.progress import track
 from ..errors import ArgumentError, FileInTheWayError
 from ..files import make_folder
 from .coats import CLASSES
-from .layouts import LAYOUTS, SPLITS, Layout
+from .layouts import LAYOUTS, SPLITS
 from .render import Sample, render_image
 
-RECIPE = 1  # to be raised by whoever changes what is drawn: sets of another recipe are then told from this one's
+RECIPE = 1  # raise it with every change of what is drawn: sets of another recipe are then told from this one's
 MARKER = 'sample_set.json'
 
 
@@ -30,8 +30,8 @@ class SampleSpec:
         train: Number of training images.
         val: Number of validation images.
         size: (height, width) in pixels.
-        max_objects: 1: one object an image, and every class equally often (to within one image). 2 to 8: from 1 to so
-            many objects, which occlude each other; the class of the front one takes turns, the others' are random.
+        max_objects: 1: one object per image, and classes equally often (to within one image). 2 to 8: from 1 to this
+            many objects, which occlude each other; classes take turns in front, and are random behind.
         seed: From 0 to 2**32 - 1.
 
     Raises:
@@ -46,26 +46,24 @@ class SampleSpec:
 
     def __post_init__(self) -> None:
         for split in SPLITS:
-            if getattr(self, split) < len(CLASSES):
-                raise ArgumentError(
-                    f'{split}: at least {len(CLASSES)} images, one of each class; not {getattr(self, split)}'
-                )
+            if (number := getattr(self, split)) < len(CLASSES):
+                raise ArgumentError(f'{split}: at least {len(CLASSES)} images, one of each class; not {number}')
         if not 1 <= self.max_objects <= len(CLASSES):  # so that object and class masks share a palette
             raise ArgumentError(f'max_objects: from 1 to {len(CLASSES)}; not {self.max_objects}')
         if not 0 <= self.seed < 2**32:
             raise ArgumentError(f'seed: from 0 to 2**32 - 1; not {self.seed}')
-        render_sample(self, 'train', 0)  # the renderer knows what sizes it takes
+        render_sample(self, 'train', 0)  # the renderer knows which sizes it takes
 
     def describe(self) -> dict:
-        """The spec and the recipe's version, as JSON gives them back."""
+        """Return the spec and the version of the recipe, as JSON gives them back."""
         return json.loads(json.dumps(dict(recipe=RECIPE, **asdict(self))))
 
 
 def render_sample(spec: SampleSpec, split: str, index: int) -> Sample:
-    """One sample of a set, a function of the seed, the kind of set, the split and the index only.
+    """Return one sample of a set, a function of the seed, the kind of set, the split and the index only.
 
-    Every image has a generator of its own, so workers may share the images out in any way, the splits differ, and a
-    larger set begins as a smaller one does.
+    Every image has a generator of its own. Workers may share the images in any way, the splits differ, and a larger set
+    begins as a smaller one does.
     """
     rng = np.random.default_rng([spec.seed, spec.max_objects, SPLITS.index(split), index])
     labels = rng.integers(len(CLASSES), size=rng.integers(spec.max_objects) + 1)
@@ -74,10 +72,10 @@ def render_sample(spec: SampleSpec, split: str, index: int) -> Sample:
 
 
 def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int = 1) -> bool:
-    """Write a set in one layout to its folder in ``out``, with a marker that says what it is.
+    """Write a set in one layout to its folder in ``out``, with a marker that describes it.
 
-    The folder gets its name when the set is whole; until then it is called ``<name>.partial``, and what an interrupted
-    run left there is removed by the next one. Two runs at once need two folders.
+    The folder gets its name when the set is whole. Until then its name ends in ``.partial``, and the next run removes
+    what an interrupted run left there. Two runs at once need two folders.
 
     Args:
         out: Folder of the set; the layout's folder is made in it.
@@ -98,39 +96,35 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
     if target.exists():
         _check_present(target, spec)
         return False
-    partial = target.with_name(f'{target.name}.partial')
-    if partial.exists():
-        shutil.rmtree(partial)
-    make_folder(partial)
+    partial_set = target.with_name(f'{target.name}.partial')
+    if partial_set.exists():
+        shutil.rmtree(partial_set)
+    make_folder(partial_set)
     for split in SPLITS:
-        task = functools.partial(_write_one, LAYOUTS[layout], partial, spec, split)
+        task = partial(_write_one, LAYOUTS[layout].write, partial_set, spec, split)
         records = _run(task, getattr(spec, split), workers, f'{target.name} {split}')
-        LAYOUTS[layout].finish(partial, split, records)
-    (partial / MARKER).write_text(json.dumps(spec.describe(), indent=2) + '\n')
-    partial.replace(target)
+        LAYOUTS[layout].finish(partial_set, split, records)
+    (partial_set / MARKER).write_text(json.dumps(spec.describe(), indent=2) + '\n')
+    partial_set.replace(target)
     return True
 
 
-def _write_one(layout: Layout, root: Path, spec: SampleSpec, split: str, index: int) -> Any:
-    return layout.write(root, split, index, render_sample(spec, split, index))
+def _write_one(write: Callable, root: Path, spec: SampleSpec, split: str, index: int) -> Any:
+    return write(root, split, index, render_sample(spec, split, index))
 
 
 def _run(task: Callable[[int], Any], count: int, workers: int, description: str) -> list[Any]:
-    """The results of ``task`` for 0 to count - 1, in that order, with a progress bar."""
+    """Return the results of ``task`` for 0 to count - 1, in order, with a progress bar."""
     if workers == 1:
         return list(track(map(task, range(count)), description, count))
     with ProcessPoolExecutor(workers) as pool:
-        # The workers are forked by this line, before the progress bar has a thread that could hold a lock then.
+        # This line forks the workers, before the progress bar has a thread that could hold a lock then.
         results = pool.map(task, range(count), chunksize=16)
         return list(track(results, description, count))
 
 
 def _check_present(target: Path, spec: SampleSpec) -> None:
-    """Nothing if ``target`` holds the set that ``spec`` describes.
-
-    Raises:
-        FileExistsError: It holds another one, or something that is no sample set.
-    """
+    """Raise FileExistsError unless ``target`` holds the set that ``spec`` describes."""
     remedy = 'choose another folder, or delete this one'
     marker = target / MARKER
     if not marker.is_file():
@@ -140,8 +134,6 @@ def _check_present(target: Path, spec: SampleSpec) -> None:
     except ValueError as error:
         raise FileInTheWayError(f'{marker}: not readable as JSON ({error}); {remedy}') from error
     asked = spec.describe()
-    differing = [key for key in asked if key not in found or found[key] != asked[key]]
-    if differing:
-        there = ', '.join(f'{key}={found.get(key)}' for key in differing)
-        wanted = ', '.join(f'{key}={asked[key]}' for key in differing)
+    if wrong := [key for key in asked if key not in found or found[key] != asked[key]]:
+        there, wanted = (', '.join(f'{key}={values.get(key)}' for key in wrong) for values in (found, asked))
         raise FileInTheWayError(f'{target}: holds a sample set with {there}, asked for {wanted}; {remedy}')

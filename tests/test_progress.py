@@ -4,15 +4,15 @@ import re
 import pytest
 from rich.console import Console
 
-from projects.crate.pseudo_labels import report as report_module
-from projects.crate.pseudo_labels.report import Report
+from projects.crate import progress
+from projects.crate.progress import Progress
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A list whose item is the time, for all that follows."""
     now = [1000.0]
-    monkeypatch.setattr(report_module, 'Console', functools.partial(Console, get_time=lambda: now[0]))
+    monkeypatch.setattr(progress, 'Console', functools.partial(Console, get_time=lambda: now[0]))
     return now
 
 
@@ -21,7 +21,7 @@ def lines(capsys):
 
 
 def test_earlier_work_is_done_but_was_not_fast(clock, capsys):
-    with Report('maskcut') as report:
+    with Progress('maskcut') as report:
         clock[0] += 1000  # a model is loaded
         report.begin(total=1000, done=900)
         assert lines(capsys) == ['maskcut: 900/1000 images, ? images/s, ? left']
@@ -37,7 +37,7 @@ def test_earlier_work_is_done_but_was_not_fast(clock, capsys):
 
 
 def test_rate_forgets_what_is_long_ago(clock, capsys):
-    with Report('maskcut') as report:
+    with Progress('maskcut') as report:
         report.begin(total=10_000, done=0)
         for images, batches in ((1, 60), (10, 100)):
             for _ in range(batches):
@@ -49,7 +49,7 @@ def test_rate_forgets_what_is_long_ago(clock, capsys):
 def test_messages_are_one_line_each(clock, capsys, monkeypatch):
     monkeypatch.setenv('COLUMNS', '40')
     long = '[red]a/very/long/' + 'path/' * 40
-    with Report('maskcut[3]', shows_progress=False) as report:
+    with Progress('maskcut[3]', shows_progress=False) as report:
         report.begin(total=10, done=0)
         report.say(long)
         clock[0] += 100
@@ -60,7 +60,7 @@ def test_messages_are_one_line_each(clock, capsys, monkeypatch):
 def test_bar_on_a_terminal(clock, capsys, monkeypatch):
     monkeypatch.setenv('FORCE_COLOR', '1')
     monkeypatch.setenv('COLUMNS', '100')
-    with Report('maskcut') as report:
+    with Progress('maskcut') as report:
         report.begin(total=100, done=50)
         clock[0] += 10
         report.advance(10)

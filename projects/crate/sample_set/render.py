@@ -1,7 +1,6 @@
 """One image of the sample set from one random generator, with the mask of every object."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,8 @@ from ..errors import ArgumentError
 from .coats import CLASSES, COATS, TEXTURES
 from .shapes import SHAPES
 
-# Everything is drawn at this multiple of the resolution and averaged. It is odd: each pixel's centre then is one of the
-# points drawn, and a mask is the pixels whose centre the object owns.
+# Everything is drawn at this multiple of the resolution and averaged. It is odd: the centre of each pixel is then one
+# of the points drawn, and a mask is the pixels whose centre the object owns.
 SUPERSAMPLING = 3
 MIN_SIDE = 16  # at the smallest scale, every shape still owns the centre of a pixel
 
@@ -32,8 +31,7 @@ class Sample(NamedTuple):
     labels: np.ndarray
 
 
-@dataclass(frozen=True)
-class _Figure:
+class _Figure(NamedTuple):
     """A textured shape, not yet painted: its window of the supersampled canvas, its points there, and their colours."""
 
     window: tuple[slice, slice]
@@ -49,19 +47,19 @@ def render_image(
     max_distractors: int = 2,
     min_visible: float = 0.4,
 ) -> Sample:
-    """Objects with the coats of their classes before grey distractors, smooth noise and pixel noise.
+    """Draw objects with the coats of their classes before grey distractors, smooth noise and pixel noise.
 
-    The shape, place, size and angle of an object do not depend on its class. Later objects occlude earlier ones; an
-    object that would show too little is left out of the image, not only out of the result, so that every coat in the
-    image is annotated. The last object always shows.
+    The shape, place, size and angle of an object do not depend on its class. Later objects occlude earlier ones. An
+    object of which too little would show is not drawn, so that every coat in the image is annotated. The last object
+    always shows.
 
     Args:
         rng: Generator; the image is a function of it and of the other arguments.
         labels: Class of each object, from back to front; n >= 1 of them.
         size: (height, width) in pixels, each at least 16.
-        scale: Smallest and largest diameter of an object, as fractions of the shorter side; up to 1, so that it
-            lies in the image.
-        max_distractors: Up to this many grey textured shapes lie behind the objects.
+        scale: Smallest and largest diameter of an object, as fractions of the shorter side; at most 1, so that the
+            object lies in the image.
+        max_distractors: Largest number of grey textured shapes behind the objects.
         min_visible: Smallest visible share of an object's pixels.
 
     Returns:
@@ -75,16 +73,12 @@ def render_image(
     figures = [_draw_figure(rng, size, scale, coat.draw_tones(rng), coat.texture) for coat in coats]
     canvas = _draw_background(rng, size)
     free = np.ones(canvas.shape[:2], dtype=bool)
-    masks = {}
-    for index in reversed(range(len(labels))):
-        mask = _place(canvas, free, figures[index], min_visible)
-        if mask is not None:
-            masks[index] = mask
+    masks = {index: _place(canvas, free, figures[index], min_visible) for index in reversed(range(len(labels)))}
     for _ in range(rng.integers(max_distractors + 1)):
         texture = rng.choice(list(TEXTURES))
         greys = np.repeat(rng.uniform(0.1, 0.9, (2, 1)), 3, axis=1)
         _place(canvas, free, _draw_figure(rng, size, scale, greys, texture), min_visible=0.0)
-    shown = sorted(masks)
+    shown = [index for index in range(len(labels)) if masks[index] is not None]
     image = _develop(rng, canvas)
     return Sample(image, np.stack([masks[i] for i in shown]), np.array([labels[i] for i in shown], dtype=np.int64))
 
@@ -95,9 +89,7 @@ def _check(labels: Sequence[int], size: tuple[int, int], scale: tuple[float, flo
     if min(size) < MIN_SIDE:
         raise ArgumentError(f'size: height and width are at least {MIN_SIDE} pixels; not {tuple(size)}')
     if not 0.25 <= scale[0] <= scale[1] <= 1:
-        raise ArgumentError(
-            f'scale: smallest and largest diameter, from 0.25 to 1 of the shorter side; not {tuple(scale)}'
-        )
+        raise ArgumentError(f'scale: two diameters from 0.25 to 1 of the shorter side, in order; not {tuple(scale)}')
     if not 0 <= min_visible <= 1:
         raise ArgumentError(f'min_visible: a share from 0 to 1; not {min_visible}')
 
@@ -105,29 +97,24 @@ def _check(labels: Sequence[int], size: tuple[int, int], scale: tuple[float, flo
 def _draw_figure(
     rng: Generator, size: tuple[int, int], scale: tuple[float, float], tones: np.ndarray, texture: str
 ) -> _Figure:
-    """A shape at a random place, size and angle, lit from one side; texture cells are 6% to 10% of ``min(size)``."""
-    side = min(size)
-    radius = rng.uniform(*scale) * side / 2
-    cell = rng.uniform(0.06, 0.10) * side
+    """Draw a shape at a random place, size and angle, lit from one side, its texture cells 6% to 10% of the side."""
+    radius = rng.uniform(*scale) * min(size) / 2
+    cell = rng.uniform(0.06, 0.10) * min(size)
     centre = [rng.uniform(radius, extent - radius) for extent in size]
     phase_u, phase_v = rng.uniform(0, 2, 2)
     shape = SHAPES[rng.choice(list(SHAPES))]
+    angle = rng.uniform(0, 2 * np.pi)
 
-    window = tuple(
-        slice(
-            max(0, int((c - radius) * SUPERSAMPLING)),
-            min(extent * SUPERSAMPLING, int((c + radius) * SUPERSAMPLING) + 1),
-        )
-        for c, extent in zip(centre, size)
-    )
-    y, x = (
-        ((np.arange(part.start, part.stop) + 0.5) / SUPERSAMPLING - c).astype(np.float32)
-        for part, c in zip(window, centre)
-    )
-    u, v = _rotate(x[None, :], y[:, None], rng.uniform(0, 2 * np.pi))
+    spans = [
+        (max(0, int((c - radius) * SUPERSAMPLING)), min(e * SUPERSAMPLING, int((c + radius) * SUPERSAMPLING) + 1))
+        for c, e in zip(centre, size)
+    ]
+    y, x = (((np.arange(*span) + 0.5) / SUPERSAMPLING - c).astype(np.float32) for span, c in zip(spans, centre))
+    u, v = _rotate(x[None, :], y[:, None], angle)
     inside = shape(u / radius, v / radius)
     second = TEXTURES[texture](u / cell + phase_u, v / cell + phase_v)
     light = 1 + 0.2 * u / radius
+    window = tuple(slice(*span) for span in spans)
     return _Figure(window, inside, tones.astype(np.float32)[second.astype(int)] * light[..., None])
 
 
@@ -141,7 +128,7 @@ def _place(canvas: np.ndarray, free: np.ndarray, figure: _Figure, min_visible: f
     Args:
         canvas: (sH, sW, 3), changed in place; s = ``SUPERSAMPLING``.
         free: (sH, sW) bool, where nothing is yet; changed in place.
-        figure: What to paint.
+        figure: Figure to paint.
         min_visible: Smallest visible share.
 
     Returns:
@@ -160,13 +147,13 @@ def _place(canvas: np.ndarray, free: np.ndarray, figure: _Figure, min_visible: f
 
 
 def _centres(points: np.ndarray) -> np.ndarray:
-    """(sH, sW) -> (H, W): the points at the centres of the pixels."""
+    """Return the points at the centres of the pixels: (sH, sW) -> (H, W)."""
     middle = SUPERSAMPLING // 2
     return points[middle::SUPERSAMPLING, middle::SUPERSAMPLING].copy()
 
 
 def _draw_background(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """Smooth noise of little colour in two octaves, (sH, sW, 3)."""
+    """Return smooth noise of little colour in two octaves, (sH, sW, 3)."""
     base = rng.uniform(0.35, 0.65)
     grey = 0.30 * _smooth_noise(rng, size, 4, 1) + 0.15 * _smooth_noise(rng, size, 10, 1)
     tint = rng.uniform(0.02, 0.12) * _smooth_noise(rng, size, 4, 3)
@@ -175,20 +162,17 @@ def _draw_background(rng: Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _smooth_noise(rng: Generator, size: tuple[int, int], cells: int, channels: int) -> np.ndarray:
-    """Uniform noise from -1 to 1 on a grid of ``cells`` to the shorter side, interpolated to (H, W, channels)."""
-    height, width = size
+    """Return uniform noise from -1 to 1, with ``cells`` on the shorter side, interpolated to (H, W, channels)."""
     grid = [round(cells * extent / min(size)) for extent in size]
     planes = rng.uniform(-1, 1, (channels, *grid)).astype(np.float32)
-    return np.stack(
-        [np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC)) for plane in planes],
-        axis=-1,
-    )
+    resized = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BICUBIC) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in resized], axis=-1)
 
 
 def _develop(rng: Generator, canvas: np.ndarray) -> np.ndarray:
     """Average the supersampled points, add pixel noise, and quantise: (sH, sW, 3) from 0 to 1 -> (H, W, 3) uint8."""
     steps = range(SUPERSAMPLING)
-    # One strided sum per point of a pixel: several times faster than a mean over two of five axes.
+    # One strided sum per point of a pixel is several times faster than a mean over two of five axes.
     image = sum(canvas[i::SUPERSAMPLING, j::SUPERSAMPLING] for i in steps for j in steps) / SUPERSAMPLING**2
     image += rng.uniform(0.02, 0.06) * rng.standard_normal(image.shape, dtype=np.float32)
     return (image.clip(0, 1) * 255).round().astype(np.uint8)

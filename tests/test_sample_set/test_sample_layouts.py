@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
-from projects.crate.datasets import METAINFO, SEGMENTATION_METAINFO, SampleSpec, make_sample_set, render_sample
+from projects.crate.sample_set.coats import METAINFO, SEGMENTATION_METAINFO
+from projects.crate.sample_set.write import SampleSpec, make_sample_set, render_sample
 
 SINGLE = SampleSpec(train=16, val=8, size=(32, 24), max_objects=1, seed=1)
 SCENES = SampleSpec(train=24, val=8, size=(48, 64), max_objects=4, seed=1)

@@ -1,12 +1,13 @@
-"""The outlines of the sample set's objects: each fits the unit circle, and says which points lie inside."""
+"""Outlines of the sample set's objects: each fits the unit circle and returns which points lie inside."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 
 def _fold(u: np.ndarray, v: np.ndarray, corners: int) -> tuple[np.ndarray, np.ndarray]:
-    """Polar coordinates; the angle folded to [0, pi / corners], from towards a corner to halfway between two."""
+    """Return polar coordinates, the angle folded to [0, pi / corners]: from a corner to halfway between two corners."""
     sector = 2 * np.pi / corners
     angle = np.abs((np.arctan2(v, u) + sector / 2) % sector - sector / 2)
     return np.hypot(u, v), angle
@@ -21,24 +22,19 @@ def _disc(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return u * u + v * v <= 1
 
 
-def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _polygon(u, v, 4)
-
-
-def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return _polygon(u, v, 3)
-
-
 def _star(u: np.ndarray, v: np.ndarray, corners: int = 5, waist: float = 0.5) -> np.ndarray:
-    """Inside the line from a tip at radius 1 to the notch beside it at radius ``waist``."""
+    """Return the points inside the line from a tip at radius 1 to the notch beside it at radius ``waist``."""
     radius, angle = _fold(u, v, corners)
     notch_u, notch_v = waist * np.cos(np.pi / corners), waist * np.sin(np.pi / corners)
     return notch_v * (radius * np.cos(angle) - 1) + (1 - notch_u) * radius * np.sin(angle) <= 0
 
 
-def _cross(u: np.ndarray, v: np.ndarray, half_width: float = 0.33) -> np.ndarray:
-    short, long = np.minimum(np.abs(u), np.abs(v)), np.maximum(np.abs(u), np.abs(v))
-    return (short <= half_width) & (long <= np.sqrt(1 - half_width**2))
+def _bar(u: np.ndarray, v: np.ndarray, half_width: float = 0.33) -> np.ndarray:
+    return (np.abs(v) <= half_width) & (np.abs(u) <= np.sqrt(1 - half_width**2))
+
+
+def _cross(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return _bar(u, v) | _bar(v, u)
 
 
 def _ring(u: np.ndarray, v: np.ndarray, hole: float = 0.5) -> np.ndarray:
@@ -49,15 +45,11 @@ def _crescent(u: np.ndarray, v: np.ndarray, bite: float = 0.8, shift: float = 0.
     return _disc(u, v) & ~_disc((u - shift) / bite, v / bite)
 
 
-def _bar(u: np.ndarray, v: np.ndarray, half_width: float = 0.33) -> np.ndarray:
-    return (np.abs(v) <= half_width) & (np.abs(u) <= np.sqrt(1 - half_width**2))
-
-
 # name -> (h, w) bool from coordinates (h, w) in radii.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = dict(
     disc=_disc,
-    square=_square,
-    triangle=_triangle,
+    square=partial(_polygon, corners=4),
+    triangle=partial(_polygon, corners=3),
     star=_star,
     cross=_cross,
     ring=_ring,

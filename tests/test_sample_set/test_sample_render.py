@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projects.crate.datasets import METAINFO, SEGMENTATION_METAINFO, render_image
-from projects.crate.datasets.coats import COATS, TEXTURES
-from projects.crate.datasets.shapes import SHAPES
+from projects.crate.sample_set.coats import COATS, METAINFO, SEGMENTATION_METAINFO, TEXTURES
+from projects.crate.sample_set.render import render_image
+from projects.crate.sample_set.shapes import SHAPES
 
 CLASSES = METAINFO['classes']
 sides = st.integers(16, 60)

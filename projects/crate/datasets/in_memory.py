@@ -1,4 +1,4 @@
-"""Small images in memory, for trainings that would otherwise wait for their data."""
+"""Small images in memory, for trainings that would wait for their data."""
 
 from collections.abc import Sequence
 
@@ -16,26 +16,26 @@ from ..errors import ArgumentError, UnsupportedError
 
 @DATASETS.register_module()
 class ImagesInMemory(Dataset):
-    """A classification data set, decoded once; batches are cut, scaled and flipped on the device that trains.
+    """A classification data set, decoded once; its batches are cropped, scaled and flipped on the training device.
 
-    A random resized crop (as torchvision's: a share of the image's area, an aspect ratio drawn on a log scale) and a
-    horizontal flip, of a whole batch in one ``roi_align``, which averages 2 x 2 points per pixel. Images must have one
-    size. In front of it the loader takes ``num_workers=0, collate_fn=dict(type='torch.utils.data.default_convert')``.
+    One ``roi_align`` does a random resized crop of a whole batch: as torchvision's, a share of the area and an aspect
+    ratio on a log scale. It averages 2 x 2 points per pixel. Images must have one size. The data loader needs
+    ``num_workers=0, collate_fn=dict(type='torch.utils.data.default_convert')``.
 
-    A batch is ``dict(inputs=(B, C, h, w) float, data_samples=[one])``: a single data sample holds all labels (B,).
-    Heads join the labels of a list of samples, and a list of one spares them thousands of tiny copies to the device.
+    A batch is ``dict(inputs=(B, C, h, w) float, data_samples=[one])``. One data sample holds all labels (B,), which
+    spares the head thousands of tiny copies to the device.
 
     Args:
-        size: Of the batches, an int or (h, w). It may be changed while training (``SmallImagesHook``).
+        size: Size of the batches, an int or (h, w). ``SmallImagesHook`` changes it while training.
         dataset: Class of the data set, whose samples hold 'inputs' (C, H, W) uint8 and 'data_samples' with 'gt_label'.
-        crop_ratio_range: Share of the area that is cut out, from and to.
-        aspect_ratio_range: Width through height of what is cut out, from and to.
-        flip_prob: Probability of a flip.
-        device: Where images are kept; None: on the GPU, if there is one.
-        **kwargs: Of the data set.
+        crop_ratio_range: Smallest and largest share of the area to crop.
+        aspect_ratio_range: Smallest and largest width / height of a crop.
+        flip_prob: Probability of a horizontal flip.
+        device: Device that keeps the images; None: the GPU, if there is one.
+        **kwargs: Arguments of the data set.
 
     Raises:
-        ValueError: Images of two sizes.
+        ValueError: Images have different sizes.
         RuntimeError: The loader uses worker processes.
     """
 
@@ -58,7 +58,7 @@ class ImagesInMemory(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Of the data set."""
+        """Metainfo of the data set."""
         return self.dataset.metainfo
 
     @property
@@ -67,7 +67,7 @@ class ImagesInMemory(Dataset):
         return self.dataset.CLASSES
 
     def full_init(self) -> None:
-        """Decode every image; mmengine's runner calls it. Does nothing the second time."""
+        """Decode every image, once; mmengine's runner calls this."""
         if self.images is not None:
             return
         self.dataset.full_init()
@@ -91,7 +91,7 @@ class ImagesInMemory(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor | list[BaseDataElement]]:
-        """A batch; ``DataLoader`` asks for it at once."""
+        """Return a batch; ``DataLoader`` calls this in place of ``__getitem__``."""
         if get_worker_info():
             raise UnsupportedError('ImagesInMemory: set num_workers=0; processes would each keep all images')
         chosen = torch.tensor(indices, device=self.device)
@@ -99,7 +99,7 @@ class ImagesInMemory(Dataset):
         return dict(inputs=self._augment(self.images[chosen].float()), data_samples=[labels])
 
     def _augment(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, h, w)."""
+        """Crop, scale and flip: (B, C, H, W) -> (B, C, h, w)."""
         size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
         boxes = self._draw_boxes(len(images), images.shape[2:])
         images = roi_align(images, boxes, size, sampling_ratio=2, aligned=True)
@@ -107,7 +107,7 @@ class ImagesInMemory(Dataset):
         return torch.where(flipped, images.flip(3), images)
 
     def _draw_boxes(self, count: int, size: tuple[int, int]) -> Tensor:
-        """What is cut out of images of ``size`` (H, W): (count, 5), index of the image and x1, y1, x2, y2."""
+        """Return crops of images of ``size`` (H, W): (count, 5), index of the image and x1, y1, x2, y2."""
         height, width = size
         low, high = torch.tensor([*self.aspect_ratio_range]).log().tolist()
         share = torch.empty(count, device=self.device).uniform_(*self.crop_ratio_range)
