@@ -137,8 +137,8 @@ def main(argv=None):
 def measure(args):
     import torch
 
-    from projects.crate.benchmark.timing import machine
     from projects.crate.files import make_folder
+    from tools.bench.timing import machine
 
     if args.json:
         make_folder(args.json.parent)
@@ -153,7 +153,7 @@ def measure(args):
 def run_speed(args):
     from mmengine.device import get_device
 
-    from projects.crate.benchmark import speed
+    from tools.bench import speed
 
     subject = speed.Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
     models = subject.models()
@@ -164,7 +164,7 @@ def run_speed(args):
 
 
 def run_maskcut(args):
-    from projects.crate.benchmark import maskcut
+    from tools.bench import maskcut
 
     if not args.features.is_file():
         raise _cli.mistake(f'{args.features}: no such file; give an npz file with --features')
@@ -175,8 +175,8 @@ def run_maskcut(args):
 
 def run_attention(args):
     from projects.crate.analysis import Observer
-    from projects.crate.benchmark import attention
     from projects.crate.engine.launch import read_config
+    from tools.bench import attention
 
     seconds = {}
     for path in args.configs:
@@ -190,7 +190,7 @@ def run_memory(args):
     from rich.console import Console
     from rich.progress import track
 
-    from projects.crate.benchmark import memory
+    from tools.bench import memory
 
     subject = dict(
         arch=args.arch,
@@ -209,8 +209,8 @@ def run_memory(args):
 
 
 def run_input(args):
-    from projects.crate.benchmark import training_input
     from projects.crate.engine.launch import prepare_training, read_config
+    from tools.bench import training_input
 
     cfg = read_config(args.config, args.cfg_options)
     prepare_training(cfg)
@@ -222,8 +222,8 @@ def run_pseudo_labels(args):
     import tempfile
 
     from projects.crate import pseudo_labels
-    from projects.crate.benchmark import pseudo_labels as stages
     from projects.crate.engine.launch import read_config
+    from tools.bench import pseudo_labels as stages
 
     with tempfile.TemporaryDirectory() as scratch:
         images = pseudo_labels.list_images(args.images, Path(scratch))

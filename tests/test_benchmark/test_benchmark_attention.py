@@ -5,8 +5,8 @@ import torch
 import toy_observer as toy
 from toy_runs import load_tool
 
-from projects.crate.benchmark import attention
 from projects.crate.models import observe
+from tools.bench import attention
 
 
 @pytest.fixture(autouse=True)

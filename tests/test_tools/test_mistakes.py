@@ -125,7 +125,7 @@ BUGS = [
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.analysis.report.measure_model'),
     # The constructor is left out: a file's own config, which may be forged, gives its arguments.
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
-    ('benchmark', ['attention'], 'projects.crate.benchmark.attention.measure'),
+    ('benchmark', ['attention'], 'tools.bench.attention.measure'),
     ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.datasets.sample.render_image'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.__init__'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.forward'),

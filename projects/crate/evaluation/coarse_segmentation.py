@@ -1,6 +1,7 @@
 """Coarse segmentation by attention, as a metric of a data set."""
 
 import io
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -12,7 +13,6 @@ from mmengine.registry import METRICS
 from rich.console import Console
 from rich.table import Table
 
-from ..benchmark.timing import now
 from ..datasets.label_maps import LabelMapError
 from ..errors import ArgumentError
 from ..files import printable
@@ -180,3 +180,10 @@ def render(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     buffer = io.StringIO()
     Console(file=buffer, width=max(80, 12 * len(header) + 10)).print(table)
     return buffer.getvalue()
+
+
+def now() -> float:
+    """Return seconds on the clock, after all that the GPU was told to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -6,7 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..models.observe import evaluating, observe
+from projects.crate.models.observe import evaluating, observe
+
 from .timing import interleaved_medians
 
 

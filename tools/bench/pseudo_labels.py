@@ -10,12 +10,13 @@ from mmengine.config import Config
 from rich import box
 from rich.table import Table
 
-from ..datasets.layouts import coco_annotation
-from ..maskcut import maskcut
-from ..models import MaskCutDetector
-from ..pseudo_labels import ImageList, factory, make_pseudo_labels
-from ..pseudo_labels.images import ImageBatches
-from ..pseudo_labels.parts import Parts
+from projects.crate.datasets.layouts import coco_annotation
+from projects.crate.maskcut import maskcut
+from projects.crate.models import MaskCutDetector
+from projects.crate.pseudo_labels import ImageList, factory, make_pseudo_labels
+from projects.crate.pseudo_labels.images import ImageBatches
+from projects.crate.pseudo_labels.parts import Parts
+
 from .text import plain_text
 
 START = 'start: the model, its weights, the list'

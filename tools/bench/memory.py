@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..models import CRATE
+from projects.crate.models import CRATE
+
 from .text import plain_text
 from .timing import interleaved_medians
 

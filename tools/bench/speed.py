@@ -18,9 +18,10 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
-from ..analysis.complexity import FUSED_ATTENTION, attention_flops
-from ..models import CRATE
-from ..models.layers import ISTA, MSSA, merge_heads, split_heads
+from projects.crate.analysis.complexity import FUSED_ATTENTION, attention_flops
+from projects.crate.models import CRATE
+from projects.crate.models.layers import ISTA, MSSA, merge_heads, split_heads
+
 from .memory import peak_memory
 from .text import plain_text
 from .timing import interleaved_medians

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from rich.progress import track
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..maskcut import maskcut
-from ..maskcut.affinity import AffinityGraph
-from ..maskcut.eigen import TOLERANCE, second_eigenvector
+from projects.crate.maskcut import maskcut
+from projects.crate.maskcut.affinity import AffinityGraph
+from projects.crate.maskcut.eigen import TOLERANCE, second_eigenvector
+
 from .dense_maskcut import affinity, dense_maskcut, eigenvectors
 from .timing import interleaved_medians
 

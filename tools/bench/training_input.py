@@ -15,10 +15,11 @@ from mmengine.runner import Runner
 from rich import box
 from rich.table import Table
 
-from ..engine.launch import model_cfg
-from ..engine.loops import samples_per_step
-from ..engine.mistakes import building
-from ..errors import UserError
+from projects.crate.engine.launch import model_cfg
+from projects.crate.engine.loops import samples_per_step
+from projects.crate.engine.mistakes import building
+from projects.crate.errors import UserError
+
 from .text import plain_text
 from .timing import interleaved_medians, now
 
