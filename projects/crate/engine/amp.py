@@ -9,7 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import autocast
 from torch import Tensor, nn
 
-from .aside import find_part
+from .model_parts import find_part
 
 
 @OPTIM_WRAPPERS.register_module()
