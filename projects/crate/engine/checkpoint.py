@@ -113,7 +113,8 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         if self.save_best:
             super()._save_best_checkpoint(_AtomicRunner(runner), metrics)
-            self._remove_outdated(self.file_backend.noted)
+            self._remove_outdated(self.file_backend.noted)  # left over if no other checkpoint was saved
+            self.file_backend.noted.clear()
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         outdated, self.file_backend.noted = self.file_backend.noted, []
@@ -240,7 +241,7 @@ class _LateRemoval:
 
 
 class _AtomicRunner:
-    """The runner as the hook sees it: ``save_checkpoint`` leaves the old file or the new one, never a part of one."""
+    """The runner, but ``save_checkpoint`` leaves the old file or the new one, never a part of one."""
 
     def __init__(self, runner) -> None:
         self._runner = runner
@@ -324,7 +325,7 @@ def _remove(path: Path) -> None:
 
 
 def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients accumulated and not applied yet, by parameter name; collective. Sharded ones are left out."""
+    """Return accumulated gradients that were not applied yet, by parameter name; collective, without sharded ones."""
     wrapper = runner.optim_wrapper
     if getattr(wrapper, '_accumulative_counts', 1) == 1 or wrapper.should_update():
         return {}

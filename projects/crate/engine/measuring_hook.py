@@ -126,9 +126,8 @@ class MeasuringHook(Hook):
         """Measure, log and visualise; return what :meth:`measure` does."""
         start = time.perf_counter()
         metrics, arrays = self.measure()
-        seconds = time.perf_counter() - start
-        count = len(self._loader.dataset)
-        runner.logger.info(f'{self.name} [{when}]  {self.summary(metrics)}  ({count} images in {seconds:.1f} s)')
+        count = f'{len(self._loader.dataset)} images in {time.perf_counter() - start:.1f} s'
+        runner.logger.info(f'{self.name} [{when}]  {self.summary(metrics)}  ({count})')
         scalars = {f'{self.name}/{key}': value for key, value in self.scalars(metrics).items()}
         runner.visualizer.add_scalars(scalars, step=step)
         return metrics, arrays

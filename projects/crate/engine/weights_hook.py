@@ -15,11 +15,11 @@ from ..models import CRATE
 
 
 class WholeWeightsHook(Hook):
-    """Fills the model from a checkpoint as it is loaded, or raises an error.
+    """Fill the model from a checkpoint as it is loaded, or raise an error.
 
-    mmengine logs a warning where names or shapes differ, and goes on with random weights. The weights are taken out of
-    known wrappers, checked, loaded, and handed to mmengine under the names of the model, so that hooks after this one
-    (EMA) find them, too. Shards, which FSDP and DeepSpeed write to folders, are left to their strategies.
+    mmengine logs a warning where names or shapes differ, and goes on with random weights. This hook takes the weights
+    out of known wrappers, checks and loads them, and hands them to mmengine under the names of the model, so that later
+    hooks (EMA) find them, too. Shards, which FSDP writes to folders, are left to its strategy.
 
     A training that is resumed must be of the same model: weights of the file that the model has no place for are an
     error as well.
@@ -64,7 +64,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _check_grids(model: nn.Module, weights: Weights) -> None:
-    """A training that is resumed keeps its grids; positions that do not say theirs have the grid of the model."""
+    """Check that a resumed training keeps its grids; positions without a recorded grid have that of the model."""
     for path, module in model.named_modules():
         if not isinstance(module, CRATE):
             continue
@@ -80,7 +80,7 @@ def _check_grids(model: nn.Module, weights: Weights) -> None:
 
 
 def _check_average(checkpoint: dict, tensors: dict, source: str) -> None:
-    """The averaged weights of the model (EMA) must be whole, too; they get what torch keeps of the model's modules."""
+    """Check that the averaged weights (EMA) are whole, too, and give them the metadata of the model's modules."""
     average = checkpoint.get('ema_state_dict')
     if average is None:
         return
