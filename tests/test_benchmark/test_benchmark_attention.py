@@ -9,13 +9,6 @@ from projects.crate.models import observe
 from tools.bench import attention
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize('kind', ['CRATE', 'ViT'])
 def test_what_is_timed_gives_the_maps(kind):
     model, images = toy.backbone(kind), torch.randn(2, 3, 8, 12)

@@ -14,13 +14,6 @@ from tools.bench.memory import KERNELS, STEPS, LiveBytes, peak_memory
 ARCH = dict(embed_dims=12, num_heads=3, num_layers=2)
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @cache
 def rows(sizes, windows, global_layers=()):
     found = memory.measure(ARCH, 4, sizes, windows, global_layers)

@@ -20,17 +20,12 @@ SMALL = speed.Subject(dict(embed_dims=192, num_heads=3, num_layers=2), patch_siz
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
+def one_thread(threads):
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def backbones(run):
     models, images = SMALL.models(), SMALL.images()
-    for model in models.values():
-        model.train(run is speed.train)
     return {name: partial(run, models[name], images) for name in (speed.OURS, speed.TEXTBOOK)}
 
 

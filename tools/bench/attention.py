@@ -15,7 +15,6 @@ from .timing import interleaved_medians
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     seconds = {}
     for path in args.configs:
         backbone = Observer.from_config(read_config(str(path)), checkpoint=None).backbone

@@ -23,7 +23,6 @@ TAU, NUM_MASKS = 0.15, 3
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     if not args.features.is_file():
         raise UserError(f'{args.features}: no such file; give an npz file with --features')
     rows = measure(read_features(args.features), args.repeats)
@@ -111,7 +110,6 @@ def _status(field: str) -> float:
 
 
 def report(rows: list[dict], memory: dict[str, float]) -> str:
-    """Return the measurements as text."""
     lines = ['Seconds, medians; in brackets how many times as long as ours.', '']
     for row in rows:
         lines.append(f'{row["image"]}, {row["tokens"]} tokens')

@@ -78,7 +78,6 @@ def peak_memory(step: Callable[[nn.Module, Tensor], object], model: nn.Module, i
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     windows, device = [*args.windows, None], get_device()
     subject = dict(arch=args.arch, patch_size=args.patch_size, windows=windows, device=device)
     subject['global_layers'] = [] if args.no_global_layers else None

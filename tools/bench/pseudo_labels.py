@@ -33,7 +33,6 @@ IMAGENET_1K = 1_281_167  # images of its training set
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     with tempfile.TemporaryDirectory() as scratch:
         images = list_images(args.images, Path(scratch))
         seconds = measure(read_config(args.config, args.cfg_options), args.checkpoint, images)

@@ -117,7 +117,6 @@ PASSES = dict(forward=infer, training=train)
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     subject = Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
     models = subject.models()
     found = measure(subject, models, args.repeats, args.passes)

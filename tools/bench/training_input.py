@@ -25,7 +25,6 @@ MODEL = 'model'
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    """Return the numbers of the command line's measurement, and the text about them."""
     cfg = read_config(args.config, args.cfg_options)
     prepare_training(cfg)
     found = measure(cfg, args.images, args.repeats)
