@@ -79,7 +79,8 @@ class AtomicCheckpointHook(CheckpointHook):
         self._find_best(runner.message_hub)
         if is_main_process() and _is_local(self.out_dir):
             self._take_folder()
-            if runner._resume and _lies_in(runner._load_from, self.out_dir):
+            source = runner._load_from if runner._resume else None
+            if source and _is_local(source) and Path(source).parent.resolve() == Path(self.out_dir).resolve():
                 self._remove_outdated(outdated)
         if self.initial and runner.iter == 0:
             meta = dict(epoch=0, iter=0)
@@ -291,10 +292,6 @@ def _together(path: Path) -> Iterator[None]:
 
 def _is_local(path: str | Path) -> bool:
     return '://' not in str(path)
-
-
-def _lies_in(path: str | None, folder: str) -> bool:
-    return path is not None and _is_local(path) and Path(path).parent.resolve() == Path(folder).resolve()
 
 
 def _name(path: str | Path | None) -> str:

@@ -15,32 +15,14 @@ from mmengine.runner import Runner
 from ..checkpoints.read import read_all_files
 from ..errors import UserError
 from ..evaluation.coco_file import read_coco
-from . import disk
-from .config import model_cfg, read_config
+from . import disk, stock_parts
+from .config import model_cfg, read_config  # noqa: F401  # callers take them from here, too
 from .mistakes import building
 from .progress import ProgressBarHook
 from .resume import START, check_checkpoint, resume_from
-from .stock_parts import (
-    choose_precision,
-    complete_dataloaders,
-    exchange_hooks,
-    exchange_loop,
-    exchange_transforms,
-    type_name,
-)
+from .stock_parts import type_name
 from .strides_hook import CheckStridesHook
 from .weights_hook import WholeWeightsHook
-
-__all__ = [
-    'build_runner',
-    'flush_tiny_numbers',
-    'model_cfg',
-    'prepare_testing',
-    'prepare_training',
-    'read_config',
-    'running',
-    'type_name',
-]
 
 # type of the visualisation hook -> the settings with which it draws into a folder
 VISUALISATION = {
@@ -83,8 +65,8 @@ def prepare_training(
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
-    choose_precision(cfg, amp)
-    exchange_loop(cfg)
+    stock_parts.choose_precision(cfg, amp)
+    stock_parts.exchange_loop(cfg)
     _prepare_data(cfg, 'val_evaluator')
     if resume is not None:
         resume_from(cfg, resume)
@@ -178,14 +160,14 @@ def _add_hook(runner: Runner, kind: type[Hook]) -> None:
 
 def _prepare_data(cfg: Config, evaluator: str) -> None:
     """Exchange hooks and transforms, and check the COCO files of metrics now and not after all images."""
-    exchange_hooks(cfg)
-    exchange_transforms(cfg)
+    stock_parts.exchange_hooks(cfg)
+    stock_parts.exchange_transforms(cfg)
     metrics = cfg.get(evaluator)
     for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
         kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
         if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
             read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
-    complete_dataloaders(cfg)
+    stock_parts.complete_dataloaders(cfg)
 
 
 def _use_tta(cfg: Config) -> None:
@@ -203,9 +185,8 @@ def _draw_into(cfg: Config, folder: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
     kind = type_name(hook.get('type', 'no hook'))
     if kind not in VISUALISATION:
-        raise UserError(
-            f'--show-dir needs default_hooks.visualization of type {" or ".join(VISUALISATION)}, not {kind}'
-        )
+        kinds = ' or '.join(VISUALISATION)
+        raise UserError(f'--show-dir needs default_hooks.visualization of type {kinds}, not {kind}')
     hook.update(VISUALISATION[kind](folder))
     if kind == 'SegVisualizationHook':
         cfg.visualizer.save_dir = folder

@@ -39,11 +39,7 @@ class MaskCutHook(MeasuringHook):
     Args:
         dataloader: Config of a data loader over a COCO-format set in mmdet's scope, its pipeline as in
             ``configs/maskcut``. Its sampler, if none is given, takes the images in order.
-        layer: 0-based index of the layer whose features are cut; negative ones count from the end.
-        tau: Threshold of the cosine.
-        num_masks: Largest number of masks per image.
-        crf: Refine the masks with a dense CRF (extra ``crf``).
-        score: Score of a mask: 'one', 'round' or 'ncut'; see :class:`MaskCutDetector`.
+        layer, tau, num_masks, crf, score: As :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
         num_pictures: Number of images in the picture; 0 draws none.
@@ -80,6 +76,8 @@ class MaskCutHook(MeasuringHook):
         self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score)
         self.evaluator = evaluator
         self.num_pictures = num_pictures
+        # how photographs are loaded: as they are stored, or upright
+        self._color_type = 'color_ignore_orientation' if 'ignore_orientation' in str(dataloader) else 'color'
 
     def build(self, runner: Runner) -> None:
         """Build the loader, the metric and the detector around the backbone."""
@@ -98,11 +96,6 @@ class MaskCutHook(MeasuringHook):
         if Path(path).is_file():
             read_coco(path, masks=self.evaluator is None)
 
-    @property
-    def _color_type(self) -> str:
-        """Return how photographs are loaded: upright, or as they are stored."""
-        return 'color_ignore_orientation' if 'ignore_orientation' in str(self.dataloader) else 'color'
-
     def _check_sizes(self) -> None:
         """Check that the annotations have the sizes of the images as they are loaded; only headers are read."""
         for index in range(len(self._loader.dataset)):
@@ -115,10 +108,8 @@ class MaskCutHook(MeasuringHook):
 
     def _build_evaluator(self) -> Evaluator:
         dataset = self._loader.dataset
-        metric = self.evaluator or dict(
-            type='ClassAgnosticCocoMetric', metric=['bbox', 'segm'], ann_file=dataset.ann_file
-        )
-        evaluator = Evaluator(metric)
+        metric = dict(type='ClassAgnosticCocoMetric', metric=['bbox', 'segm'], ann_file=dataset.ann_file)
+        evaluator = Evaluator(self.evaluator or metric)
         evaluator.dataset_meta = dataset.metainfo
         return evaluator
 

@@ -96,16 +96,10 @@ class SparseRateHook(MeasuringHook):
     def _build_loader(self, runner: Runner, loop: BaseLoop | None) -> DataLoader:
         """Build a loader as the config or the loop has, over the measured images alone."""
         if self.dataloader is None and loop is None:
-            raise ArgumentError(
-                'SparseRateHook: this run has no validation whose images could be taken: set dataloader'
-            )
+            raise ArgumentError('SparseRateHook: this run has no validation with images to measure: set dataloader')
         loader = loop.dataloader if self.dataloader is None else self.build_loader(runner, self.dataloader)
-        cfg = dict(
-            dataset=self._part(loader.dataset),
-            collate_fn=loader.collate_fn,
-            batch_size=loader.batch_sampler.batch_size,
-            num_workers=loader.num_workers,
-        )
+        cfg = dict(collate_fn=loader.collate_fn, num_workers=loader.num_workers)
+        cfg.update(dataset=self._part(loader.dataset), batch_size=loader.batch_sampler.batch_size)
         return self.build_loader(runner, cfg)
 
     def _part(self, dataset: Dataset) -> Dataset:
@@ -150,10 +144,8 @@ class SparseRateHook(MeasuringHook):
     def summary(self, metrics: dict[str, list[float]]) -> str:
         """Return the means, layer by layer."""
         compression, nonzero = metrics['compression'], metrics['nonzero']
-        return (
-            f'compression: {" ".join(f"{value:.2f}" for value in compression)}  '
-            f'nonzero: {" ".join(f"{value:.3f}" for value in nonzero)}'
-        )
+        texts = ' '.join(f'{value:.2f}' for value in compression), ' '.join(f'{value:.3f}' for value in nonzero)
+        return 'compression: {}  nonzero: {}'.format(*texts)
 
     def save_pictures(self, runner: Runner, folder: Path, step: int, curve: list[dict], arrays: None) -> None:
         """Write curves against the layer at some of the steps."""
