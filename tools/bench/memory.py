@@ -148,12 +148,14 @@ def build(arch: str | dict, patch_size: int, window: int | None, global_layers: 
 @torch.no_grad()
 def infer(model: nn.Module, images: Tensor) -> Tensor:
     """Return the last output of a forward pass without gradients."""
-    return _last(model.eval()(images))
+    model.eval()  # mmpretrain's backbones return nothing here
+    return _last(model(images))
 
 
 def train(model: nn.Module, images: Tensor, with_cp: bool = False) -> None:
     """Run a forward and a backward pass, and drop the gradients."""
-    model.train().with_cp = with_cp
+    model.train()
+    model.with_cp = with_cp
     _last(model(images)).float().sum().backward()
     model.zero_grad()
 
