@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 from ..checkpoints.read import read_checkpoint
 from ..errors import UserError
+from .training_state import check_state
 
 # Under this key a prepared config has the settings that were its own before it was told to resume.
 START = 'before_resume'
@@ -36,8 +37,7 @@ def resume_from(cfg: Config, resume: str) -> None:
     checkpoint = check_checkpoint(cfg, path)
     if checkpoint is None:  # mmengine reads the seed
         return
-    if not isinstance(checkpoint, dict) or not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
-        raise UserError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
+    check_state(checkpoint, path)
     if (seed := checkpoint['meta'].get('seed')) is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
