@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from projects.crate.files import atomic
+from projects.crate.files import atomic, can_block
 
 
 def test_the_file_appears_whole(tmp_path):
@@ -39,3 +41,12 @@ def test_two_writers_do_not_meet(tmp_path):
         first.write_text('1')
         second.write_text('2')
     assert (tmp_path / 'a').read_text() == '1'  # the last one to end
+
+
+def test_what_can_keep_a_reader_waiting(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'file').touch()
+    (tmp_path / 'broken').symlink_to('nothing')
+    can_wait = [name for name in ('pipe', 'file', 'broken', '.', 'a' * 300, '\0') if can_block(tmp_path / name)]
+    assert can_wait == ['pipe']
+    assert can_block('/dev/zero')

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import zipfile
 from collections import OrderedDict
 
@@ -69,6 +70,13 @@ def test_garbage_is_one_line(file, content, start):
     with pytest.raises(CheckpointError) as caught:
         read_weights(str(file))
     assert str(file) in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path):
+    for suffix in ('pth', 'safetensors'):
+        os.mkfifo(tmp_path / f'pipe.{suffix}')
+        with pytest.raises(CheckpointError, match=rf'cannot read .*pipe\.{suffix}: it is no regular file'):
+            read_weights(str(tmp_path / f'pipe.{suffix}'))
 
 
 def test_bits_of_every_weight_are_verified(file):

@@ -1,5 +1,6 @@
 """LoadLabelMap: what mmseg reads where it reads rightly, and a line that names the file where it would not."""
 
+import os
 from io import BytesIO
 
 import cv2
@@ -140,3 +141,11 @@ def test_a_label_map_that_is_missing(tmp_path):
     Image.fromarray(LABELS).save(tmp_path / 'photo.jpg')
     with pytest.raises(UserError, match=r'not found: .*nothing\.png'):
         read_label_map(str(tmp_path / 'nothing.png'), str(tmp_path / 'photo.jpg'))
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path):
+    Image.fromarray(LABELS).save(tmp_path / 'photo.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    for mask, photo, message in (('pipe', 'photo', 'not a regular file'), ('photo', 'pipe', 'cannot be read')):
+        with pytest.raises(UserError, match=rf'pipe\.png: {message}'):
+            read_label_map(str(tmp_path / f'{mask}.png'), str(tmp_path / f'{photo}.png'))

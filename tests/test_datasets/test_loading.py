@@ -62,10 +62,11 @@ def broken_files(folder):
     )
     for name, data in broken.items():
         (folder / f'{name}.jpg').write_bytes(data)
-    return {name: str(folder / f'{name}.jpg') for name in (*broken, 'missing')}
+    os.mkfifo(folder / 'pipe.jpg')
+    return {name: str(folder / f'{name}.jpg') for name in (*broken, 'pipe', 'missing')}
 
 
-@pytest.mark.parametrize('name', ['truncated', 'empty', 'text', 'header', 'missing'])
+@pytest.mark.parametrize('name', ['truncated', 'empty', 'text', 'header', 'pipe', 'missing'])
 def test_damage_is_reported_with_the_path(tmp_path, capsys, name):
     path = broken_files(tmp_path)[name]
     assert TRANSFORMS.build(dict(type='LoadImageOrSkip'))(dict(img_path=path)) is None

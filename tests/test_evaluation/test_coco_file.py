@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import numpy as np
 import pytest
@@ -152,6 +153,9 @@ def test_what_is_no_coco_file(tmp_path, text):
         read_coco(path)
     with pytest.raises(UserError, match='not found: .*b.json'):
         read_coco(str(tmp_path / 'b.json'))
+    os.mkfifo(tmp_path / 'pipe.json')
+    with pytest.raises(UserError, match=r'pipe\.json: not a regular file'):
+        read_coco(str(tmp_path / 'pipe.json'))
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .. import compat
 from ..errors import ArgumentError
+from ..files import can_block, printable
 from .grids import recorded_grids
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
@@ -142,6 +143,8 @@ def check_exists(path: str) -> Path:
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
             raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
         raise CheckpointError(f'checkpoint not found: {path}') from error
+    if can_block(path):
+        raise CheckpointError(f'cannot read the checkpoint {path}: it is no regular file')
     return Path(path)
 
 
@@ -229,7 +232,8 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
     allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     with allow([argparse.Namespace]):
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+        mmap = mmap and is_zip and printable(path) == str(path)  # torch maps no file whose name is not UTF-8
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
 
 
 def _begins_as_zip(path: Path) -> bool:

@@ -15,7 +15,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..errors import UserError
-from ..files import printable
+from ..files import can_block, printable
 from .loading import EXIF_ORIENTATION, PILLOW_ERRORS, check_pixels, own_limit, read_shape, size_mismatch
 
 # PNGs of so many bits per pixel are scaled by readers: a label 1 of a grey PNG with 4 bits becomes 17.
@@ -51,7 +51,7 @@ class LoadLabelMap(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Read ``results['seg_map_path']``; sets 'gt_seg_map' (H, W) uint8 and adds it to 'seg_fields'."""
         path = results['seg_map_path']
-        labels = decode_label_map(fileio.get(path, backend_args=self.backend_args), path)
+        labels = decode_label_map(_read(path, self.backend_args), path)
         check_shape(labels.shape, path, results['ori_shape'], results['img_path'])
         if results.get('reduce_zero_label'):
             labels = np.where(np.isin(labels, (0, 255)), 255, labels - 1)
@@ -81,7 +81,7 @@ def read_label_map(path: str, photo: str) -> np.ndarray:
         LabelMapError: See :func:`decode_label_map` and :func:`check_shape`; or a file is missing.
     """
     try:
-        labels = decode_label_map(fileio.get(path), path)
+        labels = decode_label_map(_read(path), path)
     except FileNotFoundError as error:
         raise LabelMapError(f'not found: {printable(path)} (is data_root right?)') from error
     check_shape(labels.shape, path, read_shape(photo), photo)
@@ -126,6 +126,12 @@ def decode_label_map(data: bytes, path: str) -> np.ndarray:
             f'{name}: has values from {labels.min()} to {labels.max()}; labels are integers from 0 to 255'
         )
     return labels.astype(np.uint8)
+
+
+def _read(path: str, backend_args: dict | None = None) -> bytes:
+    if can_block(path):
+        raise LabelMapError(f'label map {printable(path)}: not a regular file')
+    return fileio.get(path, backend_args=backend_args)
 
 
 def check_shape(shape: Sequence[int], path: str, photo_shape: Sequence[int], photo: str) -> None:

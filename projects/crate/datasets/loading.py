@@ -18,7 +18,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..errors import FileError, UserError
-from ..files import printable
+from ..files import can_block, printable
 
 # Pillow's own limit: the pixels of a quarter of a GiB at three bytes each.
 MAX_PIXELS = 89_478_485
@@ -95,6 +95,8 @@ class LoadImageOrSkip(LoadImageFromFile):
         return results
 
     def _load(self, path: str) -> np.ndarray:
+        if can_block(path):
+            raise OSError('not a regular file')
         data = fileio.get(path, backend_args=self.backend_args)
         reason = find_damage(data)
         if reason:
@@ -178,7 +180,7 @@ def own_limit() -> Iterator[None]:
 def read_orientation(path: str) -> int:
     """Return the EXIF orientation of a photo, 1 to 8; 1, upright, where the file does not say."""
     try:
-        with own_limit(), Image.open(path) as image:
+        with own_limit(), _open(path) as image:
             return image.getexif().get(EXIF_ORIENTATION, 1)
     except PILLOW_ERRORS:
         return 1
@@ -195,13 +197,19 @@ def read_shape(path: str, upright: bool = True) -> tuple[int, int]:
         UserError: The file is missing, or no image.
     """
     try:
-        with own_limit(), Image.open(path) as image:
+        with own_limit(), _open(path) as image:
             width, height = image.size
     except FileNotFoundError as error:
         raise UserError(f'not found: {printable(path)} (is data_root right?)') from error
     except PILLOW_ERRORS as error:
         raise UserError(f'{printable(path)}: cannot be read as an image') from error
     return (width, height) if upright and read_orientation(path) > 4 else (height, width)
+
+
+def _open(path: str) -> Image.Image:
+    if can_block(path):
+        raise OSError('not a regular file')
+    return Image.open(path)
 
 
 def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source: str) -> str:

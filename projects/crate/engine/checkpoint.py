@@ -134,7 +134,7 @@ class AtomicCheckpointHook(CheckpointHook):
         with _together(pointer):
             if is_main_process():
                 with atomic(pointer) as part:
-                    part.write_text(str(self.last_ckpt))
+                    part.write_bytes(os.fsencode(self.last_ckpt))
         self._remove_outdated(outdated)
 
     def _save(self, runner, step: int, meta: dict, save_optimizer: bool, save_param_scheduler: bool, **args) -> None:

@@ -20,24 +20,27 @@ _WRITES = {
     errno.ENOSPC: 'free some space',
     errno.EDQUOT: 'free some space',
     errno.EFBIG: 'raise the limit on file sizes (ulimit -f)',
-    errno.EROFS: 'choose another folder (--work-dir)',
+    errno.EROFS: 'choose another folder ({})',
 }
 
 
-def cannot_write(error: OSError, path: str | Path, then: str = '') -> WriteError:
-    """Return the error that tells a user why ``path`` could not be written, and what to do (``then``: afterwards)."""
-    remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS])
+def cannot_write(error: OSError, path: str | Path, then: str = '', option: str = '--work-dir') -> WriteError:
+    """Return the error that tells a user why ``path`` could not be written, and what to do (``then``: afterwards).
+
+    ``option`` is the option of the tool that names the folder.
+    """
+    remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS]).format(option)
     return WriteError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
 
 
-def check_folder(folder: str | Path) -> None:
-    """Make a folder, and raise a ``UserError`` if it cannot be made or nothing can be written in it."""
+def check_folder(folder: str | Path, option: str = '--work-dir') -> None:
+    """Make the folder of ``option``; raise a ``UserError`` if it cannot be made or nothing can be written in it."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        raise cannot_write(error, folder) from error
+        raise cannot_write(error, folder, option=option) from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from mmengine import fileio
 
 from ..errors import UserError
-from ..files import printable
+from ..files import can_block, printable
 
 # Above this, no photograph; pycocotools counts pixels in 32 bits.
 MAX_SIDE = 1 << 16
@@ -44,6 +44,8 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, 
         CocoFileError: See :func:`check_coco`; or the file is missing, or no JSON.
     """
     name = printable(path)
+    if can_block(path):
+        raise CocoFileError(f'{name}: not a regular file')
     try:
         content = json.loads(fileio.get(path, backend_args=backend_args))
     except FileNotFoundError as error:

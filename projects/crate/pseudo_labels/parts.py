@@ -112,7 +112,7 @@ class Parts:
 
     def is_done(self, number: int) -> bool:
         """Whether the batch has a file."""
-        return self._path(number).exists()
+        return self._path(number).is_file()
 
     def write(self, number: int, records: dict) -> None:
         """Note a batch as done; it is, for ever, when this returns. Nothing happens if ``out`` is there.
