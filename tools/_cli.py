@@ -1,4 +1,4 @@
-"""What all tools share: the way they start, how they report mistakes, and types of arguments."""
+"""Parts that all tools share: start, report of mistakes, shared options, and types of arguments."""
 
 import argparse
 import io
@@ -22,6 +22,18 @@ def new_parent() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     _add_debug(parser, default=argparse.SUPPRESS)  # or it would reset a --debug before the subcommand
     return parser
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, which changes settings of the config."""
+    metavar, text = 'KEY=VALUE', 'change settings of the config'
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar=metavar, help=text)
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``, and the ``--local_rank`` that launchers of old versions of torch give."""
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
 
 
 def natural(text: str) -> int:

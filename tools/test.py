@@ -6,7 +6,6 @@ python tools/test.py CONFIG CHECKPOINT --out predictions.pkl --show-dir pictures
 bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -25,11 +24,8 @@ def parse_args(argv):
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation by the config's tta_model and tta_pipeline"
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
+    _cli.add_cfg_options(parser)
+    _cli.add_launcher(parser)
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out takes a .pkl file, not {args.out}')

@@ -13,7 +13,6 @@ random numbers of augmentations start anew. Checkpoints within an epoch: --cfg-o
 default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
 """
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -40,11 +39,8 @@ def parse_args(argv):
         action='store_true',
         help='scale the learning rate to the batch (auto_scale_lr in the config)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
+    _cli.add_cfg_options(parser)
+    _cli.add_launcher(parser)
     return parser.parse_args(argv)
 
 

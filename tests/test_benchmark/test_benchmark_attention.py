@@ -5,15 +5,8 @@ import torch
 import toy_observer as toy
 from toy_runs import load_tool
 
-from projects.crate.benchmark import attention
 from projects.crate.models import observe
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+from tools.bench import attention
 
 
 @pytest.mark.parametrize('kind', ['CRATE', 'ViT'])

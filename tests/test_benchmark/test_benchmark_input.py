@@ -9,8 +9,8 @@ from config_tree import ROOT
 from mmengine.dataset import BaseDataset, RepeatDataset
 from toy_runs import config, load_tool, run_tool
 
-from projects.crate.benchmark import training_input as module
 from projects.crate.errors import UserError
+from tools.bench import training_input as module
 
 CONFIG = ROOT / 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'
 

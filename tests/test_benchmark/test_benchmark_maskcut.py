@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from toy_runs import load_tool
 
-from projects.crate.benchmark import maskcut as module
-from projects.crate.benchmark.timing import interleaved_medians
 from projects.crate.maskcut import ncut
 from projects.crate.maskcut.affinity import AffinityGraph
+from tools.bench import maskcut as module
+from tools.bench.timing import interleaved_medians
 
 
 def features(tmp_path, side=6):

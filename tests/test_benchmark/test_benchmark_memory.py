@@ -7,18 +7,11 @@ import torch
 from torch.autograd.profiler import profile
 from toy_runs import load_tool
 
-from projects.crate.benchmark import memory
-from projects.crate.benchmark.memory import KERNELS, STEPS, LiveBytes, peak_memory
 from projects.crate.models import crate
+from tools.bench import memory
+from tools.bench.memory import KERNELS, STEPS, LiveBytes, peak_memory
 
 ARCH = dict(embed_dims=12, num_heads=3, num_layers=2)
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @cache

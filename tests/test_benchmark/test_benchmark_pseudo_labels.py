@@ -6,9 +6,9 @@ import time
 import toy_maskcut
 from toy_runs import load_tool
 
-from projects.crate.benchmark import pseudo_labels as module
 from projects.crate.datasets.image_list import list_images
 from projects.crate.engine.launch import read_config
+from tools.bench import pseudo_labels as module
 
 
 def test_stages_are_parts_of_the_run(tmp_path):

@@ -7,9 +7,9 @@ import reference
 import torch
 from toy_runs import load_tool
 
-from projects.crate.benchmark import speed
 from projects.crate.models import crate
 from projects.crate.models.layers import ISTA, MSSA
+from tools.bench import speed
 
 SIZES = (24, 3, 2)  # d, K, L
 D, LAYERS, N = 24, 2, 1 + 4 * 4

@@ -10,27 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from projects.crate.benchmark import speed
-from projects.crate.benchmark.dense_maskcut import dense_maskcut
-from projects.crate.benchmark.timing import interleaved_medians
 from projects.crate.maskcut import maskcut
 from projects.crate.models.layers import ISTA
+from tools.bench import speed
+from tools.bench.dense_maskcut import dense_maskcut
+from tools.bench.timing import interleaved_medians
 
 SMALL = speed.Subject(dict(embed_dims=192, num_heads=3, num_layers=2), patch_size=8, size=224, batch_size=1)  # N = 785
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
+def one_thread(threads):
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def backbones(run):
     models, images = SMALL.models(), SMALL.images()
-    for model in models.values():
-        model.train(run is speed.train)
     return {name: partial(run, models[name], images) for name in (speed.OURS, speed.TEXTBOOK)}
 
 

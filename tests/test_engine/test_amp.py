@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 from torch import nn
 from toy_runs import config, forget_runs, last_checkpoint
 
-from projects.crate.engine import launch
+from projects.crate.engine import launch, stock_parts
 from projects.crate.errors import UserError
 
 
@@ -63,7 +63,7 @@ def test_a_part_that_is_not_there_is_named():
 
 
 def test_a_gpu_gets_the_scaler(tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr(stock_parts, 'get_device', lambda: 'cuda')
     cfg = launch.read_config(config(tmp_path))
     launch.prepare_training(cfg, amp=True)
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper'

@@ -13,7 +13,7 @@ from tiny_models import ARCH
 from toy_runs import ROOT, ToyModel, config, train
 
 from projects.crate.checkpoints import fill, weights_of
-from projects.crate.engine import launch
+from projects.crate.engine import launch, stock_parts
 from projects.crate.errors import FileError, UserError, explain
 from projects.crate.models import CRATE
 
@@ -157,11 +157,11 @@ def test_settings_of_the_wrapper_win_on_a_cpu(strategy):
     cfg = Config(dict(find_unused_parameters=False, model_wrapper_cfg=WRAPPER))
     if strategy:
         cfg = Config(dict(strategy=strategy))
-    launch._use_cpu_wrappers(cfg)
+    stock_parts.use_cpu_wrappers(cfg)
     wrapper = cfg.strategy.model_wrapper if strategy else cfg.model_wrapper_cfg
     assert wrapper == dict(WRAPPER, type='CPUDistributedDataParallel')
     other = Config(dict(model_wrapper_cfg=dict(type='MyWrapper', depth=2)))
-    launch._use_cpu_wrappers(other)
+    stock_parts.use_cpu_wrappers(other)
     assert other.model_wrapper_cfg == dict(type='MyWrapper', depth=2)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import METRICS, DefaultScope
+from mmengine.registry import FUNCTIONS, METRICS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
@@ -141,6 +141,22 @@ def test_two_hooks_by_iterations_without_pictures(tmp_path, samples):
     assert {path.name for path in (tmp_path / 'run' / 'first').iterdir()} == {'curve.png', 'curve.json'}
 
 
+def test_a_drawing_function_of_ones_own_and_none(tmp_path, samples):
+    given = []
+
+    def draw(images, masks):
+        given.extend(zip(images, masks))
+        return images[0]
+
+    FUNCTIONS.register_module(name='toy_draw', module=draw, force=True)
+    others = [hook(samples, backbone='net.backbone', by_epoch=False, name='silent', draw=None)]
+    train(toy(tmp_path, samples, others, loop=dict(ITERATIONS, max_iters=1), by_epoch=False, draw='toy_draw'))
+    assert len(given) == 3 and all(masks.shape[1:] == image.shape[:2] for image, masks in given)
+    drawn = cv2.imread(str(tmp_path / 'run' / 'maskcut' / 'iter_1.png'))
+    assert np.array_equal(drawn[..., ::-1], given[0][0])
+    assert [path.name for path in (tmp_path / 'run' / 'silent').iterdir()] == ['curve.json']
+
+
 @pytest.mark.parametrize('use_ema', [False, True])
 def test_equals_a_test_of_the_checkpoint(tmp_path, samples, monkeypatch, use_ema):
     """AP of the last iteration, in training and by mmengine's test loop; and of which weights it is."""
@@ -214,6 +230,7 @@ def test_curve_after_resume(tmp_path, samples):
         (dict(layer=2), IndexError, 'CRATE has no layer 2'),
         (dict(use_ema=True), ValueError, 'use_ema=True needs an EMAHook'),
         (dict(loop=ITERATIONS), ValueError, 'set by_epoch=False'),
+        (dict(draw='crate_draw_nothing'), KeyError, 'crate_draw_nothing: no function of this name is registered'),
     ],
 )
 def test_mistakes_are_named_before_training(tmp_path, samples, changes, error, message):

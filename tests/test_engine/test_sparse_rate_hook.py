@@ -112,7 +112,7 @@ def test_two_hooks_by_iterations(tmp_path, monkeypatch):
     path = toy(tmp_path, dict(ITERATIONS, max_iters=3), by_epoch=False, num_images=1)
     cfg = json.loads(path.read_text())
     other = dict(type='SparseRateHook', dataloader=loader(), backbone='net.backbone', by_epoch=False, name='other')
-    cfg['custom_hooks'].append(dict(other, interval=2))
+    cfg['custom_hooks'].append(dict(other, interval=2, draw=None))
     path.write_text(json.dumps(cfg))
     train(path)
     assert [record['step'] for record in curve(tmp_path)] == [1, 2, 3]
@@ -121,6 +121,7 @@ def test_two_hooks_by_iterations(tmp_path, monkeypatch):
     assert min(curve(tmp_path, 'other')[0]['compression_std']) > 0
     with np.load(tmp_path / 'run' / 'sparse_rate' / 'curve.npz') as arrays:
         assert arrays['names'].tolist() == ['iter 1', 'iter 3']
+    assert [path.name for path in (tmp_path / 'run' / 'other').iterdir()] == ['curve.json']
 
 
 def test_images_are_spread_over_the_data_set(tmp_path):
@@ -213,6 +214,7 @@ def test_its_time_is_not_counted_as_testing(tmp_path, samples, monkeypatch):
         (dict(backbone='net.head'), TypeError, 'Linear has no layers'),
         (dict(use_ema=True), ValueError, 'use_ema=True needs an EMAHook'),
         (dict(loop=ITERATIONS), ValueError, 'set by_epoch=False'),
+        (dict(draw='crate_draw_nothing'), KeyError, 'crate_draw_nothing: no function of this name is registered'),
         (dict(dataloader=None), ValueError, 'this run has no validation.*: set dataloader'),
     ],
 )

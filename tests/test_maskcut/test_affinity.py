@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projects.crate.benchmark.dense_maskcut import affinity
 from projects.crate.maskcut import affinity as module
 from projects.crate.maskcut.affinity import MAX_TOKENS, AffinityGraph
+from tools.bench.dense_maskcut import affinity
 
 
 def features(seed, channels=3, tokens=40, batch=1):

@@ -4,10 +4,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from projects.crate.benchmark.dense_maskcut import affinity, eigenvectors
 from projects.crate.maskcut import eigen
 from projects.crate.maskcut.affinity import AffinityGraph
 from projects.crate.maskcut.eigen import second_eigenvector
+from tools.bench.dense_maskcut import affinity, eigenvectors
 
 
 def blobs(seed, tokens=60, channels=4, batch=1):

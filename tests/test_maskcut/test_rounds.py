@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from projects.crate.benchmark.dense_maskcut import affinity, dense_maskcut, eigenvectors
 from projects.crate.maskcut import affinity as affinity_module
 from projects.crate.maskcut import mask_scores, maskcut, ncut, peak_positive, salient_part
 from projects.crate.maskcut import rounds as module
+from tools.bench.dense_maskcut import affinity, dense_maskcut, eigenvectors
 
 DATA = Path(__file__).resolve().parent.parent / 'data'
 PHOTOGRAPHS = ('astronaut', 'chelsea', 'coffee', 'rocket')

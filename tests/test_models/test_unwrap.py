@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from projects.crate.analysis.observer import Observer
-from projects.crate.engine.aside import find_module, find_part
+from projects.crate.engine.model_parts import find_module, find_part
 from projects.crate.errors import UserError
 from projects.crate.models import CRATE
 from projects.crate.models.attention_segmentor import AttentionSegmentor

@@ -132,8 +132,8 @@ BUGS = [
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.analysis.report.measure_model'),
     # The constructor is left out: a file's own config, which may be forged, gives its arguments.
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
-    ('benchmark', ['attention'], 'projects.crate.benchmark.attention.measure'),
     ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.sample_set.write.render_image'),
+    ('benchmark', ['attention'], 'tools.bench.attention.measure'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.__init__'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.forward'),
     (FLOPS, ['{config}', '--size', 8, 12], 'projects.crate.models.CRATE.__init__'),

@@ -26,9 +26,7 @@ def parse_args(argv):
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help="of the image (default: the config's)"
     )
     parser.add_argument('--depth', type=positive, default=1, help='levels of modules in the table (default: 1)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of the config'
-    )
+    _cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

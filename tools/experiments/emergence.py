@@ -191,8 +191,8 @@ class Experiment:
         """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
         from projects.crate.analysis.experiment import Training, measure_all, write_results
         from projects.crate.analysis.report import versions
-        from projects.crate.benchmark.timing import machine
         from projects.crate.visualization.experiment import write_up
+        from tools.bench.timing import machine
 
         materials = self.materials()
         about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(materials[0]))

@@ -1,16 +1,18 @@
-"""What a model costs: multiply-adds of one image, by module, and parameters.
+"""Count the multiply-adds of a model for one image, by module, and its parameters.
 
-Counted where torch runs its operators (``torch.utils.flop_counter``): matrix products (ISTA is one: what it makes of
-its weights alone is done once and not counted), convolutions, and fused attention as its two products over the pairs of
-tokens that attend, so that a window costs what it computes. What does not run is not counted: of the last layer of a
-CRATE that returns [CLS] alone all but [CLS] after the projection; nor are, as in torch, norms, activations, softmax,
-additions, interpolation. Operators that multiply and add but that torch has no formula for, mmcv's own above all, are
-named (``Complexity.uncounted``).
+``torch.utils.flop_counter.FlopCounterMode`` counts matrix products, convolutions and attention where torch runs them.
+This module adds:
 
-mmengine's ``get_model_complexity_info`` cannot be used: it has no formula for fused attention and passes it over.
+- a formula for the fused attention of CPUs, by the pairs of tokens that attend, so that a window costs what it computes
+  (mmengine's ``get_model_complexity_info`` has no formula for any fused attention);
+- the cost of each module alone: a head's branch that a decoder calls counts once, for the head;
+- names of the operators that may multiply and add and have no formula (``Complexity.uncounted``), mmcv's above all;
+- the model of any config, with weights that take no memory, and the size of its images.
 
-Two conventions: one multiply-add is one FLOP in the papers and tools of OpenMMLab and fvcore, and two in torch. Here
-they are called multiply-adds (MACs) and FLOPs = 2 x MACs, and both are printed.
+Norms, activations, softmax, additions and interpolation are not counted, as in torch. What does not run is not counted:
+in the last layer of a CRATE that returns [CLS] alone, everything but [CLS] after the projection.
+
+OpenMMLab and fvcore call one multiply-add one FLOP; torch calls it two. Here they are MACs, and FLOPs = 2 x MACs.
 """
 
 import copy
@@ -37,9 +39,8 @@ from ..errors import ArgumentTypeError, UserError
 from ..models.crate import to_pair
 from ..models.layers import ISTA
 
-# The fused attention of CPUs; torch has a formula for those of GPUs, and on the meta device it sees the two products.
-FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-# Operators of torch that multiply and add, and that its counter passes over.
+FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # torch has the formulas of GPUs
+# Operators of torch that multiply and add, without a formula in its counter.
 UNCOUNTED = (
     'aten::mv',
     'aten::dot',
@@ -52,10 +53,10 @@ UNCOUNTED = (
     'aten::_native_multi_head_attention',
     'aten::_transformer_encoder_layer_fwd',
 )
-# What code raises that asks a tensor on the meta device for values. The same code runs again on the CPU, where other
-# errors of these types come back.
+# Errors of code that asks a tensor on the meta device for values. The code runs again on the CPU, where other errors of
+# these types come back.
 NEEDS_VALUES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError, ImportError)
-# What the pipelines of OpenMMLab fix the size of an image by: transform -> its argument, an int or (width, height).
+# transform that fixes the size of an image -> its argument, an int or (width, height)
 SIZES = dict(
     CenterCrop='crop_size',
     Pad='size',
@@ -71,9 +72,9 @@ class Part:
     """One module.
 
     Attributes:
-        name: Its path in the model; '' for the model.
-        parameters: Number of weights; one that is shared is counted once.
-        trainable: Number of those that get gradients.
+        name: Path in the model; '' for the model.
+        parameters: Number of weights; a shared weight is counted once.
+        trainable: Number of weights that get gradients.
         macs: Multiply-adds of one image, in it and in all modules within.
     """
 
@@ -88,12 +89,11 @@ class Complexity:
     """The cost of ``forward(mode='tensor')`` in evaluation mode for one image.
 
     Attributes:
-        size: (H, W) of the image as the backbone saw it, padded by the data preprocessor.
+        size: (H, W) of the image after padding by the data preprocessor.
         device: 'meta', where nothing is computed, or 'cpu', where the forward pass needs values.
         parts: The model, then every module in it.
-        uncounted: Operators that ran and could not be counted; among them NMS, which has no products.
-        idle: Parts of the model with weights that were not called: they serve training only, or the forward pass reads
-            their weights itself (embeddings).
+        uncounted: Operators that ran and have no formula; NMS, which has no products, is among them.
+        idle: Parts with weights that were not called: for training only, or read directly (embeddings).
         regions: Number of regions in each call of a RoI extractor.
     """
 
@@ -106,10 +106,10 @@ class Complexity:
 
 
 def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
-    """Count the model of a config, with random weights; without memory where its forward pass needs no values.
+    """Count the model of a config, with random weights, on the meta device where its forward pass needs no values.
 
     Args:
-        cfg: Of a classifier, detector or segmentor of mmpretrain, mmdet or mmseg, or of this project.
+        cfg: Config of a classifier, detector or segmentor.
         size: (H, W) of the image before the data preprocessor.
 
     Raises:
@@ -129,7 +129,7 @@ def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
 
 
 def build(cfg: Config, device: str) -> nn.Module:
-    """The model of a config as its Runner would build it, with weights that are not initialised."""
+    """Build the model of a config as its Runner would, with weights that are not initialised."""
     if 'model' not in cfg:
         raise UserError(f'{cfg.filename}: the config has no model')
     model = copy.deepcopy(model_cfg(cfg))  # mmseg writes in it
@@ -141,8 +141,7 @@ def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
     """Count one forward pass of a model.
 
     Args:
-        model: With a data preprocessor and ``forward(inputs, data_samples, mode='tensor')``; it is left in evaluation
-            mode on ``device``.
+        model: Model of OpenMMLab; it is left in evaluation mode on ``device``.
         size: (H, W) of the image before the data preprocessor.
         device: 'meta' or 'cpu'.
     """
@@ -159,16 +158,18 @@ def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
         size=tuple(data['inputs'].shape[-2:]),
         device=device,
         parts=list_parts(model, own),
-        uncounted=sorted({event.name for event in operators.function_events if is_uncounted(event.name)}),
+        uncounted=sorted(filter(_has_no_formula, {event.name for event in operators.function_events})),
         idle=[
-            name for name, part in model.named_children() if has_weights(part) and own.keys().isdisjoint(part.modules())
+            name
+            for name, part in model.named_children()
+            if [*part.parameters()] and own.keys().isdisjoint(part.modules())
         ],
         regions=regions,
     )
 
 
 def one_image(model: nn.Module, size: tuple[int, int]) -> dict:
-    """What the data preprocessor makes of a random image (H, W) without annotations."""
+    """Return what the data preprocessor makes of a random image (H, W) without annotations."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
     sample = BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), img_id=0))
@@ -180,10 +181,7 @@ def one_image(model: nn.Module, size: tuple[int, int]) -> dict:
 
 @contextmanager
 def attributed(counter: FlopCounterMode) -> Iterator[tuple[dict[nn.Module, int], list[int]]]:
-    """Share what is counted among the modules: each gets the FLOPs between its calls of others.
-
-    (torch's counter gives them to every module that is running, so that a head's branch that a decoder calls would be
-    in both.)
+    """Give each module the FLOPs between its calls of other modules; torch's counter gives them to all that run.
 
     Yields:
         {called module: its own FLOPs}, and the number of regions in each call of a RoI extractor.
@@ -213,7 +211,7 @@ def attributed(counter: FlopCounterMode) -> Iterator[tuple[dict[nn.Module, int],
 
 
 def list_parts(model: nn.Module, own: dict[nn.Module, int]) -> list[Part]:
-    """Every module with the cost of all that is in it, from the FLOPs of each alone."""
+    """Return every module with the cost of all that is in it, from the FLOPs of each alone."""
     parts = []
     for name, module in model.named_modules():
         weights = list(module.parameters())
@@ -224,30 +222,22 @@ def list_parts(model: nn.Module, own: dict[nn.Module, int]) -> list[Part]:
 
 
 def attention_flops(query: torch.Size, key: torch.Size, value: torch.Size, *_, **__) -> int:
-    """FLOPs of attention by the shapes (B, K, N, p) of its arguments."""
+    """Return the FLOPs of attention by the shapes (B, K, N, p) of its arguments."""
     return sdpa_flop_count(query, key, value)
 
 
-def has_weights(module: nn.Module) -> bool:
-    """Whether there are parameters in a module."""
-    return next(module.parameters(), None) is not None
-
-
-def is_uncounted(operator: str) -> bool:
-    """Whether an operator, by its name in torch's profiler, may multiply and add without being counted."""
-    namespace, _, name = operator.rpartition('::')
+def _has_no_formula(operator: str) -> bool:
+    namespace, _, name = operator.rpartition('::')  # as torch's profiler names it
     if namespace:
         return operator in UNCOUNTED or namespace not in ('aten', 'prim', 'prims')
     return name in {function.__name__ for function in Function.__subclasses__()}  # mmcv's operators
 
 
 def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
-    """The size of the images that a config is made for.
+    """Return (H, W) of the images that a config is made for, and the setting that says so.
 
-    Returns:
-        (H, W), and where in the config it stands. A segmentor's is that of its sliding window or of its training crops;
-        otherwise the last transform of the test pipeline decides that fixes a size (where it keeps the aspect ratio:
-        the largest landscape image), or that of the training where there is no test.
+    For a segmentor it is the sliding window or the training crop. Otherwise it is the last size in the test pipeline
+    (or the training pipeline); where the aspect ratio is kept, the largest landscape image.
 
     Raises:
         UserError: The config does not say.
@@ -268,7 +258,7 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
 
 
 def pipeline(loader: dict | None) -> list[dict]:
-    """The transforms of a data loader's config; [] where there is none."""
+    """Return the transforms of a data loader's config; [] where there is none."""
     dataset = (loader or {}).get('dataset') or {}
     while 'dataset' in dataset:
         dataset = dataset['dataset']
@@ -276,7 +266,7 @@ def pipeline(loader: dict | None) -> list[dict]:
 
 
 def table(complexity: Complexity, depth: int = 1) -> Table:
-    """Parameters and costs of the modules ``depth`` levels deep, and of the model."""
+    """Return parameters and costs of the modules ``depth`` levels deep, and of the model."""
     result = Table(caption=notes(complexity), caption_justify='left')
     result.add_column('module', overflow='fold')
     for column in ('parameters', 'trainable', 'GMACs', 'GFLOPs', 'share'):
@@ -300,7 +290,7 @@ def table(complexity: Complexity, depth: int = 1) -> Table:
 
 
 def notes(complexity: Complexity) -> str:
-    """What the numbers of a table mean, and what they leave out."""
+    """Return what the numbers of a table mean, and what they leave out."""
     height, width = complexity.size
     lines = [
         f"Forward (mode='tensor', evaluation) of one image of {height} x {width} after padding, on the "

@@ -1,4 +1,4 @@
-"""What runs around a model: hooks, loops, samplers, optimiser constructors."""
+"""Train and test: from a config to a runner, with loops, checkpoints, hooks, schedules and mixed precision."""
 
 from .amp import AutocastOptimWrapper
 from .checkpoint import AtomicCheckpointHook

@@ -1,4 +1,4 @@
-"""Mixed precision where there is no loss scaler."""
+"""Compute in mixed precision without a loss scaler."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,23 +9,19 @@ from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import autocast
 from torch import Tensor, nn
 
-from .aside import find_part
+from .model_parts import find_part
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(OptimWrapper):
-    """Forward pass under bfloat16 autocast on whatever device is there, CPU included.
+    """Run the forward pass under bfloat16 autocast on any device, also on a CPU; weights stay in float32.
 
-    Weights and optimiser stay in float32.
-
-    bfloat16 has the exponent range of float32, so that gradients need no scaling and nothing has to be skipped or
-    unscaled: accumulation and clipping are those of ``OptimWrapper``. mmengine's ``AmpOptimWrapper`` refuses to run on
-    a CPU. ``tools/train.py --amp`` chooses.
+    bfloat16 has the exponent range of float32: gradients need no scaling, and accumulation and clipping are those of
+    ``OptimWrapper``. mmengine's ``AmpOptimWrapper`` refuses to run on a CPU. ``tools/train.py --amp`` chooses.
 
     Args:
-        parts: Names of the parts of the model that run in bfloat16 and hand over float32; None: the whole model does.
-            Detectors need ``parts=['backbone', 'neck']``: their heads call compiled operators of mmcv (NMS, RoIAlign,
-            deformable attention), which take no bfloat16.
+        parts: Names of the parts of the model that run in bfloat16 and return float32; None: the whole model. Detectors
+            need ``parts=['backbone', 'neck']``: operators of mmcv in their heads (NMS, RoIAlign) take no bfloat16.
         **kwargs: As :class:`mmengine.optim.OptimWrapper`.
 
     >>> optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
@@ -40,7 +36,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and mmengine's context that puts off gradient synchronisation while accumulating."""
+        """Enter autocast, and mmengine's context that delays gradient synchronisation while accumulating."""
         with super().optim_context(model), ExitStack() as stack:
             if self.parts is None:
                 stack.enter_context(autocast(dtype=torch.bfloat16))
@@ -51,7 +47,7 @@ class AutocastOptimWrapper(OptimWrapper):
 
 @contextmanager
 def _in_bfloat16(part: nn.Module) -> Iterator[None]:
-    """Within the context, ``part`` computes under autocast and returns float32 maps."""
+    """Let ``part`` compute under autocast and return float32 maps."""
     forward, attributes = part.forward, vars(part)
     own = attributes.get('forward')  # of the instance: torch.compile has one, and others may have patched it
 

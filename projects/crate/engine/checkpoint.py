@@ -15,12 +15,12 @@ import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub, print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..errors import UserError
 from ..files import atomic
+from ..models.unwrap import unwrap
 from . import disk
 
 PART = '.part'
@@ -33,24 +33,27 @@ OUTDATED = 'outdated_ckpts'
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``; every file is complete or absent, and a good one stays until the next is there.
 
-    mmengine writes a checkpoint under its final name and removes the outdated one (``max_keep_ckpts``, ``save_best``)
-    first, so that a kill in between leaves a truncated file, or none. Here a checkpoint is written beside its place and
-    moved into it; then ``last_checkpoint`` is replaced, and only then outdated files go. A kill in between leaves
-    outdated files, which the resumed run removes. Works for files and for the folders that sharded strategies write;
-    paths with a scheme (``s3://``) are left to their backend.
+    mmengine removes the outdated checkpoint (``max_keep_ckpts``, ``save_best``) and then writes the next one under its
+    final name. A kill in between leaves a truncated file, or none. This hook writes beside the final place, moves the
+    file there, replaces ``last_checkpoint``, and only then removes outdated files. A kill in between leaves outdated
+    files, which the resumed run removes. Files and folders of shards are treated alike; paths with a scheme
+    (``s3://``) are left to their backend.
 
-    A checkpoint notes which files it replaces. These notes may come from another folder (a copied run) or from someone
-    else. The hook takes the names from them and looks for the files in its own folder alone: it never removes a file
-    elsewhere, nor one whose name it would not have written. One process at a time writes checkpoints into a folder.
+    A file backend with an atomic ``put`` cannot do this: mmengine asks it to remove before it writes, writes
+    ``last_checkpoint`` without it, and strategies write shards without it.
 
-    Two more departures, both needed to continue exactly: gradients that wait for ``accumulative_counts`` are saved and
-    restored (averaged over the processes, which is what they become at the next step), and epoch and iteration are what
-    this hook says, also with ``FlexibleRunner``, which counts one too many when a best checkpoint is saved.
+    A checkpoint notes which files it replaces. Its notes may come from a copied run or from an attacker. The hook takes
+    only names from them, looks in its own folder alone, and removes only names that it gives to checkpoints itself. One
+    process at a time writes checkpoints into a folder.
+
+    Two more departures let a run continue exactly. Gradients that wait for ``accumulative_counts`` are saved and
+    restored (averaged over the processes, as the next step does). Epoch and iteration are also right with
+    ``FlexibleRunner``, which counts one too many when a best checkpoint is saved.
 
     Args:
         *args: As :class:`mmengine.hooks.CheckpointHook`.
-        initial: Whether to save the weights before the first step, too, as ``iter_0.pth`` or ``epoch_0.pth``: what a
-            measurement along the training begins with. They are never removed.
+        initial: Also save the weights before the first step, as ``iter_0.pth`` or ``epoch_0.pth``: measurements along
+            the training begin with them. They are never removed.
         **kwargs: As :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
@@ -65,7 +68,6 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args, initial: bool = False, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self.initial = initial
-        self._old_best: dict[str, str | None] = {}
         if Path(self.filename_tmpl).name != self.filename_tmpl:
             raise UserError(f'filename_tmpl={self.filename_tmpl!r}: give a file name without a folder (see out_dir)')
 
@@ -73,22 +75,16 @@ class AtomicCheckpointHook(CheckpointHook):
         """Check the notes of a resumed checkpoint, find the folder, and remove what a killed run left there."""
         outdated = self._check_notes(runner.message_hub)
         super().before_train(runner)
+        self.file_backend = _LateRemoval(self.file_backend)
         self._find_best(runner.message_hub)
         if is_main_process() and _is_local(self.out_dir):
             self._take_folder()
-            if runner._resume and _lies_in(runner._load_from, self.out_dir):
+            source = runner._load_from if runner._resume else None
+            if source and _is_local(source) and Path(source).parent.resolve() == Path(self.out_dir).resolve():
                 self._remove_outdated(outdated)
         if self.initial and runner.iter == 0:
-            _AtomicRunner(runner).save_checkpoint(
-                self.out_dir,
-                self.filename_tmpl.format(0),
-                self.file_client_args,
-                save_optimizer=False,
-                save_param_scheduler=False,
-                meta=dict(epoch=0, iter=0),
-                by_epoch=self.by_epoch,
-                backend_args=self.backend_args,
-            )
+            meta = dict(epoch=0, iter=0)
+            self._save(_AtomicRunner(runner), 0, meta, save_optimizer=False, save_param_scheduler=False)
 
     def after_train(self, runner) -> None:
         """Publish the weights if asked to, and let other processes have the folder."""
@@ -108,7 +104,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Give the waiting gradients back to the parameters when resuming."""
         gradients = checkpoint.get('gradients')
         if gradients and runner._resume:
-            for name, parameter in _plain_model(runner).named_parameters():
+            for name, parameter in unwrap(runner.model).named_parameters():
                 if name in gradients:
                     parameter.grad = gradients[name].to(parameter)
 
@@ -116,72 +112,51 @@ class AtomicCheckpointHook(CheckpointHook):
         super()._save_checkpoint(_AtomicRunner(runner))
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        if not self.save_best:
-            return
-        self._old_best = self._best()
-        self._set_best({})  # mmengine removes what it finds here before it writes
-        super()._save_best_checkpoint(_AtomicRunner(runner), metrics)
-        replaced = self._replaced_best()
-        self._set_best({key: new or self._old_best.get(key) for key, new in self._best().items()})
-        self._old_best = {}
-        if is_main_process():
-            self._remove_outdated(replaced)
+        if self.save_best:
+            super()._save_best_checkpoint(_AtomicRunner(runner), metrics)
+            self._remove_outdated(self.file_backend.noted)  # left over if no other checkpoint was saved
+            self.file_backend.noted.clear()
 
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
-        outdated = self._take_outdated(runner, step) + self._replaced_best()
+        outdated, self.file_backend.noted = self.file_backend.noted, []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated.append(self.filename_tmpl.format(self.keep_ckpt_ids.popleft()))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
         runner.message_hub.update_info(OUTDATED, outdated)
-        filename = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         self._position, self._gradients = dict(meta), _waiting_gradients(runner)
-        runner.save_checkpoint(
-            self.out_dir,
-            filename,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
+        self._save(runner, step, meta, self.save_optimizer, self.save_param_scheduler, **self.args)
         self._position = self._gradients = None
         pointer = Path(runner.work_dir, 'last_checkpoint')
         with _together(pointer):
             if is_main_process():
                 with atomic(pointer) as part:
                     part.write_bytes(os.fsencode(self.last_ckpt))
-        if is_main_process():
-            self._remove_outdated(outdated)
+        self._remove_outdated(outdated)
 
-    def _take_outdated(self, runner, step: int) -> list[str]:
-        """Note ``step`` among the checkpoints to keep; returns the name of the file that it replaces, if any."""
-        if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
-            return []
-        full = len(self.keep_ckpt_ids) == self.max_keep_ckpts
-        outdated = [self.keep_ckpt_ids.popleft()] if full else []
-        self.keep_ckpt_ids.append(step)
-        runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-        return [self.filename_tmpl.format(old) for old in outdated]
+    def _save(self, runner, step: int, meta: dict, save_optimizer: bool, save_param_scheduler: bool, **args) -> None:
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **args,
+        )
 
     def _best(self) -> dict[str, str | None]:
-        """Path of each best checkpoint, or None, by the key that the message hub has it under."""
+        """Return the path of each best checkpoint, or None, by its key in the message hub."""
         if not self.save_best:
             return {}
         if len(self.key_indicators) == 1:
             return dict(best_ckpt=self.best_ckpt_path)
         return {f'best_ckpt_{name}': self.best_ckpt_path_dict.get(name) for name in self.key_indicators}
-
-    def _set_best(self, paths: dict[str, str | None]) -> None:
-        if len(self.key_indicators) == 1:
-            self.best_ckpt_path = paths.get('best_ckpt')
-        else:
-            self.best_ckpt_path_dict = {name: paths.get(f'best_ckpt_{name}') for name in self.key_indicators}
-
-    def _replaced_best(self) -> list[str]:
-        """Names of the best checkpoints that have just been bettered."""
-        best = self._best()
-        return [_name(old) for key, old in self._old_best.items() if old and best.get(key) and best[key] != old]
 
     def _check_notes(self, hub: MessageHub) -> list[str]:
         """Drop notes that cannot be used; mmengine would format anything into a path, and remove the file.
@@ -189,29 +164,30 @@ class AtomicCheckpointHook(CheckpointHook):
         Returns:
             Names of files that the checkpoint calls outdated.
         """
-        steps, outdated = (_as_list(hub.pop_info(key, None)) for key in ('keep_ckpt_ids', OUTDATED))
+        notes = (hub.pop_info(key, None) for key in ('keep_ckpt_ids', OUTDATED))
+        steps, outdated = ([*note] if isinstance(note, list | tuple) else [] for note in notes)
         if self.max_keep_ckpts > 0:
             steps = [step for step in steps if type(step) is int and step >= 0]
             outdated += [self.filename_tmpl.format(step) for step in steps[: -self.max_keep_ckpts]]
             hub.update_info('keep_ckpt_ids', steps[-self.max_keep_ckpts :])
-        for key in self._best():
-            score = hub.get_info(key.replace('ckpt', 'score', 1), 0)
-            if not _is_number(score):
+        for key in (key.replace('ckpt', 'score', 1) for key in self._best()):
+            if not _is_number(score := hub.get_info(key, 0)):
                 print_log(f'resume: the best score is not a number ({score!r}): forgotten', 'current', logging.WARNING)
-                hub.pop_info(key.replace('ckpt', 'score', 1))
+                hub.pop_info(key)
         return outdated
 
     def _find_best(self, hub: MessageHub) -> None:
         """Take the best checkpoint for the file of that name in the run's own folder, wherever it was written."""
-        found = {}
         for key, noted in self._best().items():
             path = self.file_backend.join_path(self.out_dir, _name(noted))
             known = _name(noted).startswith('best_') and self._is_ours(_name(noted)) and self.file_backend.exists(path)
-            found[key] = path if known else None
+            found = path if known else None
             if noted is not None:
-                hub.update_info(key, found[key])
-        if found:
-            self._set_best(found)
+                hub.update_info(key, found)
+            if key == 'best_ckpt':
+                self.best_ckpt_path = found
+            else:
+                self.best_ckpt_path_dict[key.removeprefix('best_ckpt_')] = found
 
     def _take_folder(self) -> None:
         """Keep other trainings out of the folder; remove files that a kill left half-written there."""
@@ -227,6 +203,8 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _remove_outdated(self, names: list[str]) -> None:
         """Remove files of the run's own folder, unless they are in use again or have names of somebody else."""
+        if not is_main_process():
+            return
         used = [self.filename_tmpl.format(step) for step in getattr(self, 'keep_ckpt_ids', ())]
         used += [_name(path) for path in (self.last_ckpt, *self._best().values())]
         for name in filter(self._is_ours, names):
@@ -236,7 +214,8 @@ class AtomicCheckpointHook(CheckpointHook):
             if _is_local(path):
                 _remove(Path(path))
             elif self.file_backend.exists(path):
-                (self.file_backend.rmtree if self.file_backend.isdir(path) else self.file_backend.remove)(path)
+                backend = self.file_backend.backend
+                (backend.rmtree if backend.isdir(path) else backend.remove)(path)
 
     def _is_ours(self, name) -> bool:
         """Return True for a name that this hook gives to a checkpoint."""
@@ -247,8 +226,23 @@ class AtomicCheckpointHook(CheckpointHook):
         return any(name == file or (name.startswith('best_') and name.endswith(f'_{file}')) for file in plain)
 
 
+class _LateRemoval:
+    """The file backend, but what mmengine removes before it writes is only noted."""
+
+    def __init__(self, backend) -> None:
+        self.backend, self.noted = backend, []
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.noted.append(_name(path))
+
+    rmtree = remove
+
+
 class _AtomicRunner:
-    """The runner as the hook sees it: ``save_checkpoint`` leaves the old file or the new one, never a part of one."""
+    """The runner, but ``save_checkpoint`` leaves the old file or the new one, never a part of one."""
 
     def __init__(self, runner) -> None:
         self._runner = runner
@@ -300,16 +294,8 @@ def _is_local(path: str | Path) -> bool:
     return '://' not in str(path)
 
 
-def _lies_in(path: str | None, folder: str) -> bool:
-    return path is not None and _is_local(path) and Path(path).parent.resolve() == Path(folder).resolve()
-
-
 def _name(path: str | Path | None) -> str:
     return str(path).rsplit('/', 1)[-1]
-
-
-def _as_list(value) -> list:
-    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _is_number(value) -> bool:
@@ -335,19 +321,15 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _plain_model(runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
 def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients accumulated and not applied yet, by parameter name; collective. Sharded ones are left out."""
+    """Return accumulated gradients that were not applied yet, by parameter name; collective, without sharded ones."""
     wrapper = runner.optim_wrapper
     if getattr(wrapper, '_accumulative_counts', 1) == 1 or wrapper.should_update():
         return {}
     if isinstance(runner.model, FullyShardedDataParallel):
         return {}
     gradients = {}
-    for name, parameter in _plain_model(runner).named_parameters():
+    for name, parameter in unwrap(runner.model).named_parameters():
         if parameter.grad is not None:
             gradient = parameter.grad.clone()
             all_reduce(gradient, op='mean')

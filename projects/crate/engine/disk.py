@@ -1,4 +1,4 @@
-"""Folders that cannot be written: one line that names the file, the reason and the remedy."""
+"""Report files that cannot be written in one line: the file, the reason and the remedy."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from typing import IO
 from ..errors import WriteError
 
 GO_ON = 'the same command with --resume goes on'
-# Only a write meets these errors. Others, such as a forbidden file, may concern data that are read.
+# Only a write meets these errors.
 _WRITES = {
     errno.ENOSPC: 'free some space',
     errno.EDQUOT: 'free some space',
@@ -25,28 +25,16 @@ _WRITES = {
 
 
 def cannot_write(error: OSError, path: str | Path, then: str = '', option: str = '--work-dir') -> WriteError:
-    """Return the error that tells a user what could not be written, why, and what to do.
+    """Return the error that tells a user why ``path`` could not be written, and what to do (``then``: afterwards).
 
-    Args:
-        error: What the operating system said.
-        path: File or folder that could not be written.
-        then: What to do after the cause is gone.
-        option: Option of the tool that names the folder.
+    ``option`` is the option of the tool that names the folder.
     """
     remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS]).format(option)
     return WriteError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
 
 
 def check_folder(folder: str | Path, option: str = '--work-dir') -> None:
-    """Make a folder, and a file in it that is removed again.
-
-    Args:
-        folder: The folder.
-        option: Option of the tool that names it.
-
-    Raises:
-        UserError: The folder cannot be made, or nothing can be written in it.
-    """
+    """Make the folder of ``option``; raise a ``UserError`` if it cannot be made or nothing can be written in it."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -59,11 +47,8 @@ def check_folder(folder: str | Path, option: str = '--work-dir') -> None:
 def write_errors(folder: str, then: str = '') -> Iterator[None]:
     """Raise a ``UserError`` if a file cannot be written in the block, also if it is a log file.
 
-    Python's log handlers print a traceback for every line that they cannot write, and go on.
-
-    Args:
-        folder: Folder that the block writes into. An error about a file in it concerns writing.
-        then: What to do after the cause is gone.
+    An error about a file in ``folder`` concerns writing; others may concern data that are read. Python's log handlers
+    print a traceback for every line that they cannot write, and go on; here they raise.
     """
     handle = logging.FileHandler.handleError
     logging.FileHandler.handleError = _name_and_raise
@@ -81,10 +66,8 @@ def write_errors(folder: str, then: str = '') -> Iterator[None]:
 def lock(path: Path) -> IO | None:
     """Lock a file for this process, until the returned file is closed or the process ends, however it ends.
 
-    Child processes do not inherit the lock: workers that outlive a killed process do not hold it.
-
-    Returns:
-        The open file, or None where the file system has no locks.
+    Child processes do not inherit the lock: workers that outlive a killed process do not hold it. Where the file system
+    has no locks, None is returned.
 
     Raises:
         BlockingIOError: Another process holds the lock.
@@ -101,7 +84,7 @@ def lock(path: Path) -> IO | None:
 
 
 def _open_file(error: OSError) -> str | None:
-    """Return the name of the file that was written when the error came: ``write`` does not tell it, ``open`` does."""
+    """Return the name of the file that was open when the error came: an error of ``write`` has no name."""
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         for value in frame.f_locals.values():
             if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
@@ -110,7 +93,7 @@ def _open_file(error: OSError) -> str | None:
 
 
 def _name_and_raise(handler: logging.FileHandler, record: logging.LogRecord) -> None:
-    """Stand for ``FileHandler.handleError``, which is called where an exception is handled."""
+    """Replace ``FileHandler.handleError``, which is called while an exception is handled."""
     error = sys.exc_info()[1]
     if isinstance(error, OSError):
         error.filename = handler.baseFilename

@@ -1,4 +1,4 @@
-"""Several processes, on machines without a GPU first of all."""
+"""Train in several processes, also on machines without a GPU."""
 
 import atexit
 import os
@@ -29,13 +29,7 @@ def init_cpu_processes(launcher: str) -> None:
     """Join the process group over gloo; a second call does nothing.
 
     Reason: mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) calls ``torch.cuda.set_device`` for every launcher, also
-    where there is no GPU. It leaves a process group that exists alone.
-
-    Args:
-        launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
-
-    Raises:
-        UserError: A variable that the launcher sets is missing, or is no number; the message names it.
+    where there is no GPU. It keeps a process group that exists. Arguments and errors: :func:`read_position`.
     """
     if is_distributed():
         return
@@ -59,7 +53,7 @@ def _leave() -> None:
 
 
 def read_position(launcher: str) -> dict[str, str]:
-    """RANK, WORLD_SIZE and LOCAL_RANK of this process, from the variables that the launcher has set.
+    """Return RANK, WORLD_SIZE and LOCAL_RANK of this process, from the variables that the launcher has set.
 
     Args:
         launcher: 'pytorch' (torchrun), 'slurm' or 'mpi'.
@@ -81,13 +75,8 @@ def read_position(launcher: str) -> dict[str, str]:
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """``MMDistributedDataParallel`` for a model on the CPU.
 
-    The runner asks for the GPU number ``LOCAL_RANK``, which there is none of; and ``SyncBatchNorm``, which has no CPU
-    path, becomes ``BatchNorm``: each process then normalises by its own batch.
-
-    Args:
-        module: The model.
-        device_ids: Ignored.
-        **kwargs: As :class:`mmengine.model.MMDistributedDataParallel`.
+    ``device_ids`` is ignored: the runner gives a GPU number. ``SyncBatchNorm``, which has no CPU path, becomes
+    ``BatchNorm``: each process normalises by its own batch.
     """
 
     def __init__(self, module: nn.Module, device_ids: list[int] | None = None, **kwargs) -> None:
@@ -99,12 +88,10 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 
 @HOOKS.register_module()
 class MainProcessLoggerHook(LoggerHook):
-    """mmengine's ``LoggerHook``, of which one process writes the metrics of a test.
+    """mmengine's ``LoggerHook``, where only the main process writes the metrics of a test.
 
     Reason: in mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) every process writes the same JSON file at once, and
-    what is left may be a mixture. ``tools/train.py`` and ``tools/test.py`` take this hook in its place.
-
-    Args: as :class:`mmengine.hooks.LoggerHook`.
+    the file may be a mixture. ``tools/train.py`` and ``tools/test.py`` take this hook in its place.
     """
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

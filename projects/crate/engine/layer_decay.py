@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay for the models of all three libraries."""
+"""Decay the learning rate by layer, for the models of all three libraries."""
 
 from logging import WARNING
 
@@ -13,13 +13,11 @@ from ..models.unwrap import plain_name, unwrap
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Learning rate of a parameter at depth i of n: lr * rate^(n - 1 - i).
+    """Give a parameter at depth i of n the learning rate lr * rate^(n - 1 - i).
 
     Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name,
-    'backbone.')``, so that one constructor serves classifiers, detectors and segmentors, also where the backbone is
-    wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Everything mmengine's default
-    constructor understands (``custom_keys``, ``norm_decay_mult``, ``bias_decay_mult``, ...) keeps its meaning; the
-    decay multiplies what it gives.
+    'backbone.')``; the backbone may be wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's
+    default constructor (``custom_keys``, ``norm_decay_mult``, ...) keep their meaning; the decay multiplies the result.
 
     >>> optim_wrapper = dict(
     ...     constructor='LayerDecayOptimWrapperConstructor',

@@ -1,12 +1,11 @@
 """Train loops that resume in the middle of an epoch without loading again what was already seen.
 
-mmengine's epoch loop starts an interrupted epoch again; its iteration loop reloads, decodes and throws away every past
-batch. The order of samples is a function of the seed and the epoch alone, so both loops here walk over the *indices* of
-the past batches and load none of them. This works for any sampler and batch sampler, workers or not, because only the
-batch sampler is iterated.
+mmengine's epoch loop starts an interrupted epoch again; its iteration loop loads every past batch and throws it away.
+The order of samples depends on the seed and the epoch alone. Both loops here therefore walk over the indices of the
+past batches, which only the batch sampler gives, and load none of them.
 
-What is not restored: the random numbers of augmentations and of dropout, which start anew at every resume. A run
-without them ends in the same weights, bit for bit, whether it was interrupted or not.
+Random numbers of augmentations and dropout are not restored. A run without them ends in the same weights, bit for bit,
+whether it was interrupted or not.
 """
 
 import itertools
@@ -24,27 +23,28 @@ from ..errors import ArgumentTypeError
 
 # Under this key the message hub, and with it every checkpoint, holds what a batch number means in this run.
 GEOMETRY = 'train_geometry'
+# Largest numbers there. Past batches are counted one by one, and a forged number must not make that last for hours.
+LIMITS = dict(batches=2**31, samples=2**20, shift=2**24)
 
 
 @LOOPS.register_module()
 class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop``, which after a resume goes on within the epoch, at the next batch.
 
-    With checkpoints by epoch it does what mmengine's does. With ``CheckpointHook(by_epoch=False, interval=...)`` a run
-    of long epochs can be continued from within one. If the number of batches per epoch has changed since the checkpoint
-    (another batch size or number of processes), the same share of the epoch is skipped and iterations are counted anew
-    from there, with a warning.
+    It needs checkpoints within epochs: ``CheckpointHook(by_epoch=False, interval=...)``. If the number of batches per
+    epoch has changed since the checkpoint, the same share of the epoch is skipped, and iterations are counted anew from
+    there, with a warning.
 
     Args: as :class:`mmengine.runner.EpochBasedTrainLoop`.
     """
 
     def run(self):
-        """Train; returns the model."""
+        """Train, and return the model."""
         self._done = self._batches_done()
         return super().run()
 
     def run_epoch(self) -> None:
-        """One epoch, or what is left of it."""
+        """Train one epoch, or the rest of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done, self._done = self._done, 0
@@ -54,15 +54,15 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
         self._epoch += 1
 
     def _batches_done(self) -> int:
-        """How many batches of the current epoch the checkpoint has seen."""
+        """Return the number of batches of the current epoch that the checkpoint has seen."""
         hub, length = self.runner.message_hub, len(self.dataloader)
         now = dict(batches=length, samples=samples_per_step(self.dataloader))
         then = _swap_geometry(hub, now)
         done = self._iter - self._epoch * then['batches']
         if then != now:
-            done = min(done * then['samples'] // now['samples'], length)
+            done = min(max(done * then['samples'] // now['samples'], 0), length)
             self._iter = self._epoch * length + done
-        return done
+        return min(max(done, 0), length)
 
 
 @LOOPS.register_module()
@@ -83,7 +83,7 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         self.dataloader = loader
 
     def run(self):
-        """Train; returns the model."""
+        """Train, and return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self.dataloader_iterator = BatchStream(self.dataloader, self._batches_done())
@@ -91,31 +91,28 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
             self._decide_current_val_interval()
-            if self._validates():
+            due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+            if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
 
-    def _validates(self) -> bool:
-        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        return self.runner.val_loop is not None and self._iter >= self.val_begin and due
-
     def _batches_done(self) -> int:
-        """How many batches to skip; iterations keep their numbers, so a change of the batch leaves a shift."""
+        """Return the number of batches to skip; iterations keep their numbers, so a new batch size leaves a shift."""
         hub, samples = self.runner.message_hub, samples_per_step(self.dataloader)
         then = _swap_geometry(hub, dict(samples=samples, shift=0))
-        done = (self._iter + then['shift']) * then['samples'] // samples
+        done = max((self._iter + then['shift']) * then['samples'] // samples, 0)
         hub.update_info(GEOMETRY, dict(samples=samples, shift=done - self._iter))
         return done
 
 
 class BatchStream:
-    """The batches of a loader without end, epoch after epoch, from batch number ``start`` on.
+    """Yield the batches of a loader without end, epoch after epoch, from batch number ``start`` on.
 
     Args:
-        loader: Where batches come from.
-        start: How many batches to leave out; their samples are not loaded.
+        loader: Loader of the batches.
+        start: Number of batches to leave out; their samples are not loaded.
     """
 
     def __init__(self, loader: DataLoader, start: int = 0) -> None:
@@ -154,14 +151,11 @@ class BatchStream:
 
 
 def skip_batches(loader: DataLoader, count: int) -> DataLoader:
-    """The same epoch of ``loader`` without its first ``count`` batches, none of whose samples is loaded.
+    """Return the epoch of ``loader`` without its first ``count`` batches, whose samples are not loaded.
 
     Args:
-        loader: A loader over a map-style dataset, its sampler already set to the epoch.
-        count: Number of batches, at most ``len(loader)``.
-
-    Returns:
-        ``loader`` itself if there is nothing to skip, else another loader, good for one pass.
+        loader: Loader over a map-style dataset, its sampler already set to the epoch.
+        count: Number of batches, at most ``len(loader)``. For 0 the loader itself is returned.
 
     Raises:
         TypeError: The loader has no batches of indices to skip, as over an ``IterableDataset``.
@@ -172,7 +166,7 @@ def skip_batches(loader: DataLoader, count: int) -> DataLoader:
 
 
 def samples_per_step(loader: DataLoader) -> int:
-    """Samples in one iteration of all processes together."""
+    """Return the number of samples in one iteration of all processes together."""
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     return (size if isinstance(size, int) else sum(size)) * get_world_size()
 
@@ -186,23 +180,17 @@ def _index_batches(loader: DataLoader) -> Iterator:
 
 
 def _with_batches(loader: DataLoader, indices: Iterator) -> DataLoader:
-    return DataLoader(
-        loader.dataset,
-        batch_sampler=indices,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        prefetch_factor=loader.prefetch_factor,
-    )
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn', 'multiprocessing_context')
+    settings = {name: getattr(loader, name) for name in (*names, 'generator', 'prefetch_factor')}
+    return DataLoader(loader.dataset, batch_sampler=indices, **settings)
 
 
 def _swap_geometry(hub: MessageHub, now: dict) -> dict:
-    """Record what a batch is in this run; returns what it was in that of the checkpoint, or ``now``."""
-    then = hub.get_info(GEOMETRY) or now
+    """Record what a batch is in this run; return what it was in the run of the checkpoint, or ``now``."""
+    then = hub.get_info(GEOMETRY, now)
+    if not _is_geometry(then):
+        print_log(f'resume: {GEOMETRY} of the checkpoint cannot be used: forgotten', 'current', logging.WARNING)
+        then = now
     if then.keys() != now.keys():  # the other kind of loop
         then = now
     hub.update_info(GEOMETRY, now)
@@ -214,3 +202,10 @@ def _swap_geometry(hub: MessageHub, now: dict) -> dict:
             level=logging.WARNING,
         )
     return then
+
+
+def _is_geometry(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        key in LIMITS and type(number) is int and (number > 0 or key == 'shift') and abs(number) <= LIMITS[key]
+        for key, number in value.items()
+    )

@@ -1,4 +1,4 @@
-"""MaskCut while a model trains: the curve of segmentation emerging (arXiv 2308.16271, Figure 10)."""
+"""Run MaskCut while a model trains: the curve of segmentation emerging (arXiv 2308.16271, Figure 10)."""
 
 import os
 from pathlib import Path
@@ -16,25 +16,22 @@ from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
-from ..visualization.masks import mask_grid
-from .aside import AsideHook
+from .measuring_hook import MeasuringHook, find_function
 
 
 @HOOKS.register_module()
-class MaskCutHook(AsideHook):
-    """Every few epochs or iterations: MaskCut with the backbone in training, AP on a COCO-format set, and pictures.
+class MaskCutHook(MeasuringHook):
+    """Run MaskCut with the backbone in training: AP on a COCO-format set every few epochs, and pictures.
 
-    For training runs of mmpretrain, mmdet and mmseg alike; mmdet, whose data sets and metric are used, must be
+    It serves training runs of mmpretrain, mmdet and mmseg. Its data sets and its metric are mmdet's, which must be
     installed. After each evaluation the work folder has in ``{name}/``
 
-    - ``epoch_{n}.png`` (or ``iter_{n}.png``): the first images with their masks; in a distributed run, the first of
-      those that the main process sees;
+    - ``epoch_{n}.png`` (or ``iter_{n}.png``): the first images with their masks; in a distributed run, the first
+      images of the main process;
     - ``curve.json``: all evaluations up to now, ``[{"step": n, "coco/bbox_mAP": ...}, ...]``;
     - ``curve.png``: AP against the step.
 
-    The log gets a line, and every backend of the run's visualizer the metrics as ``{name}/{metric}`` and the picture,
-    at step n. The training does not notice, and a resumed run goes on with its curve: see :class:`AsideHook`. In a
-    distributed run the images are split over the processes.
+    The visualizer gets the picture, too. In a distributed run the images are split over the processes.
 
     >>> dict(type='MaskCutHook', interval=5, layer=10, dataloader=dict(
     ...     batch_size=8, num_workers=4, dataset=dict(type='CocoDataset', test_mode=True, ..., pipeline=...)))
@@ -42,26 +39,17 @@ class MaskCutHook(AsideHook):
     Args:
         dataloader: Config of a data loader over a COCO-format set in mmdet's scope, its pipeline as in
             ``configs/maskcut``. Its sampler, if none is given, takes the images in order.
-        interval: Epochs or iterations between two evaluations.
-        by_epoch: Whether ``interval`` counts epochs; a run by iterations needs False.
-        initial: Also evaluate before the first iteration, as step 0.
-        backbone: Dotted name of the backbone within the model ('student.backbone', say): CRATE, or mmpretrain's
-            VisionTransformer.
-        use_ema: Take the weights averaged by mmengine's ``EMAHook``.
-        data_preprocessor: Config; default is the normalisation and the channel order that the model trains with.
-        layer: 0-based index of the layer whose features are cut; negative ones count from the end.
-        tau: Threshold of the cosine.
-        num_masks: Most masks per image.
-        crf: Refine the masks with a dense CRF (extra ``crf``).
-        score: Score of a mask: 'one', 'round' or 'ncut'; see :class:`MaskCutDetector`.
+        layer, tau, num_masks, crf, score: As :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
-        num_pictures: Images in the picture; 0 draws none.
-        name: Of the folder and the metrics; two of these hooks in one run need two names.
+        num_pictures: Number of images in the picture; 0 draws none.
+        name: Name of the folder and prefix of the metrics.
+        draw: Name in ``FUNCTIONS`` of a function (images, masks) -> picture; None draws neither masks nor curves.
+        **kwargs: As :class:`MeasuringHook`: ``interval``, ``by_epoch``, ``initial``, ``backbone``, ``use_ema``,
+            ``data_preprocessor``.
 
     Raises:
-        ValueError: ``interval`` is less than 1; before training: there is no such backbone or no ``EMAHook``, FSDP has
-            sharded the weights, or the training loop knows no epochs to count.
+        ValueError: As :class:`MeasuringHook`.
         ImportError: Before training: mmdet is not installed.
         FileNotFoundError: Before training: the annotation file is missing.
         CocoFileError: Before training: the annotation file cannot be used, or names other sizes than its images have.
@@ -72,12 +60,6 @@ class MaskCutHook(AsideHook):
     def __init__(
         self,
         dataloader: dict,
-        interval: int = 1,
-        by_epoch: bool = True,
-        initial: bool = False,
-        backbone: str = 'backbone',
-        use_ema: bool = False,
-        data_preprocessor: dict | None = None,
         layer: int = -1,
         tau: float = 0.15,
         num_masks: int = 3,
@@ -86,15 +68,19 @@ class MaskCutHook(AsideHook):
         evaluator: dict | list[dict] | None = None,
         num_pictures: int = 16,
         name: str = 'maskcut',
+        draw: str | None = 'crate_draw_masks',
+        **kwargs,
     ) -> None:
-        super().__init__(interval, by_epoch, initial, backbone, use_ema, data_preprocessor, name)
+        super().__init__(name, draw, **kwargs)
         self.dataloader = dataloader
         self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score)
         self.evaluator = evaluator
         self.num_pictures = num_pictures
+        # how photographs are loaded: as they are stored, or upright
+        self._color_type = 'color_ignore_orientation' if 'ignore_orientation' in str(dataloader) else 'color'
 
     def build(self, runner: Runner) -> None:
-        """The loader, the metric and the detector around the backbone."""
+        """Build the loader, the metric and the detector around the backbone."""
         if 'mmdet' not in installed_libraries():
             raise MissingPackageError('MaskCutHook needs mmdet, for COCO-format data sets and AP: pip install mmdet')
         self._check_annotations()
@@ -104,19 +90,14 @@ class MaskCutHook(AsideHook):
         self._detector = MaskCutDetector(*self.find_backbone(runner, self.use_ema), **self.cut)
 
     def _check_annotations(self) -> None:
-        """The annotation file, before the data set reads it; an evaluator of one's own checks its file itself."""
+        """Check the annotation file before the data set reads it; a given evaluator checks its own file."""
         dataset = self.dataloader['dataset']
         path = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')  # noqa: PTH118 (or a URL)
         if Path(path).is_file():
             read_coco(path, masks=self.evaluator is None)
 
-    @property
-    def _color_type(self) -> str:
-        """How photographs are loaded: upright, or as they are stored."""
-        return 'color_ignore_orientation' if 'ignore_orientation' in str(self.dataloader) else 'color'
-
     def _check_sizes(self) -> None:
-        """The annotations of every image belong to its pixels as they are loaded; only headers are read."""
+        """Check that the annotations have the sizes of the images as they are loaded; only headers are read."""
         for index in range(len(self._loader.dataset)):
             image = self._loader.dataset.get_data_info(index)
             path, named = image['img_path'], (image.get('height'), image.get('width'))
@@ -127,15 +108,13 @@ class MaskCutHook(AsideHook):
 
     def _build_evaluator(self) -> Evaluator:
         dataset = self._loader.dataset
-        metric = self.evaluator or dict(
-            type='ClassAgnosticCocoMetric', metric=['bbox', 'segm'], ann_file=dataset.ann_file
-        )
-        evaluator = Evaluator(metric)
+        metric = dict(type='ClassAgnosticCocoMetric', metric=['bbox', 'segm'], ann_file=dataset.ann_file)
+        evaluator = Evaluator(self.evaluator or metric)
         evaluator.dataset_meta = dataset.metainfo
         return evaluator
 
     def measure(self) -> tuple[dict[str, float], list[tuple[np.ndarray, np.ndarray]]]:
-        """Metrics over all images, and the first images of this process with their masks."""
+        """Return metrics over all images, and the first images of this process with their masks."""
         pictures = []
         wanted = self.num_pictures if is_main_process() else 0
         load = LoadImageOrSkip(skip=False, color_type=self._color_type)
@@ -147,20 +126,15 @@ class MaskCutHook(AsideHook):
                 pictures.append((image, sample.pred_instances.masks.cpu().numpy()))
         return self._metric.evaluate(len(self._loader.dataset)), pictures
 
-    def draw(self, runner: Runner, folder: Path, step: int, curve: list[dict], pictures: list) -> None:
-        """The curve, and the images with their masks."""
-        with atomic(folder / 'curve.png') as part:
-            self._curve_figure(curve).savefig(part, format='png')
-        if pictures:
-            grid = mask_grid(*zip(*pictures))
-            with atomic(folder / f'{self.unit}_{step}.png') as part:
-                Image.fromarray(grid).save(part, format='png')
-            runner.visualizer.add_image(self.name, grid, step=step)
-
-    def _curve_figure(self, curve: list[dict]):
-        """The APs against the step; all metrics, if none is an AP."""
-        from ..visualization.curves import curve_figure  # here: matplotlib takes a second to import
-
+    def save_pictures(self, runner: Runner, folder: Path, step: int, curve: list[dict], arrays: list) -> None:
+        """Write the curve, and the images with their masks."""
         keys = [key for key in curve[-1] if key.endswith('mAP')] or list(curve[-1])[1:]
         lines = {key: zip(*((record['step'], record[key]) for record in curve if key in record)) for key in keys}
-        return curve_figure(lines, 'epoch' if self.by_epoch else 'iteration', 'AP')
+        figure = find_function('crate_draw_curves')(lines, 'epoch' if self.by_epoch else 'iteration', 'AP')
+        with atomic(folder / 'curve.png') as part:
+            figure.savefig(part, format='png')
+        if arrays:
+            picture = find_function(self.draw)(*zip(*arrays))
+            with atomic(folder / f'{self.unit}_{step}.png') as part:
+                Image.fromarray(picture).save(part, format='png')
+            runner.visualizer.add_image(self.name, picture, step=step)

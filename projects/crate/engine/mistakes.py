@@ -1,7 +1,7 @@
-"""Which errors of building and running a config are the config's: they become UserError, and all others stay.
+"""Decide which errors of building and running a config are mistakes of the config: they become UserError.
 
-A bug must keep its traceback, so that no type of error is caught as such. What counts is where it was raised: at the
-call of the registry itself, or by a library that the registry has called with what the config says.
+A bug keeps its traceback. No type of error is caught as such: the place counts where the error was raised. A mistake is
+raised by the call of a registry, or by a library that the registry has called with the settings of the config.
 """
 
 import ast
@@ -21,7 +21,7 @@ from yaml import YAMLError
 from ..errors import UserError, WriteError, explain
 
 LIBRARIES = {'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'torch', 'torchvision', 'timm', 'transformers', 'yaml'}
-# What is raised where arguments are refused, or by a config that is executed.
+# Errors about refused arguments, or of a config that is executed.
 REFUSALS = (AssertionError, AttributeError, ImportError, LookupError, NameError, RuntimeError)
 REFUSALS += (SyntaxError, TypeError, ValueError, OSError, YAMLError)
 KEYWORD = re.compile(r"got an unexpected keyword argument '(\w+)'")
@@ -32,13 +32,10 @@ INPUTS = re.compile(r'(.*_)?(dataloader|evaluator|hooks|model|load_from)')
 
 @contextmanager
 def mistakes_of(cfg: Config) -> Iterator[None]:
-    """Tell mistakes of a config as UserError, while its parts are built and run.
+    """Raise mistakes of a config as UserError, while its parts are built and run; messages start with its file name.
 
-    Mistakes are: a type that no registry has, an argument that a type does not take or whose library refuses it, and a
-    missing file whose path is in the config, or below a path that is.
-
-    Args:
-        cfg: The config. Messages start with the name of its file.
+    Mistakes are: a type that no registry has, an argument that a type does not take or a library refuses, and a missing
+    file whose path is in the config or below a path in the config.
     """
     inputs = [value for key, value in cfg.items() if INPUTS.fullmatch(key)]
     with reading(cfg.filename):
@@ -53,24 +50,26 @@ def mistakes_of(cfg: Config) -> Iterator[None]:
 
 @contextmanager
 def reading(source: str) -> Iterator[None]:
-    """Do as :func:`mistakes_of`, but for missing files. It also serves while a config is read, which executes the file.
+    """Do as :func:`mistakes_of`, except for missing files. Reading a config executes it, so this serves there, too.
 
     Args:
-        source: File name that messages start with.
+        source: File name at the start of messages.
     """
     try:
         yield
     except UserError:
         raise
     except REFUSALS as error:
-        if not _is_refused(error):
+        if _is_refused(error):
+            raise UserError(f'{source}: {explain(error)}') from error
+        if (file := _resumed_from(error)) is None:
             raise
-        raise UserError(f'{source}: {explain(error)}') from error
+        raise UserError(f'{file}: a training with this config cannot go on from it: {explain(error)}') from error
 
 
 @contextmanager
 def building(cfg: Config) -> Iterator[None]:
-    """Do as :func:`mistakes_of`, while parts of a config are built: also messages of this project name its file."""
+    """Do as :func:`mistakes_of`, and put the file name before messages of this project, too."""
     try:
         with mistakes_of(cfg):
             yield
@@ -84,7 +83,7 @@ def building(cfg: Config) -> Iterator[None]:
 
 
 def missing_file(error: FileNotFoundError) -> str | None:
-    """Return the path, also where a worker of a data loader has kept no more than the message; None if unknown."""
+    """Return the path of the file, or None. A worker of a data loader passes on the message alone."""
     if error.filename is not None:
         return os.fsdecode(error.filename)
     found = NO_FILE.search(str(error).strip())
@@ -92,7 +91,7 @@ def missing_file(error: FileNotFoundError) -> str | None:
 
 
 def is_named(path: str, cfg: object) -> bool:
-    """Return True if the path is in a (part of a) config, or below a path that is."""
+    """Return True if the path is in a (part of a) config, or below a path in it."""
     named = {Path(text) for text in _texts(cfg) if text}
     return not named.isdisjoint([Path(path), *Path(path).parents][:-1])
 
@@ -109,6 +108,16 @@ def _is_refused(error: Exception) -> bool:
         if any(keyword[1] in cfg for cfg in given if isinstance(cfg, dict)):
             return True
     return all(_package(frame) in LIBRARIES | sys.stdlib_module_names | {''} for frame in frames[calls[-1] :])
+
+
+def _resumed_from(error: Exception) -> str | None:
+    """Return the checkpoint whose state of a training a library has refused; None for any other error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for position, frame in enumerate(frames):
+        if frame.f_code.co_name == 'resume' and _package(frame) == 'mmengine' and 'filename' in frame.f_locals:
+            is_refused = all(_package(inner) in LIBRARIES | sys.stdlib_module_names for inner in frames[position:])
+            return str(frame.f_locals['filename']) if is_refused else None
+    return None
 
 
 def _builds(frame: FrameType) -> bool:

@@ -1,4 +1,4 @@
-"""Progress bars for people who watch a run."""
+"""Show progress bars while a run is watched."""
 
 import logging
 import os
@@ -17,13 +17,14 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+NAMES = dict(train='training', val='validation', test='test')
+
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Bars with elapsed and remaining time below the log: one for training, one for each evaluation.
+    """Show bars with elapsed and remaining time below the log: one for training, one for each evaluation.
 
-    ``tools/train.py`` and ``tools/test.py`` add it where somebody watches, that is on a terminal. It changes nothing
-    but the screen.
+    ``tools/train.py`` and ``tools/test.py`` add it on a terminal. It changes nothing but the screen.
     """
 
     priority = 'VERY_LOW'
@@ -54,7 +55,8 @@ class ProgressBarHook(Hook):
     def close(self) -> None:
         """Remove the bars, show the cursor, and let the log write to the screen itself.
 
-        A run that ends by an error or by Ctrl-C calls no hook: who runs it calls this. A second call does nothing.
+        An error or Ctrl-C ends a run without calling hooks: the caller of the run then calls this. A second call does
+        nothing.
         """
         self._progress.stop()
         while self._streams:
@@ -69,42 +71,26 @@ class ProgressBarHook(Hook):
         os.kill(os.getpid(), number)
 
     def before_train(self, runner: Runner) -> None:
-        """A resumed run starts its bar where it stands."""
-        self._restart('training', runner.max_iters, runner.iter)
+        """Start the bar of the training, where a resumed run stands."""
+        self._restart('train', runner.max_iters, runner.iter)
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """One more iteration."""
-        self._advance('training')
+    def _before_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._restart(mode, len(runner.val_dataloader if mode == 'val' else runner.test_dataloader))
 
-    def before_val_epoch(self, runner: Runner) -> None:
-        """A bar for this evaluation."""
-        self._restart('validation', len(runner.val_dataloader))
+    def _after_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None, mode: str = 'train') -> None:
+        self._progress.advance(self._tasks[mode])
 
-    def before_test_epoch(self, runner: Runner) -> None:
-        """A bar for this evaluation."""
-        self._restart('test', len(runner.test_dataloader))
+    def _after_epoch(self, runner: Runner, mode: str = 'train') -> None:
+        if mode == 'val':
+            self._progress.remove_task(self._tasks.pop(mode))
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """One more batch."""
-        self._advance('validation')
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        """One more batch."""
-        self._advance('test')
-
-    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """The bar of an evaluation goes when it is over."""
-        self._progress.remove_task(self._tasks.pop('validation'))
-
-    def _restart(self, name: str, total: int, done: int = 0) -> None:
-        self._tasks[name] = self._progress.add_task(name, total=total, completed=done)
-
-    def _advance(self, name: str) -> None:
-        self._progress.advance(self._tasks[name])
+    def _restart(self, mode: str, total: int, done: int = 0) -> None:
+        self._tasks[mode] = self._progress.add_task(NAMES[mode], total=total, completed=done)
 
 
 def screen_handlers(logger: MMLogger) -> list[logging.StreamHandler]:
-    """The handlers of a logger that write to the screen and not to a file."""
+    """Return the handlers of a logger that write to the screen and not to a file."""
     streams = (handler for handler in logger.handlers if isinstance(handler, logging.StreamHandler))
     return [handler for handler in streams if not isinstance(handler, logging.FileHandler)]
 

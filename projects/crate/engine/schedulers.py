@@ -1,4 +1,4 @@
-"""The learning-rate schedule of the released CRATE training code."""
+"""Schedule the learning rate as the released CRATE training code does."""
 
 import math
 
@@ -13,14 +13,12 @@ from ..errors import ArgumentError
 
 @PARAM_SCHEDULERS.register_module()
 class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
-    """Learning rate lr_t = lr min((t + 1) / ramp, (1 + cos(pi t / T)) / 2).
+    """Set the learning rate lr_t = lr min((t + 1) / ramp, (1 + cos(pi t / T)) / 2).
 
-    That is the schedule of the training script released with arXiv 2306.01129, where ramp = 20 epochs: a cosine over
-    the whole training under a ramp, not a warm-up and a cosine after it. t counts the steps since ``begin``, and
-    T = end - begin. The value depends on t alone, so no other scheduler may change the same learning rate.
-
-    Departure from the released code: none by epoch. With ``convert_to_iter_based=True``, t, ramp and T are iterations,
-    and the ramp rises within an epoch to the value it has there by epoch.
+    It is the schedule of the training script released with arXiv 2306.01129, where ramp = 20 epochs: a cosine over the
+    whole training under a ramp, not a warm-up with a cosine after it. t counts the steps since ``begin``, and
+    T = end - begin. The value depends on t alone, so no other scheduler may change the same learning rate. With
+    ``convert_to_iter_based=True``, t, ramp and T are iterations.
 
     >>> param_scheduler = dict(type='RampedCosineLR', ramp=20, by_epoch=True)  # T: the epochs of the training loop
 
@@ -58,16 +56,7 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
     def build_iter_from_epoch(
         cls, *args, ramp: int = 20, begin: int = 0, end: int = INF, epoch_length: int, by_epoch: bool = True, **kwargs
     ) -> 'RampedCosineLR':
-        """The same schedule by iteration, from arguments in epochs: mmengine's ``convert_to_iter_based=True``.
-
-        Args:
-            *args: As for the class.
-            ramp: In epochs.
-            begin: In epochs.
-            end: In epochs.
-            epoch_length: Iterations of one epoch.
-            by_epoch: Must be true: the other arguments are epochs.
-            **kwargs: As for the class.
+        """Return the schedule by iteration from arguments in epochs: mmengine's ``convert_to_iter_based=True``.
 
         Raises:
             ValueError: ``by_epoch`` is false, so that there is nothing to convert.
@@ -78,7 +67,7 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
         return cls(*args, **lengths, by_epoch=False, **kwargs)
 
     def _get_value(self) -> list[float]:
-        """Learning rate of each parameter group at ``last_step``."""
+        """Return the learning rate of each parameter group at ``last_step``."""
         t, total = self.last_step, self.end - self.begin
         factor = min((t + 1) / self.ramp, (1 + math.cos(math.pi * t / total)) / 2)
         return [value * factor for value in self.base_values]

@@ -1,4 +1,4 @@
-"""Fully sharded data parallel (FSDP) for the large sizes: how CRATE is cut, and what mmengine's strategy lacks."""
+"""Shard large models over processes (FSDP): the units of CRATE, and remedies for mmengine's strategy."""
 
 import torch
 from mmengine._strategy import FSDPStrategy
@@ -13,12 +13,12 @@ from ..models.crate import CRATELayer
 
 @FUNCTIONS.register_module()
 def wrap_crate_layers(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """FSDP policy: every layer of a CRATE is one unit, whatever its size; the rest of the model is another.
+    """Return True if FSDP should wrap (or look inside) a module: each layer of a CRATE is one unit, the rest another.
 
     Args:
-        module: The module in question.
+        module: Module that FSDP asks about.
         recurse: Whether FSDP asks if it should look inside ``module`` (always), or if it should wrap it.
-        nonwrapped_numel: Number of parameters not wrapped yet; part of the signature that torch calls.
+        nonwrapped_numel: Number of parameters not wrapped yet; unused.
     """
     return recurse or isinstance(module, CRATELayer)
 
@@ -29,10 +29,7 @@ class ResumableFSDPStrategy(FSDPStrategy):
 
     - mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) gives the arguments of ``optim_state_dict_to_load`` in the
       order that torch 2.1 changed, and cannot resume.
-    - On a CPU, FSDP wants its device as an object, and offloading shards that are on the CPU already crashes torch 2.12
-      while saving.
-
-    Args: as :class:`mmengine._strategy.FSDPStrategy`.
+    - On a CPU, FSDP needs its device as an object, and offloading to the CPU crashes torch 2.12 while saving.
     """
 
     def __init__(self, *, model_wrapper: dict | None = None, **kwargs) -> None:
@@ -43,24 +40,14 @@ class ResumableFSDPStrategy(FSDPStrategy):
             self.state_dict_config.offload_to_cpu = self.optim_state_dict_config.offload_to_cpu = False
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Give every process its shard of the optimiser's state.
-
-        Args:
-            state_dict: What ``optim_state_dict`` returned, of the whole model.
-        """
+        """Give every process its shard of the optimiser's state, from the state of the whole model."""
         shard = FullyShardedDataParallel.optim_state_dict_to_load(self.model, self.optim_wrapper.optimizer, state_dict)
         self.optim_wrapper.load_state_dict(shard)
 
 
 @MODEL_WRAPPERS.register_module()
 class CPUFullyShardedDataParallel(MMFullyShardedDataParallel):
-    """``MMFullyShardedDataParallel`` on the CPU, where the strategy passes a GPU's number.
-
-    Args:
-        module: The model.
-        device_id: Ignored.
-        **kwargs: As :class:`mmengine.model.MMFullyShardedDataParallel`.
-    """
+    """``MMFullyShardedDataParallel`` on the CPU; ``device_id`` is ignored: the strategy gives a GPU number."""
 
     def __init__(self, module: nn.Module, device_id: int | None = None, **kwargs) -> None:
         super().__init__(module=module, device_id=torch.device('cpu'), **kwargs)

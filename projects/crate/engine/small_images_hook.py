@@ -1,4 +1,4 @@
-"""Training on small images first, which is fast."""
+"""Train on small images first, which is fast."""
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -7,14 +7,13 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class SmallImagesHook(Hook):
-    """Batches of a smaller size until some iteration, then of the data set's own.
+    """Load images of a smaller size until some iteration, then of the data set's own size.
 
-    A transformer whose position table is interpolated takes images of any size, and half the side is a quarter of the
-    tokens. What it has learned there carries over: a few iterations at the full size follow. The data set is
-    ``ImagesInMemory``. A resumed run goes on at the size of its iteration.
+    A backbone whose position table is interpolated takes images of any size; half the side is a quarter of the tokens.
+    The data set is ``ImagesInMemory``. A resumed run goes on at the size of its iteration.
 
     Args:
-        size: Of the small images, an int or (h, w).
+        size: Size of the small images, an int or (h, w).
         until: First iteration at the full size, 0-based.
     """
 

@@ -1,4 +1,4 @@
-"""A pyramid and heads that agree, before the first iteration."""
+"""Check that a pyramid and the heads agree, before the first iteration."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -10,7 +10,7 @@ from ..models.simple_fpn import check_strides
 
 @HOOKS.register_module()
 class CheckStridesHook(Hook):
-    """Ends a run in which the heads were told other strides than the ``SimpleFPN`` in front of them gives.
+    """End a run whose heads were given other strides than those of the ``SimpleFPN`` in front of them.
 
     ``tools/train.py`` and ``tools/test.py`` add it. Other tools: ``custom_hooks=[dict(type='CheckStridesHook')]``.
 
@@ -21,5 +21,5 @@ class CheckStridesHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        """Look once."""
+        """Check the model."""
         check_strides(runner.model.module if is_model_wrapper(runner.model) else runner.model)

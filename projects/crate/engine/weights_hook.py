@@ -6,20 +6,21 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
 from ..models import CRATE
+from .training_state import check_state
 
 
 class WholeWeightsHook(Hook):
-    """Fills the model from a checkpoint as it is loaded, or raises an error.
+    """Fill the model from a checkpoint as it is loaded, or raise an error.
 
-    mmengine logs a warning where names or shapes differ, and goes on with random weights. The weights are taken out of
-    known wrappers, checked, loaded, and handed to mmengine under the names of the model, so that hooks after this one
-    (EMA) find them, too. Shards, which FSDP and DeepSpeed write to folders, are left to their strategies.
+    mmengine logs a warning where names or shapes differ, and goes on with random weights. This hook takes the weights
+    out of known wrappers, checks and loads them, and hands them to mmengine under the names of the model, so that later
+    hooks (EMA) find them, too. Shards, which FSDP writes to folders, are left to its strategy.
 
     A training that is resumed must be of the same model: weights of the file that the model has no place for are an
     error as well.
@@ -36,11 +37,13 @@ class WholeWeightsHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Fill the model."""
         model = runner.model
+        source = str(runner._load_from or 'the checkpoint')
+        if runner._resume:
+            check_state(checkpoint, source)
         is_sharded = isinstance(model, FullyShardedDataParallel)
         if is_sharded and model.get_state_dict_type(model).state_dict_type != StateDictType.FULL_STATE_DICT:
             return
         model = model if is_sharded else _plain(model)
-        source = str(runner._load_from or 'the checkpoint')
         weights = weights_of(checkpoint, source)
         if runner._resume:
             _check_grids(model, weights)
@@ -64,7 +67,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _check_grids(model: nn.Module, weights: Weights) -> None:
-    """A training that is resumed keeps its grids; positions that do not say theirs have the grid of the model."""
+    """Check that a resumed training keeps its grids; positions without a recorded grid have that of the model."""
     for path, module in model.named_modules():
         if not isinstance(module, CRATE):
             continue
@@ -80,10 +83,12 @@ def _check_grids(model: nn.Module, weights: Weights) -> None:
 
 
 def _check_average(checkpoint: dict, tensors: dict, source: str) -> None:
-    """The averaged weights of the model (EMA) must be whole, too; they get what torch keeps of the model's modules."""
+    """Check that the averaged weights (EMA) are whole, too, and give them the metadata of the model's modules."""
     average = checkpoint.get('ema_state_dict')
     if average is None:
         return
+    if not isinstance(average, dict) or not all(isinstance(value, Tensor) for value in average.values()):
+        raise CheckpointError(f'{source}: its ema_state_dict is not what mmengine saves')
     shapes = {name.removeprefix('module.'): value.shape for name, value in average.items()}
     if wrong := [name for name, value in tensors.items() if shapes.get(name) != value.shape]:
         raise CheckpointError(f'{source}: its ema_state_dict does not fit the model: {count_weights(wrong)} missing')

@@ -179,7 +179,7 @@ def _render(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str
 
 
 def now() -> float:
-    """Seconds, after all that the GPU was told to do."""
+    """Return seconds on the clock, after all that the GPU was told to do."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

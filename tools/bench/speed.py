@@ -1,10 +1,11 @@
-"""Speed and memory of our backbone, against what its users could take instead.
+"""Measure speed and memory of our backbone, against the alternatives of its users.
 
-The alternatives: the same network in the textbook formulation (:class:`TextbookMSSA`, :class:`TextbookISTA`), and ViTs
-of the same width and depth, mmpretrain's, and timm's where it is installed.
+They are the same network in the textbook formulation, and ViTs of its width and depth: mmpretrain's, and timm's where
+it is installed.
 """
 
 import copy
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,16 +14,16 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from rich import box
-from rich.table import Table
+from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
-from ..analysis.complexity import FUSED_ATTENTION, attention_flops
-from ..models import CRATE
-from ..models.layers import ISTA, MSSA, merge_heads, split_heads
-from .memory import peak_memory
-from .text import plain_text
+from projects.crate.analysis.complexity import FUSED_ATTENTION, attention_flops
+from projects.crate.models import CRATE
+from projects.crate.models.layers import ISTA, MSSA, merge_heads, split_heads
+
+from .memory import infer, peak_memory, train
+from .text import plain_table
 from .timing import interleaved_medians
 
 OURS, TEXTBOOK = 'this project', 'textbook'
@@ -68,16 +69,7 @@ class TextbookISTA(nn.Module):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured.
-
-    Attributes:
-        arch: Of a CRATE with MSSA and ISTA.
-        patch_size: In pixels.
-        size: Side of the images in pixels.
-        batch_size: Number of images.
-        bfloat16: Whether they run under bfloat16 autocast.
-        device: Where.
-    """
+    """Settings of a measurement: ``arch`` of a CRATE with MSSA and ISTA; ``patch_size`` and ``size`` in pixels."""
 
     arch: str
     patch_size: int
@@ -87,24 +79,19 @@ class Subject:
     device: str = 'cpu'
 
     def precision(self) -> AbstractContextManager:
-        """The context of every pass."""
+        """Return the context of every pass."""
         return torch.autocast(self.device, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def models(self) -> dict[str, nn.Module]:
-        """The alternatives by name, with random weights; those of the first two are the same."""
+        """Return the alternatives by name, with random weights; the first two have the same weights."""
         ours = CRATE(self.arch, img_size=self.size, patch_size=self.patch_size)
         sizes = dict(img_size=self.size, patch_size=self.patch_size)
         found = {OURS: ours, TEXTBOOK: textbook(ours)}
         if find_spec('mmpretrain'):
             from mmpretrain.models import VisionTransformer
 
-            arch = dict(
-                embed_dims=ours.embed_dims,
-                num_layers=ours.num_layers,
-                num_heads=ours.num_heads,
-                feedforward_channels=4 * ours.embed_dims,
-            )
-            found["mmpretrain's ViT"] = VisionTransformer(arch, **sizes)
+            arch = {name: getattr(ours, name) for name in ('embed_dims', 'num_layers', 'num_heads')}
+            found["mmpretrain's ViT"] = VisionTransformer(dict(arch, feedforward_channels=4 * ours.embed_dims), **sizes)
         if find_spec('timm'):
             from timm.models.vision_transformer import VisionTransformer
 
@@ -113,12 +100,12 @@ class Subject:
         return {name: model.to(self.device) for name, model in found.items()}
 
     def images(self) -> Tensor:
-        """A batch of noise."""
+        """Return a batch of noise."""
         return torch.randn(self.batch_size, 3, self.size, self.size, device=self.device)
 
 
 def textbook(backbone: CRATE) -> nn.Module:
-    """The same network with the same weights in the textbook formulation."""
+    """Return the same network with the same weights in the textbook formulation."""
     backbone = copy.deepcopy(backbone)
     for layer in backbone.layers:
         layer.attn, layer.ffn = TextbookMSSA(layer.attn), TextbookISTA(layer.ffn)
@@ -126,35 +113,26 @@ def textbook(backbone: CRATE) -> nn.Module:
     return backbone
 
 
-def infer(model: nn.Module, images: Tensor) -> Tensor:
-    """[CLS] of every image, without gradients."""
-    with torch.no_grad():
-        return _token(model(images))
-
-
-def train(model: nn.Module, images: Tensor) -> None:
-    """A forward and a backward pass."""
-    _token(model(images)).float().square().mean().backward()
-    model.zero_grad()
-
-
 PASSES = dict(forward=infer, training=train)
+
+
+def run(args: Namespace) -> tuple[dict, str]:
+    subject = Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
+    models = subject.models()
+    found = measure(subject, models, args.repeats, args.passes)
+    largest = difference(subject, models)  # afterwards: it leaves matrices that the memory would not show
+    text = f'largest difference to the textbook formulation: {largest:.1e}\n{report(found, args.batch_size)}'
+    return dict(vars(subject), difference=largest, passes=found), text
 
 
 def measure(
     subject: Subject, models: Mapping[str, nn.Module], repeats: int, passes: Sequence[str] = tuple(PASSES)
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Time, operations and memory of each alternative.
-
-    Args:
-        subject: What is measured.
-        models: Its alternatives.
-        repeats: Of each alternative and of the matrix product, in turn.
-        passes: Keys of ``PASSES``.
+    """Measure time, operations and memory of each alternative in each pass.
 
     Returns:
-        Pass -> name -> ``seconds``, ``flops`` (that were executed, two per multiply-add) and ``bytes`` (at the peak,
-        beyond weights and images; of the matrix product none).
+        Pass -> name -> median ``seconds``, ``flops`` (executed, two per multiply-add) and ``bytes`` (at the peak,
+        beyond weights and images). The matrix product ``CEILING`` is timed along, without bytes.
     """
     images = subject.images()
     dtype = torch.bfloat16 if subject.bfloat16 else torch.float32
@@ -162,8 +140,6 @@ def measure(
     found = {}
     for kind in passes:
         run = PASSES[kind]
-        for model in models.values():
-            model.train(kind == 'training')
         with subject.precision():
             calls: dict[str, Callable] = {name: partial(run, model, images) for name, model in models.items()}
             numbers = {name: dict(bytes=peak_memory(run, model, images)) for name, model in models.items()}
@@ -178,40 +154,34 @@ def measure(
 
 
 def difference(subject: Subject, models: Mapping[str, nn.Module]) -> float:
-    """Largest difference between our output and the textbook's."""
+    """Return the largest difference between our output and the textbook's."""
     images = subject.images()
     with subject.precision():
-        ours, theirs = (infer(models[name].eval(), images).float() for name in (OURS, TEXTBOOK))
+        ours, theirs = (infer(models[name], images).float() for name in (OURS, TEXTBOOK))
     return float((ours - theirs).abs().max())
 
 
 def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], batch_size: int) -> str:
-    """The measurements as text: for each pass images a second, what ours is times as fast as, and the rest.
-
-    Args:
-        found: What :func:`measure` returned.
-        batch_size: Of the subject.
-    """
+    """Return the measurements as text: what :func:`measure` returned for batches of ``batch_size``."""
+    columns = ('', 'images/s', 'ours is', 'GFLOP/image', 'GFLOP/s', 'of the ceiling', 'peak MB')
     tables = []
     for kind, numbers in found.items():
         ceiling = _rate(numbers[CEILING])
-        table = Table(box=box.SIMPLE, title=TITLES[kind], title_justify='left', title_style='')
-        for column in ('', 'images/s', 'ours is', 'GFLOP/image', 'GFLOP/s', 'of the ceiling', 'peak MB'):
-            table.add_column(column, justify='left' if column == '' else 'right')
-        for name, row in numbers.items():
-            if name != CEILING:
-                table.add_row(
-                    name,
-                    f'{batch_size / row["seconds"]:.3g}',
-                    f'{row["seconds"] / numbers[OURS]["seconds"]:.2f} x',
-                    f'{row["flops"] / batch_size / 1e9:.3g}',
-                    f'{_rate(row) / 1e9:,.0f}',
-                    f'{_rate(row) / ceiling:.0%}',
-                    f'{row["bytes"] / 1e6:,.0f}',
-                )
-        table.add_section()
-        table.add_row(f'{CEILING}, {SIDE} x {SIDE}', '', '', '', f'{ceiling / 1e9:,.0f}', '', '')
-        tables.append(plain_text(table))
+        rows = [
+            (
+                name,
+                f'{batch_size / row["seconds"]:.3g}',
+                f'{row["seconds"] / numbers[OURS]["seconds"]:.2f} x',
+                f'{row["flops"] / batch_size / 1e9:.3g}',
+                f'{_rate(row) / 1e9:,.0f}',
+                f'{_rate(row) / ceiling:.0%}',
+                f'{row["bytes"] / 1e6:,.0f}',
+            )
+            for name, row in numbers.items()
+            if name != CEILING
+        ]
+        last = (f'{CEILING}, {SIDE} x {SIDE}', '', '', '', f'{ceiling / 1e9:,.0f}', '', '')
+        tables.append(plain_table(columns, [*rows, None, last], TITLES[kind]))
     return '\n'.join(tables)
 
 
@@ -220,7 +190,3 @@ TITLES = dict(forward='Forward', training='Forward and backward')
 
 def _rate(row: Mapping[str, float]) -> float:
     return row['flops'] / row['seconds']
-
-
-def _token(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return outputs if isinstance(outputs, Tensor) else outputs[-1]

@@ -1,37 +1,43 @@
-"""What an image costs before the model sees it, against what the model takes for it."""
+"""Measure the transforms of a training, against the model's step."""
 
 import math
 import statistics
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.device import get_device
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
-from rich import box
-from rich.table import Table
 
-from ..engine.launch import model_cfg
-from ..engine.loops import samples_per_step
-from ..engine.mistakes import building
-from ..errors import UserError
-from .text import plain_text
+from projects.crate.engine.launch import model_cfg, prepare_training, read_config
+from projects.crate.engine.loops import samples_per_step
+from projects.crate.engine.mistakes import building
+from projects.crate.errors import UserError
+
+from .text import plain_table
 from .timing import interleaved_medians, now
 
 MODEL = 'model'
 
 
+def run(args: Namespace) -> tuple[dict, str]:
+    cfg = read_config(args.config, args.cfg_options)
+    prepare_training(cfg)
+    found = measure(cfg, args.images, args.repeats)
+    return found, report(found)
+
+
 def measure(cfg: Config, number: int, repeats: int) -> dict:
-    """Seconds per image of every transform of the training, and of the model's step with all that a training does.
+    """Measure every transform of a training, and the model's step with all that a training does.
 
     Args:
-        cfg: A training config whose data set is there, ready to be trained.
-        number: Images that are transformed, from all over the data set.
-        repeats: Steps of the model with one batch, of which the median counts.
+        cfg: Training config, ready to be trained, whose data set is there.
+        number: Number of images that are transformed, from all over the data set.
+        repeats: Number of steps of the model with one batch; the median counts.
 
     Returns:
         ``transforms``: [(name, seconds per image)] in their order; ``model``: seconds per image; ``batch_size``,
@@ -61,53 +67,37 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
 
 
 def time_transforms(dataset: torch.utils.data.Dataset, number: int) -> list[tuple[str, float]]:
-    """Mean seconds of each transform of a data set of OpenMMLab, over images from all over it; it keeps the clocks.
+    """Return the mean seconds of each transform, over ``number`` images from all over the data set.
 
     Raises:
-        UserError: It has no transforms.
+        UserError: The data set has no transforms.
     """
     while not hasattr(dataset, 'pipeline'):  # repeated, for one
         if not hasattr(dataset, 'dataset'):
             raise UserError(f'{type(dataset).__name__} has no pipeline of transforms that could be measured')
         dataset = dataset.dataset
-    transforms = dataset.pipeline.transforms
-    seconds: list[list[float]] = [[] for _ in transforms]
-
-    def timed(transform: Callable, found: list[float]) -> Callable:
-        def call(results: dict) -> dict | None:
+    seconds: list[tuple[Callable, list[float]]] = [(transform, []) for transform in dataset.pipeline.transforms]
+    for position in range(number):
+        results = dataset.get_data_info(position * len(dataset) // number)
+        for transform, found in seconds:
             start = now()
             results = transform(results)
             found.append(now() - start)
-            return results
-
-        return call
-
-    dataset.pipeline = Compose([timed(transform, found) for transform, found in zip(transforms, seconds)])
-    for position in range(number):
-        dataset[position * len(dataset) // number]
-    return [(type(each).__name__, statistics.mean(found)) for each, found in zip(transforms, seconds)]
+            if results is None:  # an image that the transform drops
+                break
+    return [(type(transform).__name__, statistics.mean(found or [0.0])) for transform, found in seconds]
 
 
 def report(found: Mapping) -> str:
-    """The measurements as text, with the number of workers that the model needs.
-
-    Args:
-        found: What :func:`measure` returned.
-    """
-    table = Table(box=box.SIMPLE)
-    table.add_column('')
-    table.add_column('ms/image', justify='right')
-    for name, seconds in found['transforms']:
-        table.add_row(name, f'{1e3 * seconds:.2f}')
+    """Return the measurements as text, with the number of workers that the model needs."""
     loading = sum(seconds for _, seconds in found['transforms'])
-    table.add_section()
-    table.add_row('all transforms, one worker', f'{1e3 * loading:.2f}')
-    table.add_row(f'{MODEL}, a training step', f'{1e3 * found["model"]:.2f}')
+    rows = [*found['transforms'], None, ('all transforms, one worker', loading)]
+    rows.append((f'{MODEL}, a training step', found['model']))
     needed, there = math.ceil(loading / found['model']), found['num_workers']
     verdict = 'the model is the bottleneck' if needed <= max(there, 1) else 'the transforms are the bottleneck'
     return '\n'.join(
         [
-            plain_text(table),
+            plain_table(['', 'ms/image'], [row and (row[0], f'{1e3 * row[1]:.2f}') for row in rows]),
             f'A worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: it '
             f'needs {needed} workers. The config has {there}: {verdict}.',
         ]

@@ -1,6 +1,7 @@
-"""What an eigenvector and a whole MaskCut cost, against dense solvers and kept iterative ones."""
+"""Measure an eigenvector and a whole MaskCut, against dense solvers and other iterative ones."""
 
 import multiprocessing
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 
@@ -10,54 +11,59 @@ import torch.nn.functional as F
 from rich.progress import track
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..maskcut import maskcut
-from ..maskcut.affinity import AffinityGraph
-from ..maskcut.eigen import TOLERANCE, second_eigenvector
+from projects.crate.errors import UserError
+from projects.crate.maskcut import maskcut
+from projects.crate.maskcut.affinity import AffinityGraph
+from projects.crate.maskcut.eigen import TOLERANCE, second_eigenvector
+
 from .dense_maskcut import affinity, dense_maskcut, eigenvectors
 from .timing import interleaved_medians
 
 TAU, NUM_MASKS = 0.15, 3
 
 
+def run(args: Namespace) -> tuple[dict, str]:
+    if not args.features.is_file():
+        raise UserError(f'{args.features}: no such file; give an npz file with --features')
+    rows = measure(read_features(args.features), args.repeats)
+    memory = {f'{side} x {side}': peak_memory(side) for side in args.sides}
+    return dict(images=rows, memory_mb=memory), report(rows, memory)
+
+
 def read_features(path: Path) -> dict[str, torch.Tensor]:
-    """Features (C, N) by name of image, from the entries ``NAME_feat`` of an npz file; N must be a square number."""
+    """Return features (C, h * h) by name of image, from the entries ``NAME_feat`` of an npz file."""
     with np.load(path) as file:
         return {key.removesuffix('_feat'): torch.from_numpy(file[key]) for key in file.files if key.endswith('_feat')}
 
 
 def measure(features: dict[str, torch.Tensor], repeats: int) -> list[dict]:
-    """Median seconds of every alternative, per image.
+    """Return the median seconds of every alternative, per image.
 
-    'eigenvector': the graph is given. 'masks': from features to three masks, by the dense alternative with one
-    eigenproblem a round, as the reference does it.
+    'eigenvector' starts from the graph; 'masks' goes from features to three masks, 'dense' with one dense eigenproblem
+    per round as published.
     """
     rows = []
     for name, image in track(features.items(), 'MaskCut', transient=True):
         side = int(image.shape[1] ** 0.5)
         graph, A = AffinityGraph(image[None], TAU), affinity(image.numpy(), TAU)
-        eigenvector = interleaved_medians(
-            {
-                'ours': partial(second_eigenvector, graph),
-                'scipy eigh': partial(eigenvectors, A),
-                'scipy eigsh, our products': partial(arpack, graph),
-                'torch lobpcg, dense': partial(lobpcg, graph),
-            },
-            repeats,
-        )
-        grid = (side, side)
-        masks = interleaved_medians(
-            {
-                'ours': partial(maskcut, image, grid, TAU, NUM_MASKS),
-                'dense': partial(dense_maskcut, image.numpy(), grid, TAU, NUM_MASKS),
-            },
-            repeats,
-        )
+        solvers = {
+            'ours': partial(second_eigenvector, graph),
+            'scipy eigh': partial(eigenvectors, A),
+            'scipy eigsh, our products': partial(arpack, graph),
+            'torch lobpcg, dense': partial(lobpcg, graph),
+        }
+        eigenvector = interleaved_medians(solvers, repeats)
+        cutters = {
+            'ours': partial(maskcut, image, (side, side), TAU, NUM_MASKS),
+            'dense': partial(dense_maskcut, image.numpy(), (side, side), TAU, NUM_MASKS),
+        }
+        masks = interleaved_medians(cutters, repeats)
         rows.append(dict(image=name, tokens=side * side, eigenvector=eigenvector, masks=masks))
     return rows
 
 
 def arpack(graph: AffinityGraph) -> np.ndarray:
-    """The second eigenvector by ARPACK on the host, with the products of our graph."""
+    """Return the second eigenvector by ARPACK, with the products of our graph."""
     leading = graph.leading[0].numpy()
 
     def deflated(v: np.ndarray) -> np.ndarray:
@@ -69,7 +75,7 @@ def arpack(graph: AffinityGraph) -> np.ndarray:
 
 
 def lobpcg(graph: AffinityGraph) -> torch.Tensor:
-    """The second eigenvector by torch's LOBPCG on a dense matrix of doubles."""
+    """Return the second eigenvector by torch's LOBPCG on a dense matrix of doubles."""
     leading = graph.leading[0]
     start = torch.randn(len(leading), 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     matrix = graph.normalised_matrix(0) - leading.outer(leading)
@@ -77,9 +83,9 @@ def lobpcg(graph: AffinityGraph) -> torch.Tensor:
 
 
 def peak_memory(side: int, channels: int = 384) -> float:
-    """Peak of the memory that one call of ``maskcut`` on a side x side grid adds, in MB; Linux only.
+    """Return the peak of the memory in MB that one ``maskcut`` on a side x side grid adds; Linux only.
 
-    A fresh process measures it: in this one, memory freed by earlier calls would be used again unseen.
+    A fresh process measures it: this process would use memory of earlier calls again.
     """
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(_peak_memory, (side, channels, torch.get_num_threads()))
@@ -104,7 +110,6 @@ def _status(field: str) -> float:
 
 
 def report(rows: list[dict], memory: dict[str, float]) -> str:
-    """The measurements as text."""
     lines = ['Seconds, medians; in brackets how many times as long as ours.', '']
     for row in rows:
         lines.append(f'{row["image"]}, {row["tokens"]} tokens')

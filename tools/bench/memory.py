@@ -1,18 +1,20 @@
-"""Peak memory and speed of a backbone on a detector's images, against the window of its attention.
+"""Measure memory and speed of a backbone on a detector's images, against the window of its attention.
 
-The alternative is attention with its N x N matrix in memory: torch's 'math' kernel, what every ViT does whose attention
-is not fused.
+The alternative is attention with its N x N matrix in memory (torch's 'math' kernel), as in a ViT without fusion.
 """
 
 import itertools
+import sys
 import weakref
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 
 import torch
-from rich import box
-from rich.table import Table
+from mmengine.device import get_device
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -20,23 +22,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..models import CRATE
-from .text import plain_text
+from projects.crate.models import CRATE
+
+from .text import plain_table
 from .timing import interleaved_medians
 
-# What computes the attention -> context in which it does.
+# kernel of the attention -> context that chooses it
 KERNELS = dict(fused=nullcontext, matrix=partial(sdpa_kernel, SDPBackend.MATH))
 
 
 class LiveBytes(TorchDispatchMode):
-    """Bytes of the tensors that operators made and that are still in use, and the most that it ever was.
+    """Count the bytes of the tensors that operators made and that are still in use.
 
-    Args:
-        given: Tensors that were there before; they, and views of them, do not count.
-
-    Attributes:
-        live: Bytes in use now.
-        peak: Most bytes in use at the end of an operator.
+    ``live`` are the bytes in use now, ``peak`` the most at the end of any operator. Tensors in ``given``, and views of
+    them, do not count.
     """
 
     def __init__(self, given: Iterable[Tensor] = ()) -> None:
@@ -45,7 +44,7 @@ class LiveBytes(TorchDispatchMode):
         self._storages = WeakIdKeyDictionary({tensor.untyped_storage(): None for tensor in given})
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operator, and see what it made."""
+        """Run the operator, and count what it made."""
         outputs = func(*args, **(kwargs or {}))
         for output in tree_leaves(outputs):
             if isinstance(output, Tensor) and output.untyped_storage() not in self._storages:
@@ -63,10 +62,10 @@ class LiveBytes(TorchDispatchMode):
 
 
 def peak_memory(step: Callable[[nn.Module, Tensor], object], model: nn.Module, image: Tensor) -> int:
-    """Bytes that a call of ``step(model, image)`` takes at its peak, beyond weights and image.
+    """Return the bytes that ``step(model, image)`` takes at its peak, beyond weights and image.
 
-    On a GPU ``torch.cuda.max_memory_allocated``: all that torch allocates. Elsewhere the bytes of live tensors
-    (:class:`LiveBytes`): activations, what autograd keeps, gradients; not the work space within an operator.
+    On a GPU that is ``torch.cuda.max_memory_allocated``. Elsewhere it is :class:`LiveBytes`: activations, what autograd
+    keeps and gradients, without the work space within an operator.
     """
     if image.is_cuda:
         torch.cuda.reset_peak_memory_stats(image.device)
@@ -78,6 +77,18 @@ def peak_memory(step: Callable[[nn.Module, Tensor], object], model: nn.Module, i
     return memory.peak
 
 
+def run(args: Namespace) -> tuple[dict, str]:
+    windows, device = [*args.windows, None], get_device()
+    subject = dict(arch=args.arch, patch_size=args.patch_size, windows=windows, device=device)
+    subject['global_layers'] = [] if args.no_global_layers else None
+    progress = dict(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty())
+    total = len(args.sizes) * len(KERNELS) * len(windows)
+    rows = list(track(measure(sizes=args.sizes, **subject), 'memory', total, **progress))
+    seconds = measure_speed(size=args.sizes[-1], repeats=args.repeats, **subject)
+    named = {name(window): s for window, s in seconds.items()}
+    return dict(arch=args.arch, patch_size=args.patch_size, memory=rows, seconds=named), report(rows, seconds)
+
+
 def measure(
     arch: str | dict,
     patch_size: int,
@@ -86,15 +97,15 @@ def measure(
     global_layers: Sequence[int] | None = None,
     device: torch.device | str = 'cpu',
 ) -> Iterator[dict]:
-    """Peak memory of each window, one square image after the other, in float32.
+    """Measure the peak memory of each window on one square image, in float32.
 
     Args:
-        arch: Of a CRATE.
+        arch: ``arch`` of the CRATE.
         patch_size: Side of a patch in pixels.
         sizes: Sides of the images in pixels.
         windows: Sides of the windows in tokens; None: all layers are global.
         global_layers: ``global_attn_indexes`` of the backbone where it has windows.
-        device: Where it runs.
+        device: Device of the model.
 
     Yields:
         ``size``, ``tokens``, ``kernel`` and ``window``, and in bytes: ``forward`` (without gradients), ``training``
@@ -122,65 +133,59 @@ def measure_speed(
     global_layers: Sequence[int] | None = None,
     device: torch.device | str = 'cpu',
 ) -> dict[int | None, float]:
-    """Median seconds of a forward pass with each window, by fused attention; arguments as for :func:`measure`."""
+    """Return the median seconds of a forward pass with each window; arguments as for :func:`measure`."""
     image = torch.randn(1, 3, size, size, device=device)
     models = {window: build(arch, patch_size, window, global_layers).to(device) for window in windows}
     return interleaved_medians({window: partial(infer, model, image) for window, model in models.items()}, repeats)
 
 
 def build(arch: str | dict, patch_size: int, window: int | None, global_layers: Sequence[int] | None) -> nn.Module:
-    """A backbone as a detector has it, with random weights."""
+    """Return a backbone as a detector has it, with random weights."""
     windows = {} if window is None else dict(window_size=window, global_attn_indexes=global_layers)
     return CRATE(arch, patch_size=patch_size, out_type='featmap', **windows)
 
 
 @torch.no_grad()
-def infer(model: nn.Module, image: Tensor) -> None:
-    """A forward pass that keeps nothing."""
-    model.eval()(image)
+def infer(model: nn.Module, images: Tensor) -> Tensor:
+    """Return the last output of a forward pass without gradients."""
+    model.eval()  # mmpretrain's backbones return nothing here
+    return _last(model(images))
 
 
-def train(model: nn.Module, image: Tensor, with_cp: bool = False) -> None:
-    """A forward and a backward pass; the gradients are there at its end, and then no more."""
-    model.train().with_cp = with_cp
-    model(image)[0].sum().backward()
+def train(model: nn.Module, images: Tensor, with_cp: bool = False) -> None:
+    """Run a forward and a backward pass, and drop the gradients."""
+    model.train()
+    model.with_cp = with_cp
+    _last(model(images)).float().sum().backward()
     model.zero_grad()
 
 
-# What is measured -> how.
+def _last(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return outputs if isinstance(outputs, Tensor) else outputs[-1]
+
+
 STEPS = dict(forward=infer, training=train, checkpointed=partial(train, with_cp=True))
 
 
 def report(rows: Sequence[dict], seconds: dict[int | None, float]) -> str:
-    """The measurements as text.
-
-    Args:
-        rows: What :func:`measure` yielded.
-        seconds: What :func:`measure_speed` returned; with None, the global attention, among its windows.
-    """
-    table = Table(
-        box=box.SIMPLE,
-        title='Peak memory in MB beyond weights and image, one image, float32.\n'
-        'attention fused: none of its matrices in memory; matrix: all of them',
-        title_justify='left',
-        title_style='',
+    """Return the numbers of :func:`measure` and :func:`measure_speed` as text; ``seconds`` needs the key None."""
+    cells: list[list[str] | None] = []
+    for group, members in itertools.groupby(rows, key=lambda row: (row['size'], row['kernel'])):
+        cells += [None] if cells else []
+        for row in members:
+            megabytes = [f'{row[kind] / 1e6:,.0f}' for kind in STEPS]
+            per_token = f'{row["training"] / row["tokens"] / 1e3:,.0f}'
+            cells.append([str(group[0]), str(row['tokens']), group[1], name(row['window']), *megabytes, per_token])
+    title = (
+        'Peak memory in MB beyond weights and image, one image, float32.\n'
+        'attention fused: none of its matrices in memory; matrix: all of them'
     )
-    for column in ('image', 'tokens', 'attention', 'window', 'forward', '+ backward', 'checkpointed', 'KB/token'):
-        table.add_column(column, justify='right')
-    group = None
-    for row in rows:
-        if group not in (None, (row['size'], row['kernel'])):
-            table.add_section()
-        group = row['size'], row['kernel']
-        megabytes = (f'{row[kind] / 1e6:,.0f}' for kind in ('forward', 'training', 'checkpointed'))
-        per_token = f'{row["training"] / row["tokens"] / 1e3:,.0f}'
-        table.add_row(str(row['size']), str(row['tokens']), row['kernel'], name(row['window']), *megabytes, per_token)
+    columns = ('image', 'tokens', 'attention', 'window', 'forward', '+ backward', 'checkpointed', 'KB/token')
     ratios = [f'{name(window)} {s:.4g} ({seconds[None] / s:.2f})' for window, s in seconds.items()]
-    return '\n'.join(
-        [plain_text(table), f'Forward in seconds, medians (times as fast as global): {" | ".join(ratios)}']
-    )
+    last = f'Forward in seconds, medians (times as fast as global): {" | ".join(ratios)}'
+    return f'{plain_table(columns, cells, title)}\n{last}'
 
 
 def name(window: int | None) -> str:
-    """A window in words."""
+    """Return a window in words."""
     return 'global' if window is None else str(window)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from toy_runs import ToyCRATE
 
-from projects.crate.engine.aside import find_module, normalisation_of
+from projects.crate.engine.model_parts import find_module, normalisation_of
 
 
 @pytest.mark.parametrize(

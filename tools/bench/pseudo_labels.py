@@ -1,23 +1,24 @@
-"""What an image costs the pseudo-label tool, from file to JSON, by stage."""
+"""Measure the pseudo-label tool by stage, from image file to JSON."""
 
 import cProfile
 import pstats
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mmengine.config import Config
-from rich import box
-from rich.table import Table
 
-from ..coco import coco_annotation
-from ..datasets.image_list import ImageList
-from ..maskcut import maskcut
-from ..models import MaskCutDetector
-from ..pseudo_labels import label, make_pseudo_labels
-from ..pseudo_labels.images import ImageBatches
-from ..pseudo_labels.parts import Parts
-from .text import plain_text
+from projects.crate.coco import coco_annotation
+from projects.crate.datasets.image_list import ImageList, list_images
+from projects.crate.engine.config import read_config
+from projects.crate.maskcut import maskcut
+from projects.crate.models import MaskCutDetector
+from projects.crate.pseudo_labels import label, make_pseudo_labels
+from projects.crate.pseudo_labels.images import ImageBatches
+from projects.crate.pseudo_labels.parts import Parts
+
+from .text import plain_table
 
 START = 'start: the model, its weights, the list'
 # stage -> the functions that do it; none of them calls another
@@ -32,19 +33,19 @@ STAGES: dict[str, tuple[Callable, ...]] = {
 IMAGENET_1K = 1_281_167  # images of its training set
 
 
+def run(args: Namespace) -> tuple[dict, str]:
+    with tempfile.TemporaryDirectory() as scratch:
+        images = list_images(args.images, Path(scratch))
+        seconds = measure(read_config(args.config, args.cfg_options), args.checkpoint, images)
+    return dict(images=len(images), seconds=seconds), report(seconds, len(images))
+
+
 def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]:
-    """Seconds of every stage for all images, in one process with one thread that also loads the images.
+    """Return the seconds of every stage for all images, in one process with one thread that also loads the images.
 
-    The real tool runs, into a folder that is removed, under Python's profiler; what that adds to a stage is little,
-    since they spend their time in compiled code. A GPU's forward pass is waited for in 'other', which looks for NaN.
-
-    Args:
-        cfg: As for :func:`projects.crate.pseudo_labels.make_pseudo_labels`.
-        checkpoint: Path of the weights.
-        images: The images.
-
-    Returns:
-        Stage -> seconds; 'other' is the rest of the run after its start.
+    The real tool runs, into a folder that is removed, under Python's profiler. The stages spend their time in compiled
+    code, so the profiler adds little. 'other' is the rest of the run after its start; with a GPU it holds the wait for
+    the forward pass.
     """
     if cfg.get('test_dataloader'):
         cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
@@ -59,33 +60,21 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
 
 
 def _seconds(stats: Mapping, function: Callable) -> float:
-    """Of all calls, with what they called."""
+    """Return the seconds of all calls of a function, with what they called."""
     code = function.__code__
     found = stats.get((code.co_filename, code.co_firstlineno, code.co_name))
     return found[3] if found else 0.0
 
 
 def report(seconds: Mapping[str, float], number: int) -> str:
-    """The measurements as text.
-
-    Args:
-        seconds: What :func:`measure` returned.
-        number: Of the images.
-    """
+    """Return the measurements of ``number`` images as text."""
     per_image = {stage: value / number for stage, value in seconds.items() if stage != START}
     total = sum(per_image.values())
-    table = Table(box=box.SIMPLE)
-    for column in ('stage', 'ms/image', 'share'):
-        table.add_column(column, justify='left' if column == 'stage' else 'right')
-    for stage, value in per_image.items():
-        table.add_row(stage, f'{1e3 * value:.1f}', f'{value / total:.1%}')
-    table.add_section()
-    table.add_row('all', f'{1e3 * total:.1f}', '')
-    days = IMAGENET_1K * total / 86400
+    rows = [(stage, f'{1e3 * value:.1f}', f'{value / total:.1%}') for stage, value in per_image.items()]
     return '\n'.join(
         [
-            plain_text(table),
+            plain_table(['stage', 'ms/image', 'share'], [*rows, None, ('all', f'{1e3 * total:.1f}', '')]),
             f'{number} images, one process, one thread: {1 / total:.3g} images/s after {seconds[START]:.1f} s of start',
-            f'ImageNet-1k ({IMAGENET_1K:,} images) would take {days:.3g} days of such a process',
+            f'ImageNet-1k ({IMAGENET_1K:,} images) would take {IMAGENET_1K * total / 86400:.3g} days of such a process',
         ]
     )

@@ -1,0 +1,121 @@
+"""Exchange stock parts of a config for parts of this project that do the same and more.
+
+Train loops resume within an epoch, checkpoints survive a kill, loading refuses what does not belong together, and a CPU
+gets what it needs.
+"""
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.logging import print_log
+
+from ..errors import UserError
+
+# stock type -> ours
+LOOPS = {
+    'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
+    'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
+}
+HOOKS = {
+    'CheckpointHook': 'AtomicCheckpointHook',
+    'LoggerHook': 'MainProcessLoggerHook',
+}
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def type_name(kind: str | type) -> str:
+    """Return 'OptimWrapper' for the type itself, its name, and its name with a scope."""
+    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__
+
+
+def exchange_loop(cfg: Config) -> None:
+    """Make a stock train loop resumable; any other loop stays."""
+    loop = cfg.train_cfg
+    if 'type' not in loop:
+        loop.type = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+    loop.type = LOOPS.get(type_name(loop.type), loop.type)
+
+
+def exchange_hooks(cfg: Config) -> None:
+    """Exchange stock hooks, also those that mmengine adds where a config has none."""
+    cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
+    cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
+    cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))
+    for hook in [*cfg.default_hooks.values(), *(cfg.get('custom_hooks') or [])]:
+        if isinstance(hook, dict):
+            hook['type'] = HOOKS.get(type_name(hook['type']), hook['type'])
+
+
+def exchange_transforms(cfg: Config) -> None:
+    """Exchange stock transforms that load.
+
+    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
+    compares their size with the size in the annotation file; only training skips damaged images.
+    """
+    for field in LOADERS:
+        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
+            _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
+
+
+def _exchange_loading(value: object, library: str, skip: bool) -> None:
+    """Exchange the transforms in place, at any depth of a config."""
+    if isinstance(value, dict):
+        kind = type_name(value.get('type') or '')
+        if (library, kind) == ('mmseg', 'LoadAnnotations') and value.get('imdecode_backend', 'pillow') == 'pillow':
+            backend_args = value.get('backend_args')
+            value.clear()
+            value.update(type='LoadLabelMap', backend_args=backend_args)
+        elif (library, kind) == ('mmdet', 'LoadImageFromFile') and 'file_client_args' not in value:
+            value.update(type='LoadImageOrSkip', skip=skip)
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            _exchange_loading(child, library, skip)
+
+
+def complete_dataloaders(cfg: Config) -> None:
+    """Add what the configs of mmpretrain leave to its tools."""
+    for loader in map(cfg.get, LOADERS):
+        if cfg.get('default_scope') == 'mmpretrain' and isinstance(loader, dict):
+            loader.setdefault('pin_memory', torch.cuda.is_available())
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+
+
+def choose_precision(cfg: Config, amp: bool) -> None:
+    """Choose the optimiser wrapper of mixed precision; on a CPU bfloat16 without a loss scaler.
+
+    Raises:
+        UserError: ``amp``, and the config's wrapper has a precision of its own.
+    """
+    wrapper = cfg.optim_wrapper
+    kind = type_name(wrapper.get('type', 'OptimWrapper'))
+    if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
+        raise UserError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
+    if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
+        print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+        wrapper.type = 'AutocastOptimWrapper'
+        if cfg.get('default_scope') == 'mmdet':
+            wrapper.setdefault('parts', [part for part in ('backbone', 'neck') if part in cfg.model])
+    elif amp and kind == 'OptimWrapper':
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def use_cpu_wrappers(cfg: Config) -> None:
+    """Let several processes train on CPUs: DDP without a device number, and no SyncBatchNorm."""
+    cfg.sync_bn = None
+    strategy = cfg.get('strategy') or ConfigDict(type='')
+    if type_name(strategy.type) == 'DDPStrategy':
+        strategy.model_wrapper = _cpu_wrapper(cfg, strategy.get('model_wrapper') or cfg.get('model_wrapper_cfg'))
+    cfg.model_wrapper_cfg = _cpu_wrapper(cfg, cfg.get('model_wrapper_cfg'))
+
+
+def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
+    """Return a config of DDP on the CPU, with the settings that the user gave; another type of wrapper stays."""
+    wrapper = dict(wrapper or {})
+    if type_name(wrapper.get('type', 'MMDistributedDataParallel')) != 'MMDistributedDataParallel':
+        return wrapper
+    wrapper['type'] = 'CPUDistributedDataParallel'
+    return dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)) | wrapper
