@@ -37,6 +37,7 @@ def allow_mmengine_checkpoints() -> None:
     if digit_version(torch.__version__) < digit_version('2.6'):
         return
     torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in pickled.STAND_INS.items()])
+    torch._weights_only_unpickler._get_allowed_globals()['builtins.bytearray'] = pickled.plain_bytearray  # torch's own
     if hasattr(checkpoint, 'get_torch_safe_globals'):
         checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
 

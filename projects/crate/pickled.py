@@ -104,6 +104,12 @@ def no_bytes(*arguments) -> bytes:
     return b''
 
 
+def plain_bytearray(*arguments) -> bytearray:
+    """Stand in for ``bytearray``, which fills the memory if it is given a size."""
+    _require(all(isinstance(argument, bytes | str) for argument in arguments), 'bytes of a size')
+    return bytearray(*arguments)
+
+
 def _require(condition: object, asked_for: str) -> None:
     if not condition:
         raise ValueError(f'checkpoint refused: it asks for {asked_for:.60}, which mmengine does not write')
