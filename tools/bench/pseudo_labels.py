@@ -24,7 +24,7 @@ START = 'start: the model, its weights, the list'
 # stage -> the functions that do it; none of them calls another
 STAGES: dict[str, tuple[Callable, ...]] = {
     'read, decode, resize': (ImageBatches.__getitem__,),
-    'forward pass': (MaskCutDetector._features,),
+    'forward pass': (MaskCutDetector.read,),
     'MaskCut': (maskcut,),
     'masks in the size of the image': (MaskCutDetector._predict,),
     'run-length encoding': (coco_annotation,),
