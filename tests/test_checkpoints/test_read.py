@@ -14,7 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from projects.crate.checkpoints import CheckpointError, read_checkpoint, read_weights, save_safetensors, weights_of
-from projects.crate.checkpoints.read import read_all_files
+from projects.crate.checkpoints.read import load_from_file, read_all_files
 
 WEIGHTS = OrderedDict((f'layer{i}.weight', torch.arange(300.0) + i) for i in range(4))
 
@@ -149,3 +149,102 @@ def test_wrappers_come_off_only_if_all_weights_have_them():
 def test_entries_that_are_no_tensors_are_left_out():
     weights = weights_of({**WEIGHTS, 'epoch': 3}, 'a.pth')
     assert same(weights.tensors) and weights.left_out == ['epoch']
+
+
+def test_parts_that_are_larger_than_the_file_are_refused(file):
+    """A zip of 200 KB may hold 200 MB of zeros, or one part under many names."""
+    whole = zipfile.ZipFile(io.BytesIO(WHOLE))
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as bomb:
+        for part in whole.infolist():
+            bomb.writestr(part.filename, whole.read(part))
+    for read in (read_checkpoint, load_from_file):
+        with pytest.raises(CheckpointError, match='compressed or overlap'):
+            read(str(file))
+    with zipfile.ZipFile(file, 'w') as overlapping:
+        for part in whole.infolist():
+            overlapping.writestr(part.filename, whole.read(part))
+        largest = max(overlapping.infolist(), key=lambda part: part.file_size)
+        overlapping.filelist += [largest] * 20
+    with pytest.raises(CheckpointError, match='compressed or overlap'):
+        read_checkpoint(str(file))
+
+
+class State:
+    """Pickles as an OrderedDict with attributes."""
+
+    def __init__(self, content, attributes):
+        self.content, self.attributes = content, attributes
+
+    def __reduce__(self):
+        return OrderedDict, (list(self.content.items()),), self.attributes
+
+
+@pytest.mark.parametrize(
+    'attributes',
+    [
+        *(dict.fromkeys([name], 5) for name in ('items', 'keys', 'values', 'get', '_metadata')),
+        dict(_metadata={'': 5}),
+        dict(_metadata={5: {}}),
+        dict(_metadata={'': dict(grid='ab', version='x', assign_to_params_buffers=True)}),
+        dict(_metadata={'': dict(grid=(-2, -2))}),
+    ],
+    ids=str,
+)
+def test_attributes_of_a_file_take_the_place_of_nothing(file, attributes):
+    torch.save(State(dict(state_dict=State(WEIGHTS, attributes), meta=State({}, attributes)), attributes), file)
+    weights = read_weights(str(file))
+    assert same(weights.tensors)
+    assert all(not entry for entry in weights.tensors._metadata.values())
+
+
+def test_tensors_come_without_attributes_of_the_file(file):
+    tensor = torch.ones(2)
+    tensor.isfinite = tensor.is_floating_point = 5
+    torch.save(dict(a=tensor), file)
+    assert read_weights(str(file)).tensors['a'].isfinite().all()
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_tensors_without_plain_numbers_are_left_out(file):
+    odd = dict(
+        sparse=torch.ones(2).to_sparse(),
+        nested=torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        meta=torch.ones(3, device='meta'),
+        quantised=torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    )
+    torch.save({**WEIGHTS, **odd}, file)
+    weights = read_weights(str(file))
+    assert same(weights.tensors) and weights.left_out == [*odd]
+
+
+def nested(depth, value=1):
+    for _ in range(depth):
+        value = dict(a=value)
+    return value
+
+
+def test_deep_and_endless_contents_are_refused(file):
+    endless = {}
+    endless['a'] = endless
+    huge = [1] * 10
+    for _ in range(40):
+        huge = [huge] * 10  # a file of 3 KB
+    for value in (nested(300), endless, huge):
+        torch.save(dict(meta=dict(backbone=value), state_dict=WEIGHTS), file)
+        with pytest.raises(CheckpointError, match='more than 100 dictionaries and lists in each other, or 10,000,000'):
+            read_weights(str(file))
+    torch.save(dict(meta=dict(backbone=nested(90)), state_dict=WEIGHTS), file)
+    assert same(read_weights(str(file)).tensors)
+    assert same(weights_of(dict(meta=dict(backbone=nested(3000)), state_dict=WEIGHTS), 'a.pth').tensors)
+
+
+def test_a_size_to_allocate_is_refused(file):
+    class Zeros:
+        def __reduce__(self):
+            return bytearray, (10**6,)
+
+    torch.save(dict(state_dict=WEIGHTS, more=Zeros()), file)
+    with pytest.raises(CheckpointError, match='refused: it asks for bytes of a size'):
+        read_checkpoint(str(file))
+    torch.save(dict(state_dict=WEIGHTS, more=bytearray(b'\x00\xff')), file)
+    assert read_checkpoint(str(file))['more'] == b'\x00\xff'

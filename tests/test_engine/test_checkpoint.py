@@ -5,7 +5,8 @@ import pytest
 import torch
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from toy_runs import InterruptionError, config, forget_runs, last_checkpoint, load, run_tool, same, train
+from mmengine.logging import HistoryBuffer
+from toy_runs import InterruptionError, config, forget_runs, last_checkpoint, load, load_tool, run_tool, same, train
 
 from projects.crate.engine import launch
 from projects.crate.errors import UserError
@@ -314,3 +315,100 @@ def test_initial_weights_are_saved_before_the_first_step(tmp_path):
     assert files(tmp_path) == ['iter_0.pth', 'iter_15.pth']  # it is none of the checkpoints that are replaced
     train(path, 'auto', 'train_cfg.max_epochs=4')
     assert same(load(tmp_path / 'run' / 'iter_0.pth')['state_dict'], saved['state_dict'])
+
+
+def test_nothing_of_a_resumed_checkpoint_is_executed(tmp_path):
+    """mmengine runs ``meta['config']``, which old files had, as Python."""
+    path = config(tmp_path, checkpoint=KEEP_ONE)
+    train(path)
+    file, touched = tmp_path / 'run' / 'iter_15.pth', tmp_path / 'touched'
+    checkpoint = load(file)
+    checkpoint['meta']['config'] = f'__import__("pathlib").Path({str(touched)!r}).touch()'
+    torch.save(checkpoint, file)
+    train(path, 'auto', LONGER)
+    assert not touched.exists()
+    assert last_checkpoint(tmp_path)['meta']['iter'] == 20
+
+
+def put(*keys, value):
+    """A change of one value in a checkpoint."""
+
+    def change(checkpoint):
+        for key in keys[:-1]:
+            checkpoint = checkpoint[key]
+        checkpoint[keys[-1]] = value
+
+    return change
+
+
+STATES = {
+    'meta': put('meta', value=5),
+    'meta.epoch': put('meta', 'epoch', value='3'),
+    'meta.iter': put('meta', 'iter', value=-1),
+    'meta.seed': put('meta', 'seed', value='seed'),
+    'meta.seed ': put('meta', 'seed', value=2**40),
+    'meta.seed  ': put('meta', 'seed', value=1.5),
+    'message_hub': put('message_hub', value=[]),
+    'message_hub.log_scalars': put('message_hub', 'log_scalars', value=5),
+    'message_hub.runtime_info': put('message_hub', 'runtime_info', value={5: 5}),
+    'optimizer': put('optimizer', value=5),
+    'optimizer.param_groups': put('optimizer', 'param_groups', value=[5]),
+    'optimizer.state': put('optimizer', 'state', 0, 'exp_avg', value='text'),
+    'param_schedulers': put('param_schedulers', 0, 'step', value=5),
+    'ema_state_dict': put('ema_state_dict', 'steps', value='text'),
+    'loaded state dict contains a parameter group': put('optimizer', 'param_groups', 0, 'params', value=[]),
+    'loaded state dict has a different number of': put('optimizer', 'param_groups', value=[]),
+}
+
+
+@pytest.mark.parametrize('name', STATES)
+def test_a_state_that_mmengine_did_not_save_is_one_line(tmp_path, capsys, name):
+    path = config(tmp_path, checkpoint=KEEP_ONE)
+    train(path)
+    file = tmp_path / 'run' / 'iter_15.pth'
+    checkpoint = load(file)
+    STATES[name](checkpoint)
+    torch.save(checkpoint, file)
+    forget_runs()
+    capsys.readouterr()
+    assert load_tool('train')([str(path), '--resume', str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'train: {file}: ') and name.strip() in line
+
+
+@pytest.mark.parametrize(
+    'loop', [dict(type='EpochBasedTrainLoop', max_epochs=4), dict(type='IterBasedTrainLoop', max_iters=20)]
+)
+@pytest.mark.parametrize(
+    'geometry',
+    [
+        5,
+        'text',
+        torch.ones(2),
+        dict(samples='4', batches=5),
+        dict(samples=0, shift=0),
+        dict(samples=10**18, shift=0),
+        dict(samples=4, shift=10**18),
+        dict(samples=4, shift=-(10**6)),
+        dict(samples=4, batches=10**6),
+        dict(samples=2, batches=1),
+    ],
+    ids=str,
+)
+def test_a_forged_geometry_is_harmless(tmp_path, loop, geometry):
+    path = config(tmp_path, loop=loop, checkpoint=dict(KEEP_ONE, interval=6))
+    train(path, None, *(['train_cfg.max_epochs=3'] if 'max_epochs' in loop else ['train_cfg.max_iters=15']))
+    rewrite(tmp_path / 'run' / 'iter_15.pth', train_geometry=geometry)
+    train(path, 'auto')
+    assert last_checkpoint(tmp_path)['meta']['iter'] >= 20
+
+
+def test_histories_without_entries_are_dropped(tmp_path):
+    path = config(tmp_path, checkpoint=KEEP_ONE)
+    train(path)
+    file = tmp_path / 'run' / 'iter_15.pth'
+    checkpoint = load(file)
+    checkpoint['message_hub']['log_scalars']['train/forged'] = HistoryBuffer()
+    torch.save(checkpoint, file)
+    train(path, 'auto', LONGER)
+    assert last_checkpoint(tmp_path)['meta']['iter'] == 20

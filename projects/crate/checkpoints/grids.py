@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 # Type of a backbone with a position table -> its default img_size and patch_size
 BACKBONES = dict(CRATE=(224, 16), VisionTransformer=(224, 16))
+MAX_DEPTH = 20  # of dictionaries in each other: a config that needs more is not one of a training
 
 
 def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
@@ -24,7 +25,7 @@ def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
     grids.update(_grids_in(meta.get('backbone'), ('backbone',)))
     given = meta.get('grids')
     if isinstance(given, Mapping):
-        grids.update({name: tuple(grid) for name, grid in given.items() if _is_pair(grid)})
+        grids.update({name: tuple(grid) for name, grid in given.items() if isinstance(name, str) and is_grid(grid)})
     return grids
 
 
@@ -48,20 +49,21 @@ def literal_values(text: str, names: Sequence[str]) -> dict:
 
 def _grids_in(cfg, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield (module, grid) of every backbone in a config; parts of a model have their names of the config."""
-    if not isinstance(cfg, Mapping):
+    if not isinstance(cfg, Mapping) or len(path) > MAX_DEPTH:
         return
     kind = str(cfg.get('type')).rsplit('.', 1)[-1]
     if kind in BACKBONES:
         image, patch = (cfg.get(key, default) for key, default in zip(('img_size', 'patch_size'), BACKBONES[kind]))
         image, patch = ([size] * 2 if isinstance(size, int) else size for size in (image, patch))
-        if _is_pair(image) and _is_pair(patch):
+        if is_grid(image) and is_grid(patch):
             yield '.'.join(path), tuple(-(-side // step) for side, step in zip(image, patch))
     for name, part in cfg.items():
         yield from _grids_in(part, (*path, str(name)))
 
 
-def _is_pair(sizes) -> bool:
-    return isinstance(sizes, list | tuple) and len(sizes) == 2 and all(isinstance(s, int) and s > 0 for s in sizes)
+def is_grid(sizes) -> bool:
+    """Return True for two integers above 0."""
+    return isinstance(sizes, list | tuple) and len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
 
 
 class _DictCalls(ast.NodeTransformer):

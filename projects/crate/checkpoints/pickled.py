@@ -111,6 +111,12 @@ def no_bytes(*arguments) -> bytes:
     return b''
 
 
+def plain_bytearray(*arguments) -> bytearray:
+    """Stand in for ``bytearray``, which fills the memory if it is given a size."""
+    _require(all(isinstance(argument, bytes | str) for argument in arguments), 'bytes of a size')
+    return bytearray(*arguments)
+
+
 def _require(condition: object, asked_for: str) -> None:
     if not condition:
         raise ValueError(f'checkpoint refused: it asks for {asked_for:.60}, which mmengine does not write')
@@ -139,6 +145,7 @@ def allow_mmengine_checkpoints() -> None:
     if digit_version(torch.__version__) < digit_version('2.6'):
         return
     torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()])
+    torch._weights_only_unpickler._get_allowed_globals()['builtins.bytearray'] = plain_bytearray  # torch's own
     if hasattr(checkpoint, 'get_torch_safe_globals'):
         checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
 

@@ -17,11 +17,11 @@ from urllib.error import URLError
 import torch
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..files import can_block
-from .grids import recorded_grids
+from .grids import is_grid, recorded_grids
 from .pickled import allow_mmengine_checkpoints, refuse_code
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
@@ -56,6 +56,8 @@ CONTAINERS = (
 # Names that torch.compile, FSDP and gradient checkpointing put between the names of a model
 WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 PARALLEL = 'module.'
+# Of what a file holds: dictionaries and lists in each other, and entries of all of them together
+MAX_DEPTH, MAX_ENTRIES = 100, 10**7
 
 
 class CheckpointError(ArgumentError):
@@ -191,8 +193,8 @@ def weights_of(content, source: str) -> Weights:
         named.pop('steps', None)
     if not named:
         raise CheckpointError(f'{source} holds no weights by name{_elsewhere(entries)}')
-    tensors = OrderedDict(named)
-    tensors._metadata = {name: dict(entry) for name, entry in (getattr(found, '_metadata', None) or {}).items()}
+    tensors = OrderedDict((key, Tensor.detach(value)) for key, value in named.items())  # without attributes of the file
+    tensors._metadata = _known(getattr(found, '_metadata', None))
     tensors, wrappers = _unwrapped(tensors)
     meta = _get(content, 'meta') if isinstance(_get(content, 'meta'), Mapping) else {}
     for name, grid in recorded_grids(meta).items():
@@ -232,7 +234,30 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
     allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     with allow([argparse.Namespace]):
-        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+    _tame(content)
+    return content
+
+
+def _tame(content) -> None:
+    """Limit how deep and how large a content is, and drop attributes that a file gives to its dictionaries.
+
+    An attribute ``items`` would take the place of the method. Whatever walks through the content may now recurse.
+    """
+    stack, number = [(content, 0)], 0
+    while stack:
+        value, depth = stack.pop()
+        number += 1
+        if depth > MAX_DEPTH or number > MAX_ENTRIES:
+            raise OSError(f'more than {MAX_DEPTH} dictionaries and lists in each other, or {MAX_ENTRIES:,} entries')
+        if isinstance(value, OrderedDict):
+            kept = {key: entry for key, entry in vars(value).items() if key == '_metadata'}
+            vars(value).clear()
+            vars(value).update(kept)
+        if isinstance(value, dict):
+            stack += [(each, depth + 1) for each in (*value, *value.values())]
+        elif isinstance(value, list | tuple | set):
+            stack += [(each, depth + 1) for each in value]
 
 
 def _begins_as_zip(path: Path) -> bool:
@@ -241,8 +266,15 @@ def _begins_as_zip(path: Path) -> bool:
 
 
 def _verify(path: Path) -> None:
-    """Compare every part of the file with its checksum; torch reads damaged parts as they are."""
+    """Compare every part of the file with its checksum; torch reads damaged parts as they are.
+
+    ``torch.save`` does not compress. A file with more content than bytes is forged, and could fill the memory.
+    """
     with zipfile.ZipFile(path) as file:
+        parts = file.infolist()
+        is_compressed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+        if is_compressed or sum(part.file_size for part in parts) > path.stat().st_size:
+            raise OSError('its parts are compressed or overlap, which torch.save does not do')
         has_checksums = any(part.CRC for part in file.infolist())  # torch can be told to leave them out
         if has_checksums and (damaged := file.testzip()):
             raise OSError(f'it is damaged, {damaged} does not have its checksum')
@@ -272,7 +304,19 @@ def _without(name: str, prefix: str) -> str:
 
 
 def _is_weight(key, value) -> bool:
-    return isinstance(key, str) and isinstance(value, Tensor)
+    """Whether it is a name with a tensor of numbers: no sparse, nested, quantised or empty (meta) one."""
+    is_plain = type(value) in (Tensor, nn.Parameter) and not (value.is_nested or value.is_quantized or value.is_meta)
+    return is_plain and isinstance(key, str) and value.layout == torch.strided
+
+
+def _known(metadata) -> dict[str, dict]:
+    """What torch keeps of modules, as far as it is used: their versions, and the grids of position tables."""
+    entries = metadata.items() if isinstance(metadata, Mapping) else ()
+    return {
+        name: {key: value for key, value in entry.items() if type(value) is int or is_grid(value)}
+        for name, entry in entries
+        if isinstance(name, str) and isinstance(entry, Mapping)
+    }
 
 
 def _elsewhere(entries: Mapping) -> str:

@@ -1,10 +1,12 @@
 """Measuring the backbone while it trains, without the training noticing."""
 
 import json
+import logging
 import random
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook, IterTimerHook
+from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
 from mmengine.registry import DefaultScope
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -152,7 +155,8 @@ class AsideHook(Hook):
         with aside(self.scope):
             metrics, rest = self.report(runner, step, f'{self.unit} {step}')
             key = f'{self.name}_curve'
-            curve = [*runner.message_hub.get_info(key, []), dict(step=step, **metrics)]
+            record = dict(step=step, **metrics)
+            curve = [*_alike(runner.message_hub.get_info(key, []), record), record]
             runner.message_hub.update_info(key, curve)  # every checkpoint takes it along
             if is_main_process():
                 folder = Path(runner.work_dir, self.name)
@@ -221,6 +225,26 @@ def normalisation_of(preprocessor: nn.Module) -> dict:
     if hasattr(preprocessor, 'mean'):
         cfg.update(mean=preprocessor.mean.flatten().tolist(), std=preprocessor.std.flatten().tolist())
     return cfg
+
+
+def _alike(curve: object, record: dict[str, Any]) -> list[dict]:
+    """The records of a curve in a checkpoint, which may come from anywhere, that have the form of a new one."""
+    records = curve if isinstance(curve, list) else [curve]
+    alike = [each for each in records if _has_form(each, record)]
+    if len(alike) < len(records):
+        print_log('resume: records of the curve that have another form are forgotten', 'current', logging.WARNING)
+    return alike
+
+
+def _has_form(value: object, other: object) -> bool:
+    """Whether a value consists of dictionaries, lists and numbers in the same way as another."""
+    if isinstance(other, dict):
+        has_keys = isinstance(value, dict) and value.keys() == other.keys()
+        return has_keys and all(_has_form(value[key], other[key]) for key in other)
+    if isinstance(other, list | tuple):
+        has_length = isinstance(value, list | tuple) and len(value) == len(other)
+        return has_length and all(map(_has_form, value, other))
+    return isinstance(value, Real) == isinstance(other, Real) and isinstance(value, Real | str | None)
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

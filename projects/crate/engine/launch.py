@@ -29,6 +29,7 @@ from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
 from .progress import ProgressBarHook
+from .resumed import check_state
 from .strides_hook import CheckStridesHook
 from .weights_hook import WholeWeightsHook
 
@@ -380,8 +381,7 @@ def _saved_seed(cfg: Config, path: str) -> int | None:
     checkpoint = _check_checkpoint(cfg, path)
     if checkpoint is None:  # mmengine reads the seed
         return None
-    if not isinstance(checkpoint, dict) or not {'meta', 'optimizer', 'message_hub'} <= checkpoint.keys():
-        raise UserError(f'{path} holds weights only: start from it with --cfg-options load_from={path}')
+    check_state(checkpoint, path)
     return checkpoint['meta'].get('seed')
 
 

@@ -24,6 +24,8 @@ from ..errors import ArgumentTypeError
 
 # Under this key the message hub, and with it every checkpoint, holds what a batch number means in this run.
 GEOMETRY = 'train_geometry'
+# Largest numbers there. Past batches are counted one by one, and a forged number must not make that last for hours.
+LIMITS = dict(batches=2**31, samples=2**20, shift=2**24)
 
 
 @LOOPS.register_module()
@@ -60,9 +62,9 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
         then = _swap_geometry(hub, now)
         done = self._iter - self._epoch * then['batches']
         if then != now:
-            done = min(done * then['samples'] // now['samples'], length)
+            done = min(max(done * then['samples'] // now['samples'], 0), length)
             self._iter = self._epoch * length + done
-        return done
+        return min(max(done, 0), length)
 
 
 @LOOPS.register_module()
@@ -105,7 +107,7 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         """How many batches to skip; iterations keep their numbers, so a change of the batch leaves a shift."""
         hub, samples = self.runner.message_hub, samples_per_step(self.dataloader)
         then = _swap_geometry(hub, dict(samples=samples, shift=0))
-        done = (self._iter + then['shift']) * then['samples'] // samples
+        done = max((self._iter + then['shift']) * then['samples'] // samples, 0)
         hub.update_info(GEOMETRY, dict(samples=samples, shift=done - self._iter))
         return done
 
@@ -202,7 +204,10 @@ def _with_batches(loader: DataLoader, indices: Iterator) -> DataLoader:
 
 def _swap_geometry(hub: MessageHub, now: dict) -> dict:
     """Record what a batch is in this run; returns what it was in that of the checkpoint, or ``now``."""
-    then = hub.get_info(GEOMETRY) or now
+    then = hub.get_info(GEOMETRY, now)
+    if not _is_geometry(then):
+        print_log(f'resume: {GEOMETRY} of the checkpoint cannot be used: forgotten', 'current', logging.WARNING)
+        then = now
     if then.keys() != now.keys():  # the other kind of loop
         then = now
     hub.update_info(GEOMETRY, now)
@@ -214,3 +219,10 @@ def _swap_geometry(hub: MessageHub, now: dict) -> dict:
             level=logging.WARNING,
         )
     return then
+
+
+def _is_geometry(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        key in LIMITS and type(number) is int and (number > 0 or key == 'shift') and abs(number) <= LIMITS[key]
+        for key, number in value.items()
+    )

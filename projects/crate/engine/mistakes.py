@@ -63,9 +63,11 @@ def reading(source: str) -> Iterator[None]:
     except UserError:
         raise
     except REFUSALS as error:
-        if not _is_refused(error):
+        if _is_refused(error):
+            raise UserError(f'{source}: {explain(error)}') from error
+        if (file := _resumed_from(error)) is None:
             raise
-        raise UserError(f'{source}: {explain(error)}') from error
+        raise UserError(f'{file}: a training with this config cannot go on from it: {explain(error)}') from error
 
 
 @contextmanager
@@ -109,6 +111,16 @@ def _is_refused(error: Exception) -> bool:
         if any(keyword[1] in cfg for cfg in given if isinstance(cfg, dict)):
             return True
     return all(_package(frame) in LIBRARIES | sys.stdlib_module_names | {''} for frame in frames[calls[-1] :])
+
+
+def _resumed_from(error: Exception) -> str | None:
+    """Return the checkpoint whose state of a training a library has refused; None for any other error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for position, frame in enumerate(frames):
+        if frame.f_code.co_name == 'resume' and _package(frame) == 'mmengine' and 'filename' in frame.f_locals:
+            is_refused = all(_package(inner) in LIBRARIES | sys.stdlib_module_names for inner in frames[position:])
+            return str(frame.f_locals['filename']) if is_refused else None
+    return None
 
 
 def _builds(frame: FrameType) -> bool:

@@ -6,12 +6,13 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import BaseLoop
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
 from ..models import CRATE
+from .resumed import check_state
 
 
 class WholeWeightsHook(Hook):
@@ -36,11 +37,13 @@ class WholeWeightsHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Fill the model."""
         model = runner.model
+        source = str(runner._load_from or 'the checkpoint')
+        if runner._resume:
+            check_state(checkpoint, source)
         is_sharded = isinstance(model, FullyShardedDataParallel)
         if is_sharded and model.get_state_dict_type(model).state_dict_type != StateDictType.FULL_STATE_DICT:
             return
         model = model if is_sharded else _plain(model)
-        source = str(runner._load_from or 'the checkpoint')
         weights = weights_of(checkpoint, source)
         if runner._resume:
             _check_grids(model, weights)
@@ -84,6 +87,8 @@ def _check_average(checkpoint: dict, tensors: dict, source: str) -> None:
     average = checkpoint.get('ema_state_dict')
     if average is None:
         return
+    if not isinstance(average, dict) or not all(isinstance(value, Tensor) for value in average.values()):
+        raise CheckpointError(f'{source}: its ema_state_dict is not what mmengine saves')
     shapes = {name.removeprefix('module.'): value.shape for name, value in average.items()}
     if wrong := [name for name, value in tensors.items() if shapes.get(name) != value.shape]:
         raise CheckpointError(f'{source}: its ema_state_dict does not fit the model: {count_weights(wrong)} missing')

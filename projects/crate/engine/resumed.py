@@ -1,0 +1,87 @@
+"""The state of a training in a checkpoint, which may come from anywhere: checked before mmengine takes it over."""
+
+from collections.abc import Iterator, Mapping
+
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import _ParamScheduler
+
+from ..checkpoints.read import CheckpointError
+
+PARTS = ('meta', 'message_hub', 'optimizer')
+HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
+SEEDS = 2**32  # NumPy takes no other
+COUNTS = 2**31
+
+
+def check_state(checkpoint: object, source: str) -> None:
+    """Refuse a state that mmengine cannot have saved; take out what mmengine would execute.
+
+    mmengine <= 0.10.7 runs the text in ``meta['config']``, a key of old files, as Python when a training is resumed.
+
+    Args:
+        checkpoint: What the file holds, changed in place: ``meta['config']`` and histories without entries are removed.
+        source: File, for messages.
+
+    Raises:
+        CheckpointError: The file holds weights alone, or a part of the state is of a kind that cannot be used.
+    """
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= {*PARTS}:
+        raise CheckpointError(f'{source} holds weights only: start from it with --cfg-options load_from={source}')
+    for place in _unusable(checkpoint):
+        raise CheckpointError(f'{source}: a training cannot go on from it: its {place} is not what mmengine saves')
+    checkpoint['meta'].pop('config', None)
+    scalars = checkpoint['message_hub']['log_scalars']
+    for key in [key for key, value in scalars.items() if isinstance(value, HistoryBuffer) and not len(value.data[0])]:
+        del scalars[key]
+
+
+def _unusable(checkpoint: Mapping) -> Iterator[str]:
+    """Yield the keys of parts that cannot be used."""
+    for part in PARTS:
+        if not isinstance(checkpoint[part], dict):
+            yield part
+    meta, hub = checkpoint['meta'], checkpoint['message_hub']
+    for key in ('epoch', 'iter'):
+        if not is_count(meta.get(key)):
+            yield f'meta.{key}'
+    if meta.get('seed') is not None and not is_count(meta['seed'], SEEDS):
+        yield 'meta.seed'
+    for key in HUB:
+        if not isinstance(hub.get(key), dict) or not all(isinstance(name, str) for name in hub[key]):
+            yield f'message_hub.{key}'
+    yield from _unusable_optimizer(checkpoint['optimizer'], 'optimizer')
+    schedulers = checkpoint.get('param_schedulers', [])
+    for group in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
+        if not isinstance(group, list) or not all(map(_is_scheduler, group)):
+            yield 'param_schedulers'
+
+
+def _unusable_optimizer(state: Mapping, path: str) -> Iterator[str]:
+    """The same for the state of one optimizer, or of several by name."""
+    if 'param_groups' not in state:
+        for name, part in state.items():
+            if not isinstance(part, dict) or 'param_groups' not in part:
+                yield f'{path}.{name}'
+            else:
+                yield from _unusable_optimizer(part, f'{path}.{name}')
+        return
+    groups, values = state['param_groups'], state.get('state')
+    if not isinstance(groups, list) or not all(isinstance(group, dict) and 'params' in group for group in groups):
+        yield f'{path}.param_groups'
+    values = values.values() if isinstance(values, dict) else [None]
+    if not all(isinstance(value, dict) and not _holds_text(value) for value in values):
+        yield f'{path}.state'
+
+
+def _holds_text(state: Mapping) -> bool:
+    return any(isinstance(value, str | bytes) for value in state.values())
+
+
+def _is_scheduler(state: object) -> bool:
+    """Whether mmengine may take over all entries as attributes of a scheduler: none takes the place of a method."""
+    return isinstance(state, dict) and all(isinstance(key, str) and not hasattr(_ParamScheduler, key) for key in state)
+
+
+def is_count(value: object, end: int = COUNTS) -> bool:
+    """Whether a value is an integer from 0 on and below ``end``."""
+    return type(value) is int and 0 <= value < end
