@@ -6,10 +6,12 @@ torch and mmengine go on with random weights where names differ.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from .read import CheckpointError, Weights, listed, read_weights, rename_state, without_wrappers
@@ -65,11 +67,13 @@ def fill(
     _check_parts(optional, own)
     tensors = _for_loading(module, _placed(own, weights.under(prefix)).tensors, own, optional)
     try:
-        keys = module.load_state_dict(tensors, strict=False)
+        with _telling(module):
+            keys = module.load_state_dict(tensors, strict=False)
     except (RuntimeError, ValueError, AssertionError) as error:  # shapes; positions of an unknown grid
         told, wrong = _other_shapes(str(error))
         raise _misfit(module, weights, prefix, told + _permission(wrong, own, setting)) from error
     unfilled = [key for key in map(without_wrappers, keys.missing_keys) if not _is_made(module, key)]
+    unfilled = [key for key in unfilled if '.lora_' in key or not _is_in(key, _initialised(module))]
     missing = [key for key in unfilled if not _is_in(key, optional)]
     surplus = [key for key in keys.unexpected_keys if absent is not None and not _is_in(key, absent)]
     if missing or surplus:
@@ -157,6 +161,34 @@ def _for_loading(
         if entry is not None:
             chosen._metadata[path] = entry
     return chosen
+
+
+def _adapters(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(name, module) of each of mmpretrain's LoRAModel, which saves its adapters without the weights below them."""
+    found = [(path, part) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
+    return [(without_wrappers(path), part) for path, part in found]
+
+
+@contextmanager
+def _telling(module: nn.Module) -> Iterator[None]:
+    """Within, LoRA does not hide missing weights; it hides those of the whole model, such as the head's."""
+    hooks = [part._load_state_dict_post_hooks for _, part in _adapters(module)]
+    kept = [dict(each) for each in hooks]
+    for each in hooks:
+        each.clear()
+    try:
+        yield
+    finally:
+        for each, before in zip(hooks, kept):
+            each.update(before)
+
+
+def _initialised(module: nn.Module) -> list[str]:
+    """Parts below LoRA that need no weights of the file: they were filled from ``init_cfg`` when they were built."""
+    bases = [(f'{path}.module'.removeprefix('.'), part.module) for path, part in _adapters(module)]
+    cfgs = [(path, getattr(base, 'init_cfg', None)) for path, base in bases]
+    cfgs = [(path, [cfg] if isinstance(cfg, dict) else cfg or []) for path, cfg in cfgs]
+    return [path for path, given in cfgs if any(cfg.get('type') in ('Pretrained', PretrainedInit) for cfg in given)]
 
 
 def _is_in(key: str, parts: Sequence[str]) -> bool:

@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints.read import read_all_files, read_checkpoint
 from ..errors import UserError, explain
-from ..evaluation.coco_file import read_coco
+from ..evaluation.coco_file import check_names, read_coco
 from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
@@ -136,6 +136,8 @@ def prepare_training(
     _exchange_loop(cfg)
     _exchange_hooks(cfg)
     _exchange_transforms(cfg)
+    _check_data_sets(cfg.get('train_dataloader'))
+    _check_data_sets(cfg.get('val_dataloader'))
     _check_annotation_files(cfg.get('val_evaluator'))
     _complete_dataloaders(cfg)
     if resume is not None:
@@ -173,6 +175,7 @@ def prepare_testing(
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
     _exchange_transforms(cfg)
+    _check_data_sets(cfg.get('test_dataloader'))
     _check_annotation_files(cfg.get('test_evaluator'))
     _complete_dataloaders(cfg)
 
@@ -323,6 +326,18 @@ def _check_annotation_files(evaluators: Config | Sequence | None) -> None:
         kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
         if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
             read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
+
+
+def _check_data_sets(value: object) -> None:
+    """Check the COCO files of mmdet's data sets at any depth of a config; mmdet ends in a KeyError in the middle."""
+    if isinstance(value, dict):
+        path = os.path.join(value.get('data_root') or '', value.get('ann_file') or '')  # noqa: PTH118 (or a URL)
+        if type_name(value.get('type') or '') == 'CocoDataset' and Path(path).is_file():
+            needs_masks = any(step.get('with_mask') for step in value.get('pipeline') or () if isinstance(step, dict))
+            check_names(read_coco(path, masks=needs_masks), path)
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            _check_data_sets(child)
 
 
 def _complete_dataloaders(cfg: Config) -> None:
