@@ -1,4 +1,4 @@
-"""Is this environment able to run the project? One line per problem, each with what to do."""
+"""Check that this environment can run the project. One line per problem, each with a remedy."""
 
 import sys
 from importlib import import_module, metadata
@@ -8,11 +8,8 @@ from pathlib import Path
 SUPPORTED_PYTHON = ((3, 10), (3, 12))
 # Distributions that put different builds of one import name into the same folder: the last one installed wins, in part.
 EXCLUSIVE = {
-    'OpenCV': (
-        'opencv-python',
-        'opencv-python-headless',
-        'opencv-contrib-python',
-        'opencv-contrib-python-headless',
+    'OpenCV': tuple(
+        f'opencv-{kind}' for kind in ('python', 'python-headless', 'contrib-python', 'contrib-python-headless')
     ),
     'mmcv': ('mmcv', 'mmcv-lite', 'onedl-mmcv'),
     'mmengine': ('mmengine', 'mmengine-lite', 'onedl-mmengine'),
@@ -23,13 +20,13 @@ EXCLUSIVE = {
 
 
 def diagnose() -> list[str]:
-    """Every problem found, as lines that say what to do; an empty list means that training can start."""
+    """Return every problem as a line with a remedy; an empty list means that training can start."""
     checks = (check_python, check_duplicates, check_torch, check_opencv, check_mmcv)
     return [problem for check in checks for problem in check()]
 
 
 def check_python() -> list[str]:
-    """Python must be one the released packages work with."""
+    """Check that the released packages work with this Python."""
     if SUPPORTED_PYTHON[0] <= sys.version_info[:2] <= SUPPORTED_PYTHON[1]:
         return []
     found = '.'.join(map(str, sys.version_info[:3]))
@@ -37,7 +34,7 @@ def check_python() -> list[str]:
 
 
 def check_duplicates() -> list[str]:
-    """No two distributions may provide the same package."""
+    """Check that no two distributions provide the same package."""
     installed = {(dist.metadata['Name'] or '').lower() for dist in metadata.distributions()}
     problems = []
     for package, names in EXCLUSIVE.items():
@@ -51,7 +48,7 @@ def check_duplicates() -> list[str]:
 
 
 def check_torch() -> list[str]:
-    """Torch and torchvision must be there and belong together."""
+    """Check that torch and torchvision are installed and belong together."""
     for name in ('torch', 'torchvision'):
         if find_spec(name) is None:
             return [f'{name} is not installed: run `make install`, or install torch and torchvision together']
@@ -67,7 +64,7 @@ def check_torch() -> list[str]:
 
 
 def check_opencv() -> list[str]:
-    """OpenCV's build with a window system needs libraries that a bare machine lacks."""
+    """Check OpenCV; its build with a window system needs libraries that a bare machine lacks."""
     try:
         import_module('cv2')
     except ImportError as error:
@@ -80,7 +77,7 @@ def check_opencv() -> list[str]:
 
 
 def check_mmcv() -> list[str]:
-    """Detectors and segmentors need mmcv's compiled operators; a classifier does not."""
+    """Check mmcv's compiled operators, which detectors and segmentors need."""
     spec = find_spec('mmcv')
     if spec is None:
         return ['mmcv is not installed: run `make install`']
@@ -94,7 +91,7 @@ def check_mmcv() -> list[str]:
 
 
 def not_installed(error: Exception) -> list[str]:
-    """A package that an import did not find; parts of this project are no packages."""
+    """Name the package that an import did not find, unless it is a part of this project."""
     package = (getattr(error, 'name', None) or '').partition('.')[0]
     if not isinstance(error, ModuleNotFoundError) or package in ('', 'projects') or find_spec(package):
         return []
@@ -102,6 +99,6 @@ def not_installed(error: Exception) -> list[str]:
 
 
 def last_line(error: Exception) -> str:
-    """The line of a message that says what happened."""
+    """Return the last line of a message, which says what happened."""
     lines = str(error).strip().splitlines()
     return lines[-1] if lines else type(error).__name__

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-# What the machine refuses, whatever the code does: (permission, disk, form of the path).
+# Refusals of the machine: permission, disk, form of the path
 REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOSPC, errno.EDQUOT),
@@ -73,7 +73,7 @@ def refusal(error: OSError) -> str | None:
     """Return one line about a permission, a full disk or an impossible path; None for any other error.
 
     Args:
-        error: What a call of the operating system raised.
+        error: Error of a call of the operating system.
     """
     in_the_way = error.errno == errno.EEXIST and error.filename and not Path(os.fsdecode(error.filename)).is_dir()
     if error.errno not in REFUSALS and not in_the_way:

@@ -12,10 +12,10 @@ from .errors import FileError
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder for results, with the folders above it, unless it is there.
+    """Make a folder for results, with the folders above it, unless it exists.
 
     Raises:
-        UserError: It cannot be made: no permission, a file in its place, a full disk.
+        UserError: There is no permission, a file in its place, or a full disk.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -48,14 +48,14 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """A name to write a file under; at the end of the block the file is on the disk and gets the name ``path``.
+    """Yield a temporary name to write a file under; at the end of the block the file is synced and renamed to ``path``.
 
-    Until then ``path`` is what it was. An exception removes what was written; a kill leaves it, under a name that ends
+    Until then ``path`` is unchanged. An exception removes the temporary file. A kill leaves it, under a name that ends
     in ``.part`` and that no other process uses.
 
     Args:
-        path: The file. Its folder exists.
-        folder: Where the file lies until it is whole, on the same file system; default beside ``path``.
+        path: File to write. Its folder exists.
+        folder: Folder of the temporary file, on the same file system; default that of ``path``.
     """
     part = (folder or path.parent) / f'.{path.name}.{secrets.token_hex(4)}.part'
     try:

@@ -1,4 +1,4 @@
-"""The names that ``mmpretrain.get_model`` and ``list_models`` know: ``crate-emergence-small-p8_in21k`` and others."""
+"""Names for ``mmpretrain.get_model`` and ``list_models``, such as ``crate-emergence-small-p8_in21k``."""
 
 from pathlib import Path
 
@@ -11,8 +11,6 @@ INDEX = Path('classification', 'metafile.yml')
 
 def register_models() -> None:
     """Give mmpretrain the models of the config tree; a second call, or a missing mmpretrain, changes nothing.
-
-    Costs one small YAML file: a config is read when its model is asked for.
 
     Raises:
         ValueError: Another package has registered one of the names.
@@ -29,11 +27,7 @@ def register_models() -> None:
 
 
 def config_root() -> Path | None:
-    """The folder of the configs: beside this file in an installed package (see setup.py), else the repository's.
-
-    Returns:
-        The folder, or None where there are no configs, as in a copy of ``projects/crate`` alone.
-    """
+    """Return the folder of the configs: beside this file in an installed package, else the repository's, or None."""
     here = Path(__file__).resolve()
     folders = (here.parent / 'configs', here.parents[2] / 'configs')
     return next((folder for folder in folders if (folder / INDEX).is_file()), None)

@@ -1,4 +1,4 @@
-"""Where the names of this project are looked up."""
+"""Register the classes of this project with mmengine and the libraries."""
 
 import inspect
 import warnings
@@ -13,16 +13,8 @@ def register_model(cls: type) -> type:
     """Register a model with mmengine and with every installed library.
 
     mmengine's root registry is enough for a name without prefix, in every library. ``mmdet.CRATE`` needs mmdet's own
-    registry, which does not ask its parent for names that carry its own prefix.
-
-    A class of another project that has the name already is replaced, with a warning: configs of this project mean
-    this project's class.
-
-    Args:
-        cls: The class; its name is the registered name.
-
-    Returns:
-        ``cls``, so that this is a decorator.
+    registry, which does not ask its parent for names with its own prefix. A class of another project with the same name
+    is replaced, with a warning.
     """
     register(MODELS, cls, cls.__name__)
     for library in installed_libraries():
@@ -51,7 +43,7 @@ def _location(cls: type) -> str:
 
 
 def installed_libraries() -> list[str]:
-    """The OpenMMLab libraries that can be imported here; one that is installed but broken is named in a warning."""
+    """Return the OpenMMLab libraries that can be imported; warn of one that is installed but broken."""
     usable = []
     for library in LIBRARIES:
         try:

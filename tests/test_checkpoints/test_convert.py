@@ -130,7 +130,8 @@ def test_containers_and_prefix():
     weights = released_weights(**SIZES)
     prefixed = {f'module.{key}': value for key, value in weights.items()}
     for checkpoint in (weights, prefixed, {'state_dict': prefixed, 'epoch': 3}, {'model': weights, 'epoch': 3}):
-        assert unwrapped(checkpoint) == weights
+        found = unwrapped(checkpoint)
+        assert [*found] == [*weights] and all(map(torch.equal, found.values(), weights.values()))
     with pytest.raises(ConversionError, match='not tensors: epoch, names'):
         unwrapped({**weights, 'epoch': 3, 'names': ['a']})
     for nothing in ({}, [1], torch.zeros(2), {'state_dict': {}}):

@@ -8,7 +8,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from tiny_models import ARCH, BUILDERS, build, crate, images
 
-from projects.crate.checkpoints import CheckpointError, load_pretrained
+from projects.crate.checkpoints import CheckpointError, fill, load_pretrained, read_weights
 from projects.crate.checkpoints import read_checkpoint as read_for_a_tool
 from projects.crate.errors import UserError
 from projects.crate.models import CRATE
@@ -337,3 +337,33 @@ def test_from_the_registry_under_every_name(save):
         assert type(model) is CRATE
         model.init_weights()
         assert_equal(model, source)
+
+
+def lora(**base):
+    module = dict(BACKBONE, out_type='cls_token', **base)
+    backbone = dict(type='LoRAModel', module=module, rank=2, targets=[dict(type='qkv')])
+    head = dict(type='LinearClsHead', num_classes=3, in_channels=24)
+    return build('mmpretrain', dict(type='ImageClassifier', backbone=backbone, head=head))
+
+
+def test_a_lora_file_needs_the_weights_below_it(save):
+    """LoRAModel saves the adapters alone, and hides all other missing weights, also those of the head."""
+    pytest.importorskip('mmpretrain')
+    model = lora()
+    state = model.state_dict()
+    assert len(state) == 2 * 3 + 2  # of each layer two, and the head
+    with pytest.raises(CheckpointError, match=r'34 weights \(backbone\.module\.cls_token, .*missing'):
+        fill(lora(), read_weights(save(state)))
+    source = crate(out_type='cls_token').state_dict()
+    torch.save(source, base := save(source).replace('weights', 'base'))
+    init_cfg = dict(type='Pretrained', checkpoint=base)
+    other = lora(init_cfg=init_cfg)
+    assert fill(other, read_weights(save(state))).surplus == []
+    assert all(torch.equal(other.state_dict()[name], value) for name, value in state.items())
+    assert torch.equal(other.backbone.module.layers[0].ffn.weight, source['layers.0.ffn.weight'])
+    for name in ('head.fc.weight', 'backbone.module.layers.1.attn.qkv.lora_up.weight'):
+        with pytest.raises(CheckpointError, match=rf'1 weights \({name}\) missing'):
+            fill(lora(init_cfg=init_cfg), read_weights(save({k: v for k, v in state.items() if k != name})))
+    whole = {name: value.detach() for name, value in model.named_parameters()}
+    assert torch.equal(whole['backbone.module.cls_token'], model.backbone.module.cls_token)
+    assert fill(lora(), read_weights(save(whole))).kept == []

@@ -48,6 +48,16 @@ def test_a_trace_is_saved(tmp_path, mode):
             torch.testing.assert_close(torch.jit.load(str(tmp_path / 'model.pt'))(batch), model(batch))
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='torch < 2.7')
+@pytest.mark.parametrize('strict', [False, True])
+def test_an_exported_program_takes_batches_of_any_size(strict):
+    model, batch = crate().eval(), torch.export.Dim('batch', min=1, max=64)
+    program = torch.export.export(model, (images(),), dynamic_shapes=({0: batch},), strict=strict)
+    for num in (1, 2, 40):  # 7 tokens an image, above and below the width of 24
+        x = images(num=num)
+        torch.testing.assert_close(program.module()(x), model(x))
+
+
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])
 @pytest.mark.parametrize('kind', ['relu', 'soft', 'ODL'])
 def test_default_backend_gives_the_results_of_eager_for_few_tokens(kind, dtype):

@@ -3,7 +3,8 @@ import torch
 from operators import Record
 from tiny_models import ARCH, build, classifier, crate, images
 
-from projects.crate.models import Observation, observe
+from projects.crate.models import Observation, layers, observe
+from projects.crate.models.layers import MSSA
 
 ATTENTIONS = ['MSSA', 'MHSA', 'TSSA']
 
@@ -79,6 +80,29 @@ def test_the_attention_is_the_one_of_the_forward_pass():
     handle.remove()
     mixed = seen[1].attention() @ seen[1].features.unflatten(-1, (3, 8)).transpose(1, 2)
     torch.testing.assert_close(model.layers[1].attn.proj(mixed.transpose(1, 2).flatten(2)), outputs[0])
+
+
+@pytest.mark.parametrize('options', [{}, dict(window_size=2, global_attn_indexes=(), out_type='featmap')], ids=str)
+@torch.no_grad()
+def test_an_attention_is_added_by_one_class_and_one_entry(monkeypatch, options):
+    """Attention with the negative of the projection is MSSA up to the sign of the result."""
+
+    class Opposite(MSSA):
+        def query_key_value(self, projected):
+            return tuple(-w for w in super().query_key_value(projected))
+
+    monkeypatch.setitem(layers.ATTENTIONS, 'Opposite', Opposite)
+    new, old = backbone('Opposite', **options), backbone(**options)
+    old.load_state_dict(new.state_dict())
+    for layer in old.layers:
+        layer.attn.proj.weight.neg_()
+    x = images()
+    with observe(new, [1]) as seen:
+        output = new(x)[0]
+    with observe(old, [1]) as expected:
+        torch.testing.assert_close(output, old(x)[0])
+    torch.testing.assert_close(seen[1].cls_attention(), expected[1].cls_attention())
+    torch.testing.assert_close(seen[1].features, expected[1].features)
 
 
 def test_no_hook_stays_behind():

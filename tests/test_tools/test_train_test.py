@@ -9,7 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from toy_runs import config, forget_runs, last_checkpoint, load_tool, seen
+
+from projects.crate.engine import launch
+from projects.crate.errors import UserError
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 
@@ -168,3 +172,35 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, name):
     assert len(lines) == 1
     assert message in lines[0]
     assert not seen(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'key', 'value', 'message'),
+    [
+        ('annotations', 'area', None, 'annotation 2: area must be'),
+        ('annotations', 'bbox', [1, 2], 'annotation 2: bbox must be'),
+        ('annotations', 'category_id', 7, 'annotation 2: category_id 7 is not'),
+        ('annotations', 'image_id', 77, 'annotation 2: image_id 77 is not'),
+        ('images', 'height', None, 'image 2: height and width must be'),
+        ('images', 'file_name', None, 'file_name is missing from 2 of its images'),
+        ('categories', 'name', None, 'name is missing from 1 of its categories'),
+        ('annotations', 'iscrowd', None, None),
+    ],
+)
+def test_annotations_are_checked_before_a_training(tmp_path, kind, key, value, message):
+    """mmdet's data set would end in a KeyError, after the model was built and other files were read."""
+    pytest.importorskip('mmdet')
+    path, options, *_ = detector(tmp_path)
+    content = json.loads((tmp_path / 'boxes.json').read_text())
+    entry = content[kind][min(2, len(content[kind]) - 1)]
+    entry.pop(key) if value is None else entry.update({key: value})
+    (tmp_path / 'broken.json').write_text(json.dumps(content))
+    for field in ('train_dataloader', 'val_dataloader'):
+        cfg = launch.read_config(str(path), [*options, f'{field}.dataset.ann_file=broken.json'], str(tmp_path / 'run'))
+        dataset = dict(type='RepeatDataset', times=2, dataset=cfg[field].dataset)
+        cfg[field].dataset = Config(dict(dataset=dataset)).dataset
+        if message is None:
+            launch.prepare_training(cfg)
+            continue
+        with pytest.raises(UserError, match=rf'^{tmp_path}/broken\.json: {message}'):
+            launch.prepare_training(cfg)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Convert a released checkpoint of CRATE, CRATE-alpha or DINO's ViT to one that mmpretrain, mmdet and mmseg load.
 
-The layout is detected from the keys. Weights are read safely (weights_only=True), every key is reported, and unknown or
-missing ones are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').
+The layout is detected from the keys. Nothing in the file is executed. Every key is reported; unknown and missing keys
+are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').
 """
 
 import sys
@@ -16,12 +16,12 @@ def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', help='checkpoint to write, *.pth')
-    parser.add_argument('--head', action='store_true', help='convert the classification layer, too (LinearClsHead)')
+    parser.add_argument('--head', action='store_true', help='also convert the classification layer (LinearClsHead)')
     heads = parser.add_mutually_exclusive_group()
     heads.add_argument(
         '--arch',
         metavar='NAME',
-        help='which model it is, where the file cannot tell: alpha-base, for one (an unknown name lists all)',
+        help='name of the model, such as alpha-base, where the file cannot tell (an unknown name lists all)',
     )
     heads.add_argument('--heads', type=int, metavar='N', help='number of attention heads, instead of --arch')
     return parser.parse_args(argv)
@@ -40,7 +40,7 @@ def convert(args):
 
 
 def print_report(conversion, dst):
-    """Every key with its new name and shape, then what to know and how to use the result."""
+    """Print every key with its new name and shape, then the notes and how to use the result."""
     from rich.console import Console
     from rich.table import Table
 

@@ -3,8 +3,8 @@
 
   python tools/model_converters/publish_model.py work_dirs/NAME/iter_1750.pth crate.safetensors
 
-The result is used as any checkpoint: by tools/test.py, load_from and init_cfg=dict(type='Pretrained'). Of the config it
-keeps the model and its normalisation, and nothing that tells of the machine, such as folders and init_cfg.
+Use the result as any checkpoint: in tools/test.py, load_from and init_cfg=dict(type='Pretrained'). Of the config it
+keeps the model and its normalisation; it leaves out folders, init_cfg and all that depends on the machine.
 """
 
 import sys
@@ -20,7 +20,7 @@ def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     parser.add_argument('src', help='checkpoint of a training')
     parser.add_argument('dst', type=Path, help='file to write, *.safetensors')
-    parser.add_argument('--dtype', choices=TYPES, default='float16', help='of the weights (default: %(default)s)')
+    parser.add_argument('--dtype', choices=TYPES, default='float16', help='type of the weights (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.dst.suffix != '.safetensors':
         parser.error(f'{args.dst}: the name must end in .safetensors')

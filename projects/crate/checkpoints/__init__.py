@@ -1,4 +1,4 @@
-"""Checkpoints: one reader for every file with weights, and one filler that leaves no weight of a model random."""
+"""Checkpoints: one reader of files with weights, one filler of models, one converter of released files."""
 
 from .fill import fill, load_pretrained
 from .read import CheckpointError, Weights, read_checkpoint, read_weights, weights_of

@@ -271,7 +271,14 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
     notes = []
     if arch is None:
         if num_heads is None:
-            num_heads = _released_heads(layout, names, {heads for _, heads in released})
+            numbers = sorted({heads for _, heads in released})
+            if len(numbers) != 1:
+                known = f'released models have {" or ".join(map(str, numbers))}' if numbers else 'no model was released'
+                raise ConversionError(
+                    f'give --heads N{" or --arch " + names[0] if names else ""}: the number of heads is not in the '
+                    f'file, and for width {layout.dim} with {layout.depth} layers {known}'
+                )
+            (num_heads,) = numbers
             known = f' ({", ".join(names)})' if names else ''
             notes.append(f'{num_heads} heads, as in every released {layout.name} of this size{known}')
         arch = _name_or_sizes(layout, [name for name, heads in released if name and heads == num_heads], num_heads)
@@ -286,17 +293,6 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
     if isinstance(arch, dict):
         backbone.update(copy.deepcopy(layout.family.parts))
     return backbone, num_heads, notes
-
-
-def _released_heads(layout: Layout, names: list[str], numbers: set[int]) -> int:
-    if len(numbers) == 1:
-        return numbers.pop()
-    known = f'released models have {" or ".join(map(str, sorted(numbers)))}' if numbers else 'no model was released'
-    options = '--heads N' + (f' or --arch {names[0]}' if names else '')
-    raise ConversionError(
-        f'give {options}: the number of heads is not in the file, and for width {layout.dim} with {layout.depth} '
-        f'layers {known}'
-    )
 
 
 def _name_or_sizes(layout: Layout, names: list[str], num_heads: int) -> str | dict:
@@ -327,49 +323,42 @@ def _backbone_places(layout: Layout, num_heads: int) -> dict[str, tuple[str, tup
 def _vit_modules(layout: Layout) -> Iterator[tuple[str, str, Shapes]]:
     """(released module, module here, shapes) of a ViT."""
     d = layout.dim
-    yield 'patch_embed.proj', 'patch_embed.projection', _convolution(layout)
+    yield 'patch_embed.proj', 'patch_embed.projection', _affine(d, 3, layout.patch_size, layout.patch_size)
     for index in range(layout.depth):
         source, target = f'blocks.{index}', f'layers.{index}'
-        yield f'{source}.norm1', f'{target}.ln1', _norm(d)
-        yield f'{source}.attn.qkv', f'{target}.attn.qkv', _linear(d, 3 * d)
-        yield f'{source}.attn.proj', f'{target}.attn.proj', _linear(d, d)
-        yield f'{source}.norm2', f'{target}.ln2', _norm(d)
-        yield f'{source}.mlp.fc1', f'{target}.ffn.layers.0.0', _linear(d, 4 * d)
-        yield f'{source}.mlp.fc2', f'{target}.ffn.layers.1', _linear(4 * d, d)
-    yield 'norm', 'ln1', _norm(d)
+        yield f'{source}.norm1', f'{target}.ln1', _affine(d)
+        yield f'{source}.attn.qkv', f'{target}.attn.qkv', _affine(3 * d, d)
+        yield f'{source}.attn.proj', f'{target}.attn.proj', _affine(d, d)
+        yield f'{source}.norm2', f'{target}.ln2', _affine(d)
+        yield f'{source}.mlp.fc1', f'{target}.ffn.layers.0.0', _affine(4 * d, d)
+        yield f'{source}.mlp.fc2', f'{target}.ffn.layers.1', _affine(d, 4 * d)
+    yield 'norm', 'ln1', _affine(d)
 
 
 def _crate_modules(layout: Layout, num_heads: int) -> Iterator[tuple[str, str, Shapes]]:
     """(released module, module here, shapes) of CRATE and CRATE-alpha; one head alone has no output projection."""
-    d, numbers, is_alpha = layout.dim, 3 * layout.patch_size**2, layout.family is ALPHA
+    d, p, is_alpha = layout.dim, layout.patch_size, layout.family is ALPHA
     if is_alpha:
-        yield 'conv1', 'patch_embed.projection', _convolution(layout)
+        yield 'conv1', 'patch_embed.projection', _affine(d, 3, p, p)
     else:
-        yield 'to_patch_embedding.1', 'patch_embed.ln1', _norm(numbers)
-        yield 'to_patch_embedding.2', 'patch_embed.projection', _linear(numbers, d)
-        yield 'to_patch_embedding.3', 'patch_embed.ln2', _norm(d)
+        yield 'to_patch_embedding.1', 'patch_embed.ln1', _affine(3 * p * p)
+        yield 'to_patch_embedding.2', 'patch_embed.projection', _affine(d, 3 * p * p)
+        yield 'to_patch_embedding.3', 'patch_embed.ln2', _affine(d)
     matrix = dict(weight=(d, d))
     for index in range(layout.depth):
         source, target = f'transformer.layers.{index}', f'layers.{index}'
-        yield f'{source}.0.norm', f'{target}.ln1', _norm(d)
+        yield f'{source}.0.norm', f'{target}.ln1', _affine(d)
         yield f'{source}.0.fn.qkv', f'{target}.attn.qkv', matrix
         if num_heads > 1:
-            yield f'{source}.0.fn.to_out.0', f'{target}.attn.proj', matrix if is_alpha else _linear(d, d)
-        yield f'{source}.1.norm', f'{target}.ln2', _norm(d)
+            yield f'{source}.0.fn.to_out.0', f'{target}.attn.proj', matrix if is_alpha else _affine(d, d)
+        yield f'{source}.1.norm', f'{target}.ln2', _affine(d)
         yield f'{source}.1.fn', f'{target}.ffn', dict(D=(d, 4 * d), D1=(d, 4 * d)) if is_alpha else matrix
-    yield 'mlp_head.0', 'ln1', _norm(d)
+    yield 'mlp_head.0', 'ln1', _affine(d)
 
 
-def _norm(dim: int) -> Shapes:
-    return dict(weight=(dim,), bias=(dim,))
-
-
-def _linear(inputs: int, outputs: int) -> Shapes:
-    return dict(weight=(outputs, inputs), bias=(outputs,))
-
-
-def _convolution(layout: Layout) -> Shapes:
-    return dict(weight=(layout.dim, 3, layout.patch_size, layout.patch_size), bias=(layout.dim,))
+def _affine(*shape: int) -> Shapes:
+    """Return the shapes of a norm (d), a linear layer (outputs, inputs) or a convolution (d, channels, p, p)."""
+    return dict(weight=shape, bias=shape[:1])
 
 
 def _head_places(layout: Layout, source: Mapping[str, Tensor], head: bool) -> dict[str, tuple[str, tuple | None]]:
@@ -384,7 +373,7 @@ def _head_places(layout: Layout, source: Mapping[str, Tensor], head: bool) -> di
     places, width = {}, layout.dim
     for name, target in layers:
         rows = source[f'{name}.bias'].numel() if f'{name}.bias' in source else 0
-        places |= {f'{name}.{key}': (f'{target}.{key}', shape) for key, shape in _linear(width, rows).items()}
+        places |= {f'{name}.{key}': (f'{target}.{key}', shape) for key, shape in _affine(rows, width).items()}
         width = rows
     return places
 

@@ -1,4 +1,4 @@
-"""The filler: a module gets all its weights from a checkpoint, or there is an error.
+"""Fill a module with all its weights from a checkpoint, or raise an error.
 
 torch and mmengine go on with random weights where names differ.
 """
@@ -6,10 +6,12 @@ torch and mmengine go on with random weights where names differ.
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from .read import CheckpointError, Weights, listed, read_weights, rename_state, without_wrappers
@@ -45,31 +47,33 @@ def fill(
 ) -> Filling:
     """Load all weights of a module.
 
-    A file of the backbone alone fills a model of which nothing but the backbone has weights. NaN or infinity is a
-    warning in the log.
+    A file of the backbone alone fills a model if nothing else in it has weights. NaN and infinity are logged as a
+    warning.
 
     Args:
-        module: Module to fill; a model, or one that FSDP has sharded.
+        module: Module to fill; FSDP may have sharded it.
         weights: Weights of a file.
         prefix: Prefix of the names of the module's weights in the file, such as 'backbone.'.
-        optional: Names of parts that may keep their values where the file has no weights of their shapes.
-        absent: Names of parts that the file may have beyond the module; None: any.
+        optional: Names of parts that keep their values where the file has no weights of their shapes.
+        absent: Names of parts that the file may have and the module lacks; None: any.
         setting: Name of the setting by which a user names ``optional`` parts, for messages.
 
     Raises:
-        CheckpointError: Weights of the module are missing or have other shapes, or the file has weights that it should
-            not have; the message says what would fit.
+        CheckpointError: Weights of the module are missing or have other shapes, or the file has too many weights; the
+            message says what would fit.
     """
     module = getattr(module, '_orig_mod', module)  # torch.compile
     own = {without_wrappers(key): value for key, value in _values(module)}
     _check_parts(optional, own)
     tensors = _for_loading(module, _placed(own, weights.under(prefix)).tensors, own, optional)
     try:
-        keys = module.load_state_dict(tensors, strict=False)
+        with _telling(module):
+            keys = module.load_state_dict(tensors, strict=False)
     except (RuntimeError, ValueError, AssertionError) as error:  # shapes; positions of an unknown grid
         told, wrong = _other_shapes(str(error))
         raise _misfit(module, weights, prefix, told + _permission(wrong, own, setting)) from error
     unfilled = [key for key in map(without_wrappers, keys.missing_keys) if not _is_made(module, key)]
+    unfilled = [key for key in unfilled if '.lora_' in key or not _is_in(key, _initialised(module))]
     missing = [key for key in unfilled if not _is_in(key, optional)]
     surplus = [key for key in keys.unexpected_keys if absent is not None and not _is_in(key, absent)]
     if missing or surplus:
@@ -90,19 +94,17 @@ def load_pretrained(
     map_location: str = 'cpu',
     absent: Sequence[str] = (),
 ) -> None:
-    """Fill ``module`` from a checkpoint, whole; log how many weights were used and how many of the file were not.
-
-    mmengine's own ``Pretrained`` goes on with random weights where names or shapes differ.
+    """Load all weights of a module from a checkpoint; log how many weights of the file were used and how many not.
 
     Args:
-        module: What is filled.
-        checkpoint: As in :func:`read_checkpoint`.
-        prefix: Where the module's weights are in the checkpoint: 'backbone.' in one that mmpretrain saved.
-        map_location: As for ``torch.load``.
-        absent: Names of parts that the module may be built without; the checkpoint may have them all the same.
+        module: Module to fill.
+        checkpoint: File or URL, see :func:`read_checkpoint`.
+        prefix: Prefix of the names of the module's weights in the file: 'backbone.' in a file of mmpretrain.
+        map_location: Argument of ``torch.load``.
+        absent: Names of parts that the checkpoint may have and the module lacks.
 
     Raises:
-        CheckpointError: It cannot be read, or weights are missing, left over under ``prefix`` or of other shapes.
+        CheckpointError: The file cannot be read, or weights are missing, left over under ``prefix`` or of other shapes.
     """
     weights = read_weights(checkpoint, map_location)
     prefix = f'{prefix.removesuffix(".")}.' if prefix else ''
@@ -121,7 +123,7 @@ def count_weights(names: Sequence[str]) -> str:
 
 
 def _values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """(name, value) of parameters and of buffers that are saved. Of a sharded module, values are shards."""
+    """Yield (name, value) of parameters and of buffers that are saved; values of a sharded module are shards."""
     for path, part in module.named_modules(remove_duplicate=False):
         own = dict(part.named_buffers(recurse=False, remove_duplicate=False))
         kept = [(key, value) for key, value in own.items() if key not in part._non_persistent_buffers_set]
@@ -137,7 +139,7 @@ def _check_parts(optional: Sequence[str], own: Iterable[str]) -> None:
 
 
 def _placed(own: Mapping[str, Tensor], weights: Weights) -> Weights:
-    """The weights below the one prefix under which they are all that the module needs, if the file lacks it."""
+    """Return the weights with the prefix that the names of the file lack, if there is one that makes them fit."""
     if not weights.tensors or own.keys() <= weights.tensors.keys():
         return weights
     for prefix in _prefixes(own, next(iter(weights.tensors))):
@@ -150,7 +152,7 @@ def _placed(own: Mapping[str, Tensor], weights: Weights) -> Weights:
 def _for_loading(
     module: nn.Module, tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], optional: Sequence[str]
 ) -> Mapping[str, Tensor]:
-    """The weights without optional ones of another shape; what torch keeps of a module is found by its full name."""
+    """Return the weights without optional ones of another shape; name the metadata of torch as the module does."""
     others = {key for key, value in tensors.items() if _is_in(key, optional) and key in own}
     others = {key for key in others if tensors[key].shape != own[key].shape}
     chosen = rename_state(tensors, lambda key: None if key in others else key)
@@ -161,12 +163,40 @@ def _for_loading(
     return chosen
 
 
+def _adapters(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(name, module) of each of mmpretrain's LoRAModel, which saves its adapters without the weights below them."""
+    found = [(path, part) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
+    return [(without_wrappers(path), part) for path, part in found]
+
+
+@contextmanager
+def _telling(module: nn.Module) -> Iterator[None]:
+    """Within, LoRA does not hide missing weights; it hides those of the whole model, such as the head's."""
+    hooks = [part._load_state_dict_post_hooks for _, part in _adapters(module)]
+    kept = [dict(each) for each in hooks]
+    for each in hooks:
+        each.clear()
+    try:
+        yield
+    finally:
+        for each, before in zip(hooks, kept):
+            each.update(before)
+
+
+def _initialised(module: nn.Module) -> list[str]:
+    """Parts below LoRA that need no weights of the file: they were filled from ``init_cfg`` when they were built."""
+    bases = [(f'{path}.module'.removeprefix('.'), part.module) for path, part in _adapters(module)]
+    cfgs = [(path, getattr(base, 'init_cfg', None)) for path, base in bases]
+    cfgs = [(path, [cfg] if isinstance(cfg, dict) else cfg or []) for path, cfg in cfgs]
+    return [path for path, given in cfgs if any(cfg.get('type') in ('Pretrained', PretrainedInit) for cfg in given)]
+
+
 def _is_in(key: str, parts: Sequence[str]) -> bool:
     return any(f'{key}.'.startswith(f'{part.removesuffix(".")}.') for part in parts)
 
 
 def _is_made(module: nn.Module, key: str) -> bool:
-    """Whether it is a counter or a table of numbers that the constructor makes, and no weight."""
+    """Return True for a counter or a table of numbers that the constructor makes; it is no weight."""
     buffer = {without_wrappers(name): value for name, value in module.named_buffers()}.get(key)
     return buffer is not None and not buffer.is_floating_point()
 
@@ -187,7 +217,7 @@ def _misfit(module: nn.Module, weights: Weights, prefix: str, told: str) -> Chec
 
 
 def _remedy(own: Mapping[str, Tensor], weights: Weights, prefix: str, missing: Sequence[str]) -> str:
-    """Where the weights may be, or what to do."""
+    """Say where the weights may be, or what to do."""
     names = weights.tensors.keys()
     places = [place for place in _prefixes(names, missing[0]) if place != prefix] if missing else []
     if places:
@@ -207,7 +237,7 @@ def _prefixes(names: Iterable[str], end: str) -> list[str]:
 
 
 def _permission(wrong: Iterable[str], own: Mapping[str, Tensor], setting: str) -> str:
-    """The setting that lets the smallest parts with these weights stay random."""
+    """Return the setting that lets the smallest parts with these weights stay random."""
     wrong = set(wrong)
     parts = {}
     for key in own:

@@ -12,7 +12,7 @@ def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
     """Return {module: (height, width) in patches}, from what stands beside the weights of a checkpoint.
 
     Args:
-        meta: ``grids`` as ``save_safetensors`` writes them, ``backbone`` as the converter writes it, or ``cfg``, the
+        meta: Metadata of the file: ``grids`` by ``save_safetensors``, ``backbone`` by the converter, or ``cfg``, the
             text of a training's config.
     """
     grids = {}
@@ -30,11 +30,11 @@ def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
 
 
 def literal_values(text: str, names: Sequence[str]) -> dict:
-    """Return values of a config's text, as mmengine writes it, without running it; only literals and ``dict()`` count.
+    """Return values of a config's text without running it.
 
     Args:
-        text: Python source.
-        names: Variables that are wanted; others may be anything.
+        text: Python source, as mmengine writes it.
+        names: Names of the variables to return; only literals and ``dict()`` are read.
 
     Raises:
         ValueError: A value is more than that, or the text is no Python.
@@ -48,7 +48,7 @@ def literal_values(text: str, names: Sequence[str]) -> dict:
 
 
 def _grids_in(cfg, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(module, grid) of every backbone in a config; parts of a model have the names that they have in the config."""
+    """Yield (module, grid) of every backbone in a config; parts of a model have their names of the config."""
     if not isinstance(cfg, Mapping) or len(path) > MAX_DEPTH:
         return
     kind = str(cfg.get('type')).rsplit('.', 1)[-1]

@@ -1,4 +1,4 @@
-"""The reader of checkpoints: whatever the suffix or the layout, nothing is executed, and damage is an error."""
+"""Read checkpoints of any suffix and layout. Nothing in them is executed, and damage is an error."""
 
 import argparse
 import errno
@@ -25,7 +25,7 @@ from .grids import is_grid, recorded_grids
 from .pickled import allow_mmengine_checkpoints, refuse_code
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
-# What torch.load raises on a file that is cut off, damaged, something else, or asks for code to be run
+# Errors of torch.load for a file that is cut off, damaged, of another kind, or asks for code to be run
 UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -104,10 +104,10 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
     The checksums of a local .pth file are verified (at 5 GB/s). Safetensors and the format before torch 1.6 have none.
 
     Args:
-        source: Path of a file by torch or safetensors, or what else mmengine's loader knows (``https://``,
+        source: Path of a file by torch or safetensors, or an address of mmengine's loader (``https://``,
             ``torchvision://``).
-        map_location: As for ``torch.load``.
-        mmap: Map the file into memory, so that only tensors that are used are copied. The file must stay unchanged.
+        map_location: Argument of ``torch.load``.
+        mmap: Whether to map the file into memory, so that only used tensors are copied. The file must stay unchanged.
 
     Raises:
         CheckpointError: The file is missing or damaged, or asks for code to be run; or there is no network.
@@ -151,7 +151,7 @@ def check_exists(path: str) -> Path:
 
 
 def check_file(path: str) -> Path:
-    """Return the path of a file; as :func:`check_exists`, but a folder is an error, too."""
+    """Return the path of a file; refuse what :func:`check_exists` refuses, and a folder."""
     if check_exists(path).is_dir():
         raise CheckpointError(f'cannot read the checkpoint {path}: it is a folder')
     return Path(path)
@@ -159,25 +159,25 @@ def check_file(path: str) -> Path:
 
 @CheckpointLoader.register_scheme(prefixes=rf'.*\{SUFFIX}$')
 def load_from_file(filename: str, map_location: str | None = None):
-    """Return what :func:`read_checkpoint` reads, as a loader of mmengine; the file may be removed later."""
+    """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later."""
     if '://' in filename:
         raise CheckpointError(f'cannot read the checkpoint {filename}: nothing here reads such addresses')
     return read_checkpoint(filename, map_location, mmap=False)
 
 
 def read_all_files() -> None:
-    """Let mmengine read every local file with :func:`read_checkpoint`, whoever asks for it; for tools."""
+    """Let mmengine read every local file with :func:`read_checkpoint`; for tools."""
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
 
 
 def weights_of(content, source: str) -> Weights:
     """Return the weights in a checkpoint; the log says under which key and in which wrappers they were.
 
-    Recognised are the keys ``CONTAINERS``, also one in the other, the prefix ``module.`` of all names, and the names
-    that ``torch.compile`` and FSDP add.
+    Known are the keys ``CONTAINERS``, also nested, the prefix ``module.`` of all names, and the names that
+    ``torch.compile`` and FSDP add.
 
     Args:
-        content: What :func:`read_checkpoint` returned.
+        content: Content of a checkpoint, from :func:`read_checkpoint`.
         source: File or URL, for messages.
 
     Raises:
@@ -205,7 +205,7 @@ def weights_of(content, source: str) -> Weights:
 
 
 def rename_state(tensors: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> OrderedDict:
-    """Return a state dict, and what torch keeps of its modules, under other names; None leaves a name out."""
+    """Return a state dict, and torch's metadata of its modules, under other names; None leaves a name out."""
     renamed = OrderedDict((new, value) for name, value in tensors.items() if (new := rename(name)) is not None)
     metadata = getattr(tensors, '_metadata', {})
     renamed._metadata = {new: dict(entry) for name, entry in metadata.items() if (new := rename(name)) is not None}
@@ -300,7 +300,7 @@ def _get(content, name: str):
 
 
 def _without(name: str, prefix: str) -> str:
-    """The name of a weight or module without ``prefix``, which ends in a dot; a module may be the prefix itself."""
+    """Return the name of a weight or module without ``prefix``, which ends in a dot and may be the whole name."""
     return f'{name}.'.removeprefix(prefix).removesuffix('.')
 
 
@@ -329,7 +329,7 @@ def _elsewhere(entries: Mapping) -> str:
 
 
 def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
-    """The weights without the names of wrappers, and these names."""
+    """Return the weights without the names of wrappers, and these names."""
     wrappers = sorted({name for key in tensors for name in WRAPPERS.findall(key)})
     tensors = rename_state(tensors, without_wrappers)
     while all(key.startswith(PARALLEL) for key in tensors):

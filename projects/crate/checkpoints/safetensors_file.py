@@ -17,11 +17,11 @@ from ..errors import UserError
 from ..files import atomic, make_folder
 
 SUFFIX = '.safetensors'
-META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # what is kept of what mmengine says of a checkpoint
+META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # the keys of mmengine's meta that are kept
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return True if a file begins as safetensors do, or has their suffix and is nothing else."""
+    """Return True if a file begins as safetensors do, or has their suffix and is no .pth file."""
     with path.open('rb') as file:
         start = file.read(9)
     length = int.from_bytes(start[:8], 'little')
@@ -30,15 +30,11 @@ def is_safetensors(path: Path) -> bool:
 
 
 def load_from_safetensors(path: Path, map_location: str | torch.device | None = None) -> dict:
-    """Return a file as mmengine's checkpoints are: ``dict(meta=..., state_dict=...)``.
-
-    Args:
-        path: The file.
-        map_location: As for ``torch.load``.
+    """Return a file in the form of mmengine's checkpoints, ``dict(meta=..., state_dict=...)``.
 
     Raises:
         OSError: The file is damaged.
-        ValueError: What the file says of the training is no JSON.
+        ValueError: The metadata of the training is no JSON.
     """
     try:
         with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
@@ -51,13 +47,13 @@ def load_from_safetensors(path: Path, map_location: str | torch.device | None = 
 def save_safetensors(
     tensors: Mapping[str, Tensor], meta: Mapping, path: Path, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write weights in one step, with what ``META`` names and the grids of position tables.
+    """Write weights in one step, with the metadata of ``META`` and the grids of position tables.
 
     Args:
-        tensors: Weights by name, as ``state_dict()`` returns them.
-        meta: What mmengine saves beside the weights.
-        path: The file.
-        dtype: Of the floating-point weights.
+        tensors: Weights by name, from ``state_dict()``.
+        meta: Metadata that mmengine saves beside the weights.
+        path: File to write.
+        dtype: Type of the floating-point weights.
 
     Raises:
         UserError: There are no weights, or one is NaN, infinite or beyond the range of ``dtype``. Nothing is written.
@@ -77,7 +73,7 @@ def save_safetensors(
 
 def _compact(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if not value.is_floating_point():
-        return value.clone(memory_format=torch.contiguous_format)  # no two of them may share memory
+        return value.clone(memory_format=torch.contiguous_format)  # no two tensors may share memory
     if not value.isfinite().all():
         raise UserError(f'{name} holds NaN or infinity: the training diverged, take an earlier checkpoint')
     compact = value.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -1,6 +1,7 @@
 """From a config of mmpretrain, mmdet or mmseg to a runner: what ``tools/train.py`` and ``tools/test.py`` do."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from mmengine.runner import Runner
 
 from ..checkpoints.read import read_all_files
 from ..errors import UserError
-from ..evaluation.coco_file import read_coco
+from ..evaluation.coco_file import check_names, read_coco
 from . import disk, stock_parts
 from .config import model_cfg, read_config  # noqa: F401  # callers take them from here, too
 from .mistakes import building
@@ -67,7 +68,7 @@ def prepare_training(
         cfg.auto_scale_lr.enable = True
     stock_parts.choose_precision(cfg, amp)
     stock_parts.exchange_loop(cfg)
-    _prepare_data(cfg, 'val_evaluator')
+    _prepare_data(cfg, 'train', 'val')
     if resume is not None:
         resume_from(cfg, resume)
     elif cfg.get('load_from'):
@@ -101,7 +102,7 @@ def prepare_testing(
         evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
-    _prepare_data(cfg, 'test_evaluator')
+    _prepare_data(cfg, 'test')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -158,35 +159,27 @@ def _add_hook(runner: Runner, kind: type[Hook]) -> None:
         runner.register_hook(kind())
 
 
-def _prepare_data(cfg: Config, evaluator: str) -> None:
-    """Exchange hooks and transforms, and check the COCO files of metrics now and not after all images."""
+def _prepare_data(cfg: Config, *splits: str) -> None:
+    """Exchange hooks and transforms, and check COCO files now and not in the middle of the work."""
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
-    metrics = cfg.get(evaluator)
-    for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
-        kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
-        if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
-            read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
+    for split in splits:
+        _check_data_sets(cfg.get(f'{split}_dataloader'))
+        metrics = cfg.get(f'{split}_evaluator')
+        for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
+            kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
+            if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
+                read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
     stock_parts.complete_dataloaders(cfg)
 
 
-def _use_tta(cfg: Config) -> None:
-    for key in ('tta_model', 'tta_pipeline'):
-        if key not in cfg:
-            raise UserError(f'--tta needs {key} in the config')
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
-
-
-def _draw_into(cfg: Config, folder: str) -> None:
-    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
-    kind = type_name(hook.get('type', 'no hook'))
-    if kind not in VISUALISATION:
-        kinds = ' or '.join(VISUALISATION)
-        raise UserError(f'--show-dir needs default_hooks.visualization of type {kinds}, not {kind}')
-    hook.update(VISUALISATION[kind](folder))
-    if kind == 'SegVisualizationHook':
-        cfg.visualizer.save_dir = folder
+def _check_data_sets(value: object) -> None:
+    """Check the COCO files of mmdet's data sets at any depth of a config; mmdet ends in a KeyError in the middle."""
+    if isinstance(value, dict):
+        path = os.path.join(value.get('data_root') or '', value.get('ann_file') or '')  # noqa: PTH118 (or a URL)
+        if type_name(value.get('type') or '') == 'CocoDataset' and Path(path).is_file():
+            needs_masks = any(step.get('with_mask') for step in value.get('pipeline') or () if isinstance(step, dict))
+            check_names(read_coco(path, masks=needs_masks), path)
+    if isinstance(value, dict | list | tuple):
+        for child in value.values() if isinstance(value, dict) else value:
+            _check_data_sets(child)

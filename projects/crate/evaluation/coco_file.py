@@ -89,6 +89,14 @@ def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool
             raise CocoFileError(f'{where}: {reason}')
 
 
+def check_names(content: dict, path: str) -> None:
+    """Raise CocoFileError if an image has no ``file_name`` or a category no ``name``: a data set needs them."""
+    for kind, key in (('images', 'file_name'), ('categories', 'name')):
+        for entry in content[kind]:
+            if not isinstance(entry.get(key), str):
+                raise CocoFileError(f'{printable(path)}: {key} is missing from {entry["id"]!r} of its {kind}')
+
+
 def _by_id(entries: list, name: str, kind: str) -> dict[Any, dict]:
     found = {}
     for position, entry in enumerate(entries):

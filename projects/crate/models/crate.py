@@ -107,7 +107,8 @@ class CRATE(BaseModule):
         arch: A name of ``ARCHS``, or a dict with ``embed_dims``, ``num_heads`` and ``num_layers``.
         img_size: Size of the training images, an int or (height, width), which is that of the position table. For other
             sizes the table is interpolated.
-        patch_size: Size of a patch, an int or (height, width). Other images are padded below and to the right.
+        patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to
+            the right.
         in_channels: Channels of the images.
         out_indices: Layers whose tokens are returned, 0-based; negative ones count from the end. Later layers are not
             run and take no part in training.

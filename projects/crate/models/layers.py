@@ -224,6 +224,8 @@ class ISTA(nn.Module):
     def _product(self, num_tokens: int) -> Tensor | None:
         """Return H if it pays: forward and backward it costs d^3 each, and saves d^2 and 2 d^2 per token."""
         weight = self.weight
+        if getattr(torch.compiler, 'is_exporting', bool)():  # a choice would bind the size of the batch
+            return None
         is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # not sharded; no GPU waits
         if torch.is_grad_enabled() or _is_recorded() or not is_plain:
             return self._fold() if num_tokens > weight.shape[0] else None

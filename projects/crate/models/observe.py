@@ -101,34 +101,27 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
         IndexError: It has no such layer.
     """
     backbone = unwrap(backbone)
-    seen = Observations()
+    seen, windowed = Observations(), {}
     attentions = {index: _attention(backbone, index) for index in layers}
-    windowed = {}
-
-    def enter(index: int):
-        # a CRATE gives its layers tokens and windows
-        return lambda _, inputs: windowed.update({index: len(inputs) > 1 and inputs[1] is not None})
-
-    def begin(index: int, attn: nn.Module):
-        def keep(_, __, projected: Tensor) -> None:
-            seen[index] = Observation(attn, projected, backbone.num_extra_tokens, windowed=windowed.get(index, False))
-
-        return keep
-
-    def complete(index: int):
-        def keep(_, __, output: Tensor) -> None:
-            if index in seen:  # not where an attention goes around its projection
-                seen[index] = replace(seen[index], output=output)
-
-        return keep
-
     with ExitStack() as hooks:
         for index, attn in attentions.items():
+
+            def before(_, inputs, index=index) -> None:  # a CRATE gives its layers tokens and windows
+                windowed[index] = len(inputs) > 1 and inputs[1] is not None
+
+            def between(_, __, projected, index=index, attn=attn) -> None:
+                windows = windowed.get(index, False)
+                seen[index] = Observation(attn, projected, backbone.num_extra_tokens, windowed=windows)
+
+            def after(_, __, output, index=index) -> None:
+                if index in seen:  # False where an attention does not call its projection
+                    seen[index] = replace(seen[index], output=output)
+
             layer = backbone.layers[index]
-            hooks.callback(layer.register_forward_pre_hook(enter(index)).remove)
-            hooks.callback(attn.qkv.register_forward_hook(begin(index, attn)).remove)
+            hooks.callback(layer.register_forward_pre_hook(before).remove)
+            hooks.callback(attn.qkv.register_forward_hook(between).remove)
             if outputs:
-                hooks.callback(layer.register_forward_hook(complete(index)).remove)
+                hooks.callback(layer.register_forward_hook(after).remove)
         yield seen
 
 
