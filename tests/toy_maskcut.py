@@ -91,11 +91,14 @@ def make_images(folder, number=10):
     return Path(folder)
 
 
-def make_run(folder, number=10):
-    """Images, config and checkpoint in ``folder``; returns the arguments of the tool but OUT."""
+def make_run(folder, number=10, num_masks=3):
+    """Images, config and checkpoint in ``folder``; returns the arguments of the tool but OUT.
+
+    MaskCut takes most of the time of a run. Tests of files, and not of masks, are content with one mask per image.
+    """
     folder.mkdir(exist_ok=True)
     make_images(folder / 'images', number)
-    (folder / 'config.py').write_text(CONFIG)
+    (folder / 'config.py').write_text(f"{CONFIG}model['num_masks'] = {num_masks}\n")
     save_checkpoint(folder / 'weights.pth')
     return [folder / 'images', '--config', folder / 'config.py', '--checkpoint', folder / 'weights.pth']
 

@@ -1,21 +1,19 @@
 #!/usr/bin/env python3
 """Set up an environment for this project: ``python3 tools/install.py [--stack default|onedl]``.
 
-``make demo`` and ``make test`` call it. It needs nothing but Python 3.10 to 3.12 and a C++ compiler, creates the
-virtual environment, installs torch and torchvision, builds mmcv with its compiled ops against that torch, and installs
-the rest and this project in editable mode. A second call finds its stamp and returns at once, without touching the
-network.
+``make demo`` and ``make test`` call it. It needs Python 3.10 to 3.12 and a C++ compiler, and nothing else. It creates
+the virtual environment, installs torch and torchvision, builds mmcv with its compiled ops, and installs the rest and
+this project in editable mode. A second call finds its stamp and returns at once, without network.
 
-Why mmcv is built here and not by pip: the package index has it as source only; its setup needs torch at build time (no
-build isolation); and pip would later offer the wheel from its cache for another torch. The wheel is therefore kept in a
-folder named after the versions it fits.
+It builds mmcv itself, since the package index has mmcv as source only. mmcv's setup needs torch at build time (no build
+isolation), and pip would later offer a cached wheel for another torch. Wheels are kept in one folder per combination of
+versions.
 
-The build takes minutes instead of a quarter of an hour because of two things:
+Two things cut the build from a quarter of an hour to minutes:
 
-- ``-g0``: Python's own flags contain ``-g``, and debug information costs more than half of the compile time;
-- torch's headers, which each of the 77 files parses again (most of its 10 seconds), are compiled once into a
-  precompiled header. It is passed with ``-include``: where the compiler cannot use the precompiled form it reads the
-  plain header, with the same result, only slower.
+- ``-g0``: Python's own flags contain ``-g``, and debug information costs more than half of the compile time.
+- A precompiled header: each of the 77 files parses torch's headers again, for most of its 10 seconds. The header is
+  passed with ``-include``, so that a compiler that cannot use the precompiled form reads the plain header.
 """
 
 import argparse
@@ -33,6 +31,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED_PYTHON = ((3, 10), (3, 12))
+PYTHON = f'python{sys.version_info.major}.{sys.version_info.minor}'
 TORCH = ('torch==2.12.1', 'torchvision==0.27.1')
 # mmcv's setup imports pkg_resources, which setuptools 81 dropped; so does mmengine when it looks up a package
 BUILD_TOOLS = ('pip', 'setuptools<81', 'wheel', 'ninja', 'packaging')
@@ -54,11 +53,11 @@ print(*(f'{found.metadata["Name"]}=={found.version}' for found in distributions(
 
 
 class InstallError(Exception):
-    """Something the user has to change; the message is one line that says what to do."""
+    """The user must change something; the message is one line that says what to do."""
 
 
 def main(argv=None):
-    """Install one stack; see the module's docstring."""
+    """Install one stack."""
     args = parse_args(argv)
     started = time.monotonic()
     try:
@@ -83,38 +82,19 @@ def main(argv=None):
 
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        '--stack',
-        choices=sorted(STACKS),
-        default='default',
-        help='default: mmengine, mmcv, mmdet, mmsegmentation, mmpretrain; onedl: the maintained forks onedl-*',
-    )
-    parser.add_argument('--venv', help="the environment's folder (default: .venv or .venv-onedl in the repository)")
-    parser.add_argument(
-        '--torch',
-        nargs='+',
-        default=list(TORCH),
-        metavar='REQUIREMENT',
-        help='torch and the torchvision built for it (default: %(default)s)',
-    )
-    parser.add_argument(
-        '--ops',
-        choices=('auto', 'cpu'),
-        default=os.environ.get('MMCV_OPS', 'auto'),
-        help="mmcv's ops: auto builds the CUDA ones where torch sees a GPU, cpu never does (environment: MMCV_OPS)",
-    )
-    parser.add_argument(
-        '--wheels',
-        type=Path,
-        default=default_wheel_folder(),
-        help='where built mmcv wheels are kept (environment: CRATE_WHEELS; default: %(default)s)',
-    )
-    return parser.parse_args(argv)
-
-
-def default_wheel_folder():
+    add = parser.add_argument
+    stacks = 'default: mmengine, mmcv, mmdet, mmsegmentation, mmpretrain; onedl: the maintained forks onedl-*'
+    add('--stack', choices=sorted(STACKS), default='default', help=stacks)
+    add('--venv', help='folder of the environment (default: .venv or .venv-onedl in the repository)')
+    torch = 'torch and the torchvision built for it (default: %(default)s)'
+    add('--torch', nargs='+', default=list(TORCH), metavar='REQUIREMENT', help=torch)
+    ops = 'ops of mmcv: auto builds CUDA ops if torch sees a GPU, cpu builds none (environment: MMCV_OPS)'
+    add('--ops', choices=('auto', 'cpu'), default=os.environ.get('MMCV_OPS', 'auto'), help=ops)
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(os.environ.get('CRATE_WHEELS') or Path(cache) / 'crate-openmmlab' / 'wheels')
+    wheels = Path(os.environ.get('CRATE_WHEELS') or Path(cache, 'crate-openmmlab', 'wheels'))
+    kept = 'folder that keeps built mmcv wheels (environment: CRATE_WHEELS; default: %(default)s)'
+    add('--wheels', type=Path, default=wheels, help=kept)
+    return parser.parse_args(argv)
 
 
 def check_python():
@@ -126,18 +106,17 @@ def check_python():
 
 
 def check_compiler(wheels):
-    """Before gigabytes are downloaded: what a build of mmcv needs, unless one is kept already."""
+    """Check what a build of mmcv needs before gigabytes are downloaded, unless a wheel is kept."""
     if next(wheels.glob('*/*.whl'), None):
         return
     if not shutil.which(compiler()):
-        raise InstallError(
-            f'no C++ compiler ({compiler()}) to build mmcv with: on Debian and Ubuntu, `apt install g++`'
-        )
+        raise InstallError(f'no C++ compiler ({compiler()}) to build mmcv with: {apt("g++")}')
     if not Path(sysconfig.get_paths()['include'], 'Python.h').is_file():
-        version = f'{sys.version_info.major}.{sys.version_info.minor}'
-        raise InstallError(
-            f'no Python headers to build mmcv with: on Debian and Ubuntu, `apt install python{version}-dev`'
-        )
+        raise InstallError(f'no Python headers to build mmcv with: {apt(f"{PYTHON}-dev")}')
+
+
+def apt(package):
+    return f'on Debian and Ubuntu, `apt install {package}`'
 
 
 def compiler():
@@ -145,7 +124,7 @@ def compiler():
 
 
 def describe_request(args):
-    """Everything that decides what gets installed, as text: the stamp of a finished installation."""
+    """Return all that decides what gets installed, as text: the stamp of a finished installation."""
     digest = hashlib.sha256(b''.join(path.read_bytes() for path in (Path(__file__), ROOT / 'setup.py'))).hexdigest()
     return f'{args.stack} {" ".join(args.torch)} {args.ops} {sys.version} {ROOT} {digest}\n'
 
@@ -156,10 +135,7 @@ def create_venv(venv):
         command = [sys.executable, '-m', 'venv', str(venv)]
         if subprocess.run(command, capture_output=True).returncode:
             shutil.rmtree(venv, ignore_errors=True)
-            version = f'{sys.version_info.major}.{sys.version_info.minor}'
-            raise InstallError(
-                f'`{" ".join(command)}` failed: on Debian and Ubuntu, `apt install python{version}-venv`, then repeat'
-            )
+            raise InstallError(f'`{" ".join(command)}` failed: {apt(f"{PYTHON}-venv")}, then repeat')
     return python
 
 
@@ -175,9 +151,9 @@ def install(python, args):
 
 
 def keep_one_opencv(python):
-    """Remove opencv-python-headless, which a dependency of onedl-mmdetection brings along beside opencv-python.
+    """Remove opencv-python-headless, which a dependency of onedl-mmdetection installs beside opencv-python.
 
-    Both put their files into one folder, so that the one that stays is installed again.
+    Both packages share one folder, so the other one is installed again.
     """
     opencv = {name for name in ask(python, INSTALLED).split() if name.startswith('opencv-python')}
     if len(opencv) > 1:
@@ -188,7 +164,7 @@ def keep_one_opencv(python):
 
 
 def pip(python, *arguments, what, quiet=True):
-    """Run pip install; a failure becomes one line that says which step it was."""
+    """Run pip install; turn a failure into one line that names the step."""
     print(f'install: {what}', flush=True)
     command = [str(python), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments]
     if subprocess.run([*command, '--quiet'] if quiet else command).returncode:
@@ -198,7 +174,7 @@ def pip(python, *arguments, what, quiet=True):
 
 
 def ask(python, code):
-    """What ``code`` prints in the environment's interpreter."""
+    """Return what ``code`` prints in the environment's interpreter."""
     result = subprocess.run([str(python), '-c', code], capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         raise InstallError(result.stderr.strip().splitlines()[-1])
@@ -206,7 +182,7 @@ def ask(python, code):
 
 
 def mmcv_wheel(python, requirement, args):
-    """The kept wheel of ``requirement`` for this torch and Python, built now if there is none yet."""
+    """Return the kept wheel of ``requirement`` for this torch and Python; build it if there is none."""
     torch_version, gpu, nvcc, *includes = ask(python, ABOUT_TORCH).splitlines()
     with_cuda = args.ops == 'auto' and gpu == '1'
     if with_cuda and nvcc == '0':
@@ -214,7 +190,7 @@ def mmcv_wheel(python, requirement, args):
             "this machine has a GPU but no nvcc, which mmcv's CUDA ops need: install the CUDA toolkit and set "
             'CUDA_HOME, or set MMCV_OPS=cpu to build the CPU ops only'
         )
-    python_tag = f'cp{sys.version_info.major}{sys.version_info.minor}'
+    python_tag = PYTHON.replace('python', 'cp').replace('.', '')
     kept = args.wheels / f'torch{torch_version}-{python_tag}-{platform.machine()}-{"cuda" if with_cuda else "cpu"}'
     found = next(kept.glob(f'{requirement.replace("onedl-", "onedl_").replace("==", "-")}-*.whl'), None)
     if found:
@@ -229,7 +205,7 @@ def mmcv_wheel(python, requirement, args):
 
 
 def build_mmcv(python, requirement, includes, with_cuda, scratch):
-    """Build the wheel into ``scratch`` and return its path, showing the compiler's progress on one line."""
+    """Build the wheel in ``scratch`` and return its path; show the compiler's progress on one line."""
     header = precompile_torch_header(includes, scratch)
     environment = dict(
         os.environ,
@@ -256,7 +232,7 @@ def build_mmcv(python, requirement, includes, with_cuda, scratch):
 
 
 def show_step(line):
-    """Ninja says ``[3/77] c++ ...`` before each file."""
+    """Show the progress in a line of ninja, such as ``[3/77] c++ ...``."""
     step = re.match(r'\s*\[(\d+)/(\d+)\]', line)
     if not step:
         return
@@ -268,36 +244,30 @@ def show_step(line):
 
 
 def precompile_torch_header(includes, scratch):
-    """``torch/types.h`` compiled once for all files of mmcv; returns the header to include.
+    """Compile ``torch/types.h`` once for all files of mmcv; return the header to include.
 
-    Only GCC has this form of precompiled header, and it uses one under equal flags only: the language standard and the
-    macros are those that torch's BuildExtension passes.
+    Only GCC has this form of precompiled header, and only for equal flags: the language standard and the macros are
+    copied from torch's BuildExtension.
     """
     header = scratch / 'torch_types.h'
     header.write_text('#include <torch/types.h>\n')
     about = subprocess.run([compiler(), '--version'], capture_output=True, text=True).stdout
     if 'Free Software Foundation' in about:
         print("install: precompiling torch's headers", flush=True)
-        flags = [
-            *compiler_flags().split(),
-            '-std=c++17',
-            '-DTORCH_API_INCLUDE_EXTENSION_H',
-            '-DTORCH_EXTENSION_NAME=_ext',
-        ]
+        flags = [*compiler_flags().split(), '-std=c++17', '-DTORCH_API_INCLUDE_EXTENSION_H']
+        flags += ['-DTORCH_EXTENSION_NAME=_ext', '-w', '-x', 'c++-header']
         folders = [f'-I{path}' for path in (*includes, sysconfig.get_paths()['include'])]
-        subprocess.run(
-            [compiler(), *flags, *folders, '-w', '-x', 'c++-header', header, '-o', f'{header}.gch'], check=False
-        )
+        subprocess.run([compiler(), *flags, *folders, header, '-o', f'{header}.gch'], check=False)
     return header
 
 
 def compiler_flags():
-    """Flags for mmcv's C++ files, in full: setuptools drops Python's own, -O3 with them, once CFLAGS is set."""
+    """Return all flags for mmcv's C++ files: once CFLAGS is set, setuptools drops Python's own, including -O3."""
     return f'-O3 -DNDEBUG -fwrapv -fPIC -g0 {os.environ.get("CFLAGS", "")}'.strip()
 
 
 def check_result(python):
-    """Look at what was installed, so that a broken environment is found here and not in the middle of a training."""
+    """Check what was installed: a broken environment must not stop a training later."""
     problems = ask(python, 'from projects.crate.environment import diagnose; print(*diagnose(), sep="\\n")')
     if problems:
         raise InstallError(problems)

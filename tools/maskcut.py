@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
-"""Pseudo labels: the masks that MaskCut finds in a folder of images, a list or an ImageNet tree, as one COCO file.
+"""Write pseudo labels: the masks that MaskCut finds in images, as one COCO file.
 
   python tools/maskcut.py IMAGES OUT.json --config configs/maskcut/NAME.py --checkpoint crate.pth
-  torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K           # GPUs of one machine
-  RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K  # one of 16 anywhere, one disk
 
-The same command goes on after a Ctrl-C, a kill or a power failure, with any number of processes: what is done lies in
-OUT.json.parts, one file per batch, and at most the batches in work at that moment are computed again. OUT.json is the
-same, byte for byte. Unreadable images are left out and listed in OUT.json.unreadable.txt. A process computes with one
-thread: on a CPU, start one per core.
+  one process per GPU:          torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
+  one of 16, on a shared disk:  RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
+
+After Ctrl-C, a kill or a power failure, repeat the command, with any number of processes. OUT.json.parts holds one file
+per finished batch; only the batches in work are computed again. OUT.json is the same, byte for byte.
+
+OUT.json.unreadable.txt lists images that cannot be read. They are left out.
+
+A process computes with one thread. On a CPU, start one process per core.
 """
 
 import os
@@ -26,28 +29,23 @@ def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
     add('images', type=Path, help='folder (searched with all its folders), or text file with a path per line')
-    add(
-        'out',
-        type=Path,
-        metavar='OUT.json',
-        help='COCO file to write; file_name is the path below IMAGES, or as listed',
-    )
-    add('--config', required=True, help='config file, of configs/maskcut or of a detector with a mask head')
-    add('--checkpoint', required=True, help='weights of its backbone, or of the whole detector: a file')
+    add('out', type=Path, metavar='OUT.json', help='COCO file to write, with paths below IMAGES, or as listed')
+    add('--config', required=True, help='config file: one of configs/maskcut, or a detector with a mask head')
+    add('--checkpoint', required=True, help='file with the weights of the backbone, or of the whole detector')
     add('--root', type=Path, help='folder that relative paths of a text file start at (default: the current folder)')
-    add('--batch-size', type=positive, help="images per batch (default: the config's)")
-    add('--num-workers', type=natural, help="processes that load images, for each GPU (default: the config's)")
+    add('--batch-size', type=positive, help='images per batch (default: as in the config)')
+    add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
     add(
         '--forget-unreadable',
         action='store_true',
-        help='make no file, but let the next run try images again that could not be read before the interrupt',
+        help='after an interrupt: let the next run try unreadable images again; write no file now',
     )
     add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings, such as model.tau=0.2')
     add(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='pytorch' if 'RANK' in os.environ else 'none',
-        help='who says which of how many processes this is (default: pytorch where RANK is set, as torchrun does)',
+        help='launcher that sets the process rank (default: pytorch if RANK is set, as torchrun does; else none)',
     )
     return parser.parse_args(argv)
 
@@ -58,18 +56,15 @@ def main(argv=None):
     return _cli.run('maskcut', label, args, f'interrupted; the same command goes on from {args.out}.parts')
 
 
-def loader_options(args):
-    values = dict(batch_size=args.batch_size, num_workers=args.num_workers)
-    return [f'test_dataloader.{key}={value}' for key, value in values.items() if value is not None]
-
-
 def label(args):
     from projects.crate import pseudo_labels
     from projects.crate.datasets.image_list import list_images
     from projects.crate.engine import launch
     from projects.crate.files import make_folder
 
-    cfg = launch.read_config(args.config, [*args.cfg_options, *loader_options(args)])
+    loader = dict(batch_size=args.batch_size, num_workers=args.num_workers)
+    options = [f'test_dataloader.{key}={value}' for key, value in loader.items() if value is not None]
+    cfg = launch.read_config(args.config, [*args.cfg_options, *options])
     rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
     images = list_images(args.images, args.out.parent, args.root)

@@ -10,6 +10,7 @@ import pytest
 
 from projects.crate.errors import UserError
 from projects.crate.pseudo_labels import parts as parts_module
+from projects.crate.pseudo_labels.merge import read_images
 from projects.crate.pseudo_labels.parts import Parts, PendingError
 
 
@@ -287,12 +288,12 @@ def test_a_damaged_finished_file_is_one_line(tmp_path, kind, position):
         parts.write(number, records(number))
     parts.merge(unchanged)
     out = tmp_path / 'out.json'
-    assert [entry['id'] for entry in parts.entries()] == [1, 2, 3]
+    assert [entry['id'] for entry in read_images(out)] == [1, 2, 3]
     content = out.read_bytes()
     at = int(position * len(content)) - 2
     out.write_bytes(content[:at] + (b'\0' * (len(content) - at) if kind == 'zeros' else b''))
     with pytest.raises(UserError, match=r'out.json is damaged in line \d+ .*: remove it and repeat the command'):
-        list(parts.entries())
+        list(read_images(out))
 
 
 def test_only_the_own_folder_is_removed(tmp_path):

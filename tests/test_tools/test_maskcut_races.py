@@ -58,7 +58,7 @@ def no_actions():
 
 @pytest.fixture
 def small(tmp_path):
-    run = make_run(tmp_path, number=6)
+    run = make_run(tmp_path, number=6, num_masks=1)
     assert maskcut(run, tmp_path / 'whole.json') == 0
     return run
 

@@ -167,7 +167,7 @@ def interrupt(monkeypatch, run, out, n):
 
 def test_interrupt_at_every_step(tmp_path, monkeypatch):
     """Each time the file is that of an undisturbed run, what was done is not loaded again, and nothing stays behind."""
-    run = make_run(tmp_path, number=6)
+    run = make_run(tmp_path, number=6, num_masks=1)
     maskcut(run, tmp_path / 'whole.json')
     log = tmp_path / 'log.txt'
     monkeypatch.setenv(LOG, str(log))
@@ -359,7 +359,7 @@ def test_failures_name_the_image(run, tmp_path, capsys):
 
 def test_killed_command_goes_on(tmp_path, monkeypatch, capsys):
     """Interrupted as by Ctrl-C, then killed, at steps drawn by a seed, with loading processes; then left in peace."""
-    run, out, log = make_run(tmp_path, number=24), tmp_path / 'out.json', tmp_path / 'log.txt'
+    run, out, log = make_run(tmp_path, number=24, num_masks=1), tmp_path / 'out.json', tmp_path / 'log.txt'
     maskcut(run, tmp_path / 'whole.json')
     rng = random.Random(0)
     images, *rest = run
@@ -402,7 +402,7 @@ def fork(run, out, rank, death):
 @pytest.mark.parametrize('dead', [[0], [1], [0, 1]])
 def test_killed_processes_go_on(tmp_path, dead):
     """Of two that work at the same time one or both are killed, three times, at steps drawn by a seed."""
-    run, out = make_run(tmp_path, number=24), tmp_path / 'out.json'
+    run, out = make_run(tmp_path, number=24, num_masks=1), tmp_path / 'out.json'
     maskcut(run, tmp_path / 'whole.json')
     rng = random.Random(str(dead))
     for _ in range(3):
@@ -432,7 +432,7 @@ def torchrun(run, out, death=''):
 
 
 def test_killed_torchrun_goes_on(tmp_path):
-    run, out = make_run(tmp_path, number=24), tmp_path / 'out.json'
+    run, out = make_run(tmp_path, number=24, num_masks=1), tmp_path / 'out.json'
     maskcut(run, tmp_path / 'whole.json')
     assert torchrun(run, out, 'SIGKILL 7 1').returncode != 0
     assert ids_done(out) and not out.exists()

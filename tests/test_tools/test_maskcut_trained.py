@@ -29,32 +29,33 @@ model = dict(
 """
 
 
-def detector_run(folder, threshold=0.5, base=''):
-    """Arguments of the tool but OUT: a Mask R-CNN with random weights and three images."""
+@pytest.fixture(scope='module')
+def shared(tmp_path_factory):
+    """Three images, and random weights of a Mask R-CNN."""
+    folder = tmp_path_factory.mktemp('detector')
     make_images(folder / 'images', 3)
-    (folder / 'config.py').write_text(base or CONFIG.format(threshold=threshold))
-    cfg = Config.fromfile(folder / 'config.py')
+    (folder / 'config.py').write_text(CONFIG.format(threshold=0.5))
     with DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(0)
-        torch.save(MODELS.build(cfg.model).state_dict(), folder / 'weights.pth')
-    return [
-        folder / 'images',
-        folder / 'out.json',
-        '--config',
-        folder / 'config.py',
-        '--checkpoint',
-        folder / 'weights.pth',
-    ]
+        model = MODELS.build(Config.fromfile(folder / 'config.py').model)
+    torch.save(model.state_dict(), folder / 'weights.pth')
+    return folder
 
 
-def test_empty_masks_are_left_out(tmp_path, capsys):
+def maskcut(shared, folder, config):
+    """Run the tool; the file is ``folder/out.json``."""
+    (folder / 'config.py').write_text(config)
+    files = ['--config', folder / 'config.py', '--checkpoint', shared / 'weights.pth', '--num-workers', 0]
+    return load_tool('maskcut')([*map(str, [shared / 'images', folder / 'out.json', *files])])
+
+
+def test_empty_masks_are_left_out(shared, tmp_path, capsys):
     counts = {}
     for threshold in (0.0, 0.5, 0.999):
         forget_runs()
         folder = tmp_path / str(threshold)
         folder.mkdir()
-        arguments = [*map(str, detector_run(folder, threshold)), '--num-workers', '0']
-        assert load_tool('maskcut')(arguments) == 0
+        assert maskcut(shared, folder, CONFIG.format(threshold=threshold)) == 0
         content = json.loads((folder / 'out.json').read_text())
         said = [line for line in capsys.readouterr().err.splitlines() if 'empty masks' in line]
         assert len(content['images']) == 3 and all(0 < one['score'] < 1 for one in content['annotations'])
@@ -64,10 +65,9 @@ def test_empty_masks_are_left_out(tmp_path, capsys):
     assert counts[0.0][0] > 0
 
 
-def test_a_detector_of_boxes_is_one_line(tmp_path, capsys):
+def test_a_detector_of_boxes_is_one_line(shared, tmp_path, capsys):
     config = CONFIG.format(threshold=0.5) + "model['roi_head'] = dict(mask_head=None, mask_roi_extractor=None)\n"
-    arguments = [*map(str, detector_run(tmp_path, base=config)), '--num-workers', '0']
-    assert load_tool('maskcut')(arguments) == 1
+    assert maskcut(shared, tmp_path, config) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith('maskcut: MaskRCNN returns no masks: take a detector with a mask head')
 

@@ -1,8 +1,6 @@
-"""The embedded sample set, and loading images of which some are damaged.
+"""Data sets: loading images of which some are damaged, label maps, images in memory, and lists of images.
 
-The sample set is generated, seeded, no download (``tools/make_sample_set.py`` writes it to disk). It needs no data set
-class of its own: mmpretrain's ``ImageNet``, mmseg's ``BaseSegDataset`` and mmdet's ``CocoDataset`` read it,
-given the metainfo below. (mmseg's ``PascalVOCDataset`` reads it too, but refuses class names other than VOC's.)
+The names of the sample set are here for configs and users; they are defined in :mod:`projects.crate.sample_set`.
 """
 
 from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO

@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..files import printable, sha256
 from ..progress import Progress
 from .images import Batch, ImageBatches, has_content
+from .merge import read_images
 from .parts import Parts, PendingError
 
 POLL_INTERVAL = 5.0  # seconds
@@ -243,7 +244,7 @@ class Labelling:
         finished = out.stat().st_mtime_ns
         changed = [
             entry['file_name']
-            for entry in self.parts.entries()
+            for entry in read_images(out)
             if not has_content(root / entry['file_name'], entry.get('sha256'), finished)
         ]
         if changed:

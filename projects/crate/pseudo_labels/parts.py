@@ -29,7 +29,7 @@ import numpy as np
 from ..datasets.image_list import quote
 from ..errors import UserError
 from ..files import atomic
-from .merge import read_images, read_info, write_merged
+from .merge import read_info, write_merged
 
 FILES_PER_FOLDER = 1000
 SHORT = 40  # characters of a value that a message shows
@@ -113,7 +113,7 @@ class Parts:
         return self._path(number).is_file()
 
     def write(self, number: int, records: dict) -> None:
-        """Write the file of a batch; it is on the disk when this returns. Does nothing if ``out`` is there.
+        """Write the file of batch ``number``; it is on the disk when this returns. Does nothing if ``out`` is there.
 
         Args:
             number: Number of the batch.
@@ -130,12 +130,7 @@ class Parts:
                 part.write_text(json.dumps(records))
 
     def forget(self, numbers: Iterable[int], check: Check) -> list[str]:
-        """Remove the files of batches that are damaged or outdated; return a reason for each.
-
-        Args:
-            numbers: Batches to look at.
-            check: See :data:`Check`.
-        """
+        """Remove those files of the batches ``numbers`` that are damaged or outdated; return a reason for each."""
         reasons = []
         for number in np.setdiff1d(np.asarray(numbers), self.pending()):
             try:
@@ -161,19 +156,24 @@ class Parts:
             The numbers of 'images', 'annotations' and 'unreadable' images.
 
         Raises:
-            PendingError: A batch is missing, damaged or outdated.
+            PendingError: A batch is missing, damaged or outdated, or another process has finished.
             UserError: The disk is full, or refuses the file.
         """
         self._remove_abandoned()
+        entries = {key: self._all(key) for key in ('images', 'annotations')}
         with self._writing():
-            counts = self._write_merged(check)
+            with self._create(self.out) as file:
+                counts = write_merged(file, self.parameters, **entries)
+                file.flush()  # an image that changes from here on is newer than this file
+                for number in range(self.total):
+                    if reason := check(number, self._read(number)):
+                        raise PendingError(reason)
+                counts['unreadable'] = self._list_unreadable()
+                if self.is_merged:  # a file with other parameters is an error, and never replaced
+                    raise PendingError(f'another process has finished {self.out}')
             self.remove()
             return counts
         raise PendingError(f'another process has finished {self.out}')
-
-    def entries(self) -> Iterator[dict]:
-        """Yield the images of the finished file; see :func:`.merge.read_images`."""
-        return read_images(self.out)
 
     def remove(self) -> None:
         """Remove these batches, and ``OUT.parts`` if nothing else is in it. Several processes may do so at once."""
@@ -182,15 +182,7 @@ class Parts:
             self.root.rmdir()
 
     def wait(self, number: int, interval: float, patience: float) -> bool:
-        """Wait until a process has done the batch, ``out`` is there, or ``patience`` is over.
-
-        Args:
-            number: Number of the batch.
-            interval: Seconds between two looks.
-            patience: Seconds.
-
-        Returns:
-            Whether the batch is done.
+        """Wait until a process has done the batch; return False if ``out`` is there, or after ``patience`` seconds.
 
         Raises:
             UserError: The folder is gone, and ``out`` is not there.
@@ -223,24 +215,15 @@ class Parts:
                 'and the same command goes on'
             ) from error
 
-    def _write_merged(self, check: Check) -> dict[str, int]:
-        with self._create(self.out) as file:
-            counts = write_merged(
-                file, self.parameters, images=self._all('images'), annotations=self._all('annotations')
-            )
-            file.flush()  # an image that changes from here on is newer than this file
-            for number in range(self.total):
-                if reason := check(number, self._read(number)):
-                    raise PendingError(reason)
-            counts['unreadable'] = sum(1 for _ in self._all('unreadable'))
-            if counts['unreadable']:
-                with self._create(self.unreadable) as unreadable:
-                    unreadable.writelines(f'{quote(name)}\t{reason}\n' for name, reason in self._all('unreadable'))
-            else:
-                self.unreadable.unlink(missing_ok=True)
-            if self.is_merged:  # by another process; a file with other parameters is an error, and never replaced
-                raise PendingError(f'another process has finished {self.out}')
-        return counts
+    def _list_unreadable(self) -> int:
+        """Write the list of unreadable images, or remove an old one if there are none; return their number."""
+        count = sum(1 for _ in self._all('unreadable'))
+        if count:
+            with self._create(self.unreadable) as file:
+                file.writelines(f'{quote(name)}\t{reason}\n' for name, reason in self._all('unreadable'))
+        else:
+            self.unreadable.unlink(missing_ok=True)
+        return count
 
     @contextmanager
     def _create(self, path: Path) -> Iterator[TextIO]:
