@@ -210,3 +210,46 @@ def test_what_a_file_says_of_itself_may_be_anything(tmp_path):
         torch.save(content, tmp_path / 'a.pth')
         with pytest.raises(UserError, match=r'a\.pth holds no config'):
             read_trained(tmp_path / 'a.pth', 'A')
+
+
+@pytest.mark.parametrize('kind', [AttributeError, KeyError, IndexError, ImportError])
+def test_a_bug_of_a_backbone_keeps_its_traceback(tmp_path, monkeypatch, kind):
+    from projects.crate.models import crate
+
+    path = save(tmp_path / 'a.pth', dict(backbone=BACKBONE))
+    exec(f'def broken(*args): raise {kind.__name__}("a bug")', vars(crate))
+    monkeypatch.setattr(crate, 'resolve_arch', vars(crate).pop('broken'))
+    with pytest.raises(kind, match='a bug') as caught:
+        read_trained(path, 'A')
+    assert not isinstance(caught.value, UserError)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        dict(arch=5),
+        dict(arch=dict(embed_dims='a', num_heads=2, num_layers=3)),
+        dict(arch=dict(embed_dims=-24, num_heads=2, num_layers=3)),
+        dict(arch=dict(embed_dims=24, num_heads=0, num_layers=3)),
+        dict(arch=dict(embed_dims=24, num_heads=2, num_layers=0)),
+        dict(img_size='a'),
+        dict(img_size=[1, 2, 3]),
+        dict(patch_size=0),
+        dict(ffn_cfg=dict(type='ODL', ratio=-1)),
+        dict(ffn_cfg=dict(type='MLP', ratio='a')),
+        dict(attn_cfg=5),
+        dict(attn_cfg=[1]),
+        dict(norm_eps='a'),
+        dict(window_size='ab'),
+        dict(window_size=2, global_attn_indexes=['a']),
+        dict(nonsense=5),
+        dict(drop_path_rate='a'),
+        dict(out_type=[1]),
+        dict(in_channels=-3),
+        dict(ffn_cfg=dict(type='ISTA', eta='a')),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_of_a_file_are_one_line(tmp_path, wrong):
+    with pytest.raises(UserError, match=r'a\.pth: .*refused at model\.backbone'):
+        read_trained(save(tmp_path / 'a.pth', dict(backbone={**BACKBONE, **wrong})), 'A')
