@@ -41,8 +41,9 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
-# Under this key a prepared config has the settings that were its own before it was told to resume.
-START = 'before_resume'
+# Under these keys a prepared config has settings that were its own: before it was told to resume, and before this
+# machine without a GPU changed them.
+START, ELSEWHERE = 'before_resume', 'on_other_machines'
 # type of the visualisation hook -> how it is told to draw into a folder
 VISUALISATION = {
     'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
@@ -181,7 +182,8 @@ def build_runner(cfg: Config) -> Runner:
 
     It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
     a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
-    The config that it writes into the work folder starts a new run, also where this run goes on from a checkpoint.
+    The config that it writes into the work folder starts a new run, also where this run goes on from a checkpoint, and
+    has nothing of what a machine without a GPU needs.
 
     Raises:
         UserError: The work folder cannot be written.
@@ -190,11 +192,14 @@ def build_runner(cfg: Config) -> Runner:
     cfg = copy.deepcopy(cfg)
     checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
     cfg.merge_from_dict(cfg.pop(START, {}))
+    elsewhere = cfg.pop(ELSEWHERE, {})
     disk.check_folder(cfg.work_dir)
     with building(cfg), disk.write_errors(cfg.work_dir):
         if 'runner_type' in cfg:
             cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if elsewhere:
+            _restore(runner, elsewhere)
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
@@ -238,7 +243,24 @@ def _add_hook(runner: Runner, kind: type[Hook]) -> None:
         runner.register_hook(kind())
 
 
+def _keep(cfg: Config, *keys: str) -> None:
+    """Keep settings for the config that is written, before they are changed for this machine."""
+    kept = {key: copy.deepcopy(cfg.get(key)) for key in keys}
+    cfg[ELSEWHERE] = kept | (cfg.get(ELSEWHERE) or {})
+
+
+def _restore(runner: Runner, settings: dict) -> None:
+    """Give settings back to the config of a runner, which is built by now: checkpoints and the work folder have it."""
+    for key, value in settings.items():
+        if value is None:
+            runner.cfg.pop(key, None)
+        else:
+            runner.cfg[key] = value
+    runner.dump_config()
+
+
 def _use_cpu_wrappers(cfg: Config) -> None:
+    _keep(cfg, 'sync_bn', 'strategy', 'model_wrapper_cfg')
     cfg.sync_bn = None
     strategy = cfg.get('strategy') or ConfigDict(type='')
     if type_name(strategy.type) == 'DDPStrategy':
@@ -261,6 +283,9 @@ def _choose_precision(cfg: Config, amp: bool) -> None:
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise UserError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
     if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
+        if amp and kind == 'OptimWrapper':
+            wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        _keep(cfg, 'optim_wrapper')
         print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
