@@ -18,7 +18,7 @@ from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.registry import MODELS, DefaultScope
 
 from ..checkpoints.read import check_exists
-from ..engine.launch import build_runner, prepare_testing, running, type_name
+from ..engine.launch import ELSEWHERE, build_runner, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
 from ..errors import UserError
 from ..files import atomic, sha256
@@ -27,7 +27,7 @@ from ..models.unwrap import unwrap
 Metrics = dict[str, float]
 HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
 # What no metric depends on: what read_config sets, and how images are loaded
-LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg')
+LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg', ELSEWHERE)
 LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 
 

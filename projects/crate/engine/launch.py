@@ -110,7 +110,8 @@ def build_runner(cfg: Config) -> Runner:
 
     It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
     a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
-    The config in the work folder starts a new run, even if this run goes on from a checkpoint.
+    The config in the work folder starts a new run, even if this run goes on from a checkpoint. It has nothing of what
+    only a machine without a GPU needs.
 
     Raises:
         UserError: The work folder cannot be written.
@@ -119,11 +120,14 @@ def build_runner(cfg: Config) -> Runner:
     cfg = copy.deepcopy(cfg)
     checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
     cfg.merge_from_dict(cfg.pop(START, {}))
+    elsewhere = cfg.pop(stock_parts.ELSEWHERE, {})
     disk.check_folder(cfg.work_dir)
     with building(cfg), disk.write_errors(cfg.work_dir):
         if 'runner_type' in cfg:
             cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if elsewhere:
+            _restore(runner, elsewhere)
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
@@ -152,6 +156,16 @@ def running(runner: Runner, then: str = '') -> Iterator[None]:
             for hook in runner.hooks:
                 if isinstance(hook, ProgressBarHook):
                     hook.close()
+
+
+def _restore(runner: Runner, settings: dict) -> None:
+    """Give settings back to the config of a built runner: its checkpoints and its work folder hold that config."""
+    for key, value in settings.items():
+        if value is None:
+            runner.cfg.pop(key, None)
+        else:
+            runner.cfg[key] = value
+    runner.dump_config()
 
 
 def _add_hook(runner: Runner, kind: type[Hook]) -> None:
@@ -183,3 +197,25 @@ def _check_data_sets(value: object) -> None:
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
             _check_data_sets(child)
+
+
+def _use_tta(cfg: Config) -> None:
+    for key in ('tta_model', 'tta_pipeline'):
+        if key not in cfg:
+            raise UserError(f'--tta needs {key} in the config')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _draw_into(cfg: Config, folder: str) -> None:
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    kind = type_name(hook.get('type', 'no hook'))
+    if kind not in VISUALISATION:
+        kinds = ' or '.join(VISUALISATION)
+        raise UserError(f'--show-dir needs default_hooks.visualization of type {kinds}, not {kind}')
+    hook.update(VISUALISATION[kind](folder))
+    if kind == 'SegVisualizationHook':
+        cfg.visualizer.save_dir = folder

@@ -4,6 +4,8 @@ Train loops resume within an epoch, checkpoints survive a kill, loading refuses 
 gets what it needs.
 """
 
+import copy
+
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -20,6 +22,8 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
+# Under this key a prepared config has the settings that were its own before this machine without a GPU changed them.
+ELSEWHERE = 'on_other_machines'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -92,6 +96,9 @@ def choose_precision(cfg: Config, amp: bool) -> None:
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise UserError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
     if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
+        if amp and kind == 'OptimWrapper':
+            wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        _keep(cfg, 'optim_wrapper')
         print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
@@ -105,11 +112,18 @@ def choose_precision(cfg: Config, amp: bool) -> None:
 
 def use_cpu_wrappers(cfg: Config) -> None:
     """Let several processes train on CPUs: DDP without a device number, and no SyncBatchNorm."""
+    _keep(cfg, 'sync_bn', 'strategy', 'model_wrapper_cfg')
     cfg.sync_bn = None
     strategy = cfg.get('strategy') or ConfigDict(type='')
     if type_name(strategy.type) == 'DDPStrategy':
         strategy.model_wrapper = _cpu_wrapper(cfg, strategy.get('model_wrapper') or cfg.get('model_wrapper_cfg'))
     cfg.model_wrapper_cfg = _cpu_wrapper(cfg, cfg.get('model_wrapper_cfg'))
+
+
+def _keep(cfg: Config, *keys: str) -> None:
+    """Keep settings for the config that is written, before they are changed for this machine."""
+    kept = {key: copy.deepcopy(cfg.get(key)) for key in keys}
+    cfg[ELSEWHERE] = kept | (cfg.get(ELSEWHERE) or {})
 
 
 def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
