@@ -99,13 +99,7 @@ def measure(
 ) -> Iterator[dict]:
     """Measure the peak memory of each window on one square image, in float32.
 
-    Args:
-        arch: ``arch`` of the CRATE.
-        patch_size: Side of a patch in pixels.
-        sizes: Sides of the images in pixels.
-        windows: Sides of the windows in tokens; None: all layers are global.
-        global_layers: ``global_attn_indexes`` of the backbone where it has windows.
-        device: Device of the model.
+    ``sizes`` are sides of the images in pixels; ``windows`` are sides in tokens, where None makes all layers global.
 
     Yields:
         ``size``, ``tokens``, ``kernel`` and ``window``, and in bytes: ``forward`` (without gradients), ``training``
