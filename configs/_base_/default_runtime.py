@@ -1,14 +1,17 @@
 # What every run shares.
 #
-# Data: every data set of this tree lies in a folder of its own under $CRATE_DATA, which is `data` in the current folder
-# where it is not set:
+# A config (configs/*/*.py) is a backbone times a recipe. A file of _base_/backbones gives `backbone`, its `width` and,
+# where weights exist, `pretrained`: the backbone that starts from them. A file of _base_/recipes gives the rest: data,
+# heads, optimiser, schedule. The config itself puts the backbone into the recipe's model, and says what differs.
+#
+# Data: every data set lies in a folder of its own under $CRATE_DATA; if it is not set, under `data`:
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
-# Configs read it from os.environ: mmengine's own substitution pastes the value into Python source, where a quote in a
-# path ends the string. mmengine drops names that begin with __ from a config. It reads a config that has an import
-# statement as one of another kind.
 # One data set elsewhere:
 #   --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D \
 #       test_dataloader.dataset.data_root=D
+# Configs read the variable from os.environ: mmengine's own substitution pastes the value into Python source, where a
+# quote in a path ends the string. mmengine drops names that begin with __ from a config, and it takes a config with an
+# import statement for one of another kind.
 #
 # Batch size: a config's name says {gpus}xb{batch per gpu}; `auto_scale_lr.base_batch_size` is their product, the batch
 # that the learning rate is meant for. With another number of GPUs or another `train_dataloader.batch_size`, mmengine

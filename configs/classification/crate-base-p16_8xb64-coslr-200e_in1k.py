@@ -1,7 +1,4 @@
-# CRATE-Base of arXiv 2306.01129 (width 768), supervised on ImageNet-1k.
-# The recipe is that of crate-small-p16_8xb64-coslr-200e_in1k.py, where it is explained; what follows is the difference.
-#   bash tools/dist_train.sh configs/classification/crate-base-p16_8xb64-coslr-200e_in1k.py 8
-# Not run here.
-_base_ = './crate-small-p16_8xb64-coslr-200e_in1k.py'
+# CRATE-Base of arXiv 2306.01129, supervised on ImageNet-1k. Not run here.
+_base_ = ['../_base_/backbones/crate-base-p16.py', '../_base_/recipes/crate_200e_in1k.py']
 
-model = dict(backbone=dict(arch='base'), head=dict(in_channels=768))
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.width))

@@ -1,8 +1,5 @@
-# CRATE-T/8 of arXiv 2308.16271, supervised on ImageNet-21k, Appendix C.1.
-# The recipe is that of crate-emergence-small-p8_8xb512-coslr-90e_in21k.py, where it is explained; what follows is the
-# difference.
-#   bash tools/dist_train.sh configs/classification/crate-emergence-tiny-p8_8xb512-coslr-90e_in21k.py 8
+# CRATE-T/8 of arXiv 2308.16271, supervised on ImageNet-21k (Appendix C.1).
 # Nothing is published of these weights before fine-tuning. Not run here.
-_base_ = './crate-emergence-small-p8_8xb512-coslr-90e_in21k.py'
+_base_ = ['../_base_/backbones/crate-emergence-tiny-p8.py', '../_base_/recipes/emergence_90e_in21k.py']
 
-model = dict(backbone=dict(arch='emergence-tiny'), head=dict(in_channels=192))
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.width))

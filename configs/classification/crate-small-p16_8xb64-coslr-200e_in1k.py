@@ -1,29 +1,4 @@
-# CRATE-Small of "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129; width 576), supervised on
-# ImageNet-1k.
-#   bash tools/dist_train.sh configs/classification/crate-small-p16_8xb64-coslr-200e_in1k.py 8
-# Not run here.
-#
-# As the released training script and its example: Lion, batch 512, learning rate 2e-4, weight decay 0.05 on every
-# parameter, label smoothing 0.1, random resized crop and flip, 200 epochs; the learning rate rises over 20 epochs under
-# a cosine. The script defines a clipping of the gradient and never applies it: there is none here.
-_base_ = ['../_base_/datasets/imagenet_224.py', '../_base_/default_runtime.py']
+# CRATE-Small of arXiv 2306.01129, supervised on ImageNet-1k. Not run here.
+_base_ = ['../_base_/backbones/crate-small-p16.py', '../_base_/recipes/crate_200e_in1k.py']
 
-model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='CRATE', arch='small', img_size=224, patch_size=16),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        in_channels=576,
-        init_cfg=None,  # torch's own draw, as in the released code
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        topk=(1, 5),
-    ),
-)
-
-train_dataloader = dict(batch_size=64)
-train_cfg = dict(by_epoch=True, max_epochs=200, val_interval=1)
-
-optim_wrapper = dict(optimizer=dict(type='Lion', lr=2e-4, weight_decay=0.05))
-param_scheduler = dict(type='RampedCosineLR', ramp=20, by_epoch=True)
-auto_scale_lr = dict(base_batch_size=512, enable=True)
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.width))

@@ -1,8 +1,5 @@
-# CRATE-MHSA of Table 2: the attention of a ViT in place of MSSA. Sizes, data and recipe
-# are those of crate-w192d5-p4_1xb128-coslr-1750i_tinyimagenet100-64px.py, where they are explained.
-#   CRATE_DATA=/datasets python tools/train.py \
-#       configs/classification/crate-w192d5-mhsa-p4_1xb128-coslr-1750i_tinyimagenet100-64px.py
+# CRATE-MHSA of Table 2 (arXiv 2308.16271), width 192, 5 layers, on the 100-class Tiny-ImageNet.
 # Measured here, seed 0: top-1 20.5%; mIoU of the attention of the last layer on photographs 18.4 (docs/experiments).
-_base_ = './crate-w192d5-p4_1xb128-coslr-1750i_tinyimagenet100-64px.py'
+_base_ = ['../_base_/backbones/crate-w192d5-mhsa-p4.py', '../_base_/recipes/tinyimagenet100_1750i.py']
 
-model = dict(backbone=dict(attn_cfg=dict(type='MHSA')))
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.width))

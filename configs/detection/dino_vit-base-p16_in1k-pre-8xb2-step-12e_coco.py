@@ -1,46 +1,4 @@
-# mmdet's DINO with ViT-B/16, to compare CRATE-Base/16 with, on COCO: four scales, 12 epochs.
-#   bash tools/dist_train.sh configs/detection/dino_vit-base-p16_in1k-pre-8xb2-step-12e_coco.py 8
-# Not run here.
-#
-# The run starts from the file `init_cfg.checkpoint` below, and stops before its first step where it is missing:
-# mmpretrain's vit-base-p16_32xb128-mae_in1k, which learnt the labels of ImageNet-1k at 224 x 224:
-#   curl --create-dirs -o checkpoints/vit-base-p16_in1k.pth \
-#       https://download.openmmlab.com/mmclassification/v0/vit/vit-base-p16_pt-32xb128-mae_in1k_20220623-4c544545.pth
-#
-# Transformer, images and schedule are mmdet's own, and so is the tenth of the learning rate for the backbone. Chosen
-# here: the simple pyramid (arXiv 2203.16527) of strides 8 to 64 in place of ChannelMapper; a drop path rate of 0.1;
-# images padded to a multiple of the coarsest stride, so that all levels divide them.
-# Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth; --amp saves more.
-#
-# Data: $CRATE_DATA/coco with train2017/, val2017/ and annotations/instances_{train,val}2017.json.
-_base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
-__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
-custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
+# mmdet's DINO with ViT-B/16, the baseline of CRATE-Base/16, on COCO, 12 epochs. Not run here.
+_base_ = ['../_base_/backbones/vit-base-p16.py', '../_base_/recipes/dino_12e.py']
 
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=64),
-    backbone=dict(
-        _delete_=True,
-        type='CRATE',
-        arch='base',
-        attn_cfg=dict(type='MHSA'),
-        ffn_cfg=dict(type='MLP'),
-        patch_embed='conv',
-        norm_eps=1e-6,
-        img_size=224,
-        patch_size=16,
-        out_type='featmap',
-        window_size=14,
-        drop_path_rate=0.1,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vit-base-p16_in1k.pth', prefix='backbone.'),
-    ),
-    neck=dict(_delete_=True, type='SimpleFPN', in_channels=768, in_stride=16, out_strides=(8, 16, 32, 64)),
-)
-
-data_root = f'{__data__}/coco'
-train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
-auto_scale_lr = dict(enable=True)
+model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size))

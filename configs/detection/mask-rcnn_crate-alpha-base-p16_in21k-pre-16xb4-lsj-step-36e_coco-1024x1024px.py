@@ -1,26 +1,5 @@
-# Mask R-CNN with CRATE-alpha-B/16 (arXiv 2405.20299) on COCO: ViTDet (arXiv 2203.16527), 36 epochs.
-#   NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh \
-#       configs/detection/mask-rcnn_crate-alpha-base-p16_in21k-pre-16xb4-lsj-step-36e_coco-1024x1024px.py 8
-# Not run here.
-#
-# The run starts from the file `init_cfg.checkpoint` below, and stops before its first step where it is missing:
-# the last checkpoint of configs/classification/crate-alpha-base-p16_16xb256-mixup-coslr-91e_in21k.py
-#
-# What is published of the recipe and what was chosen here stands in the files below.
-# Chosen here: 16 GPUs of 4 images.
-_base_ = [
-    '../_base_/models/mask-rcnn_vitdet.py',
-    '../_base_/datasets/coco_lsj_1024.py',
-    '../_base_/schedules/vitdet_36e.py',
-    '../_base_/mmdet_runtime.py',
-]
+# Mask R-CNN with CRATE-alpha-B/16 (arXiv 2405.20299) on COCO as in ViTDet, 36 epochs. Not run here.
+_base_ = ['../_base_/backbones/crate-alpha-base-p16.py', '../_base_/recipes/mask-rcnn_lsj-36e.py']
 
-model = dict(
-    backbone=dict(
-        arch='alpha-base',
-        patch_size=16,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crate-alpha-base-p16_in21k.pth', prefix='backbone.'),
-    ),
-    neck=dict(in_channels=768, in_stride=16),
-)
+model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size))
 train_dataloader = dict(batch_size=4)

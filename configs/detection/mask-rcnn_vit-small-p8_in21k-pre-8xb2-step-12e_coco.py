@@ -1,22 +1,4 @@
-# mmdet's Mask R-CNN with ViT-S/8, to compare CRATE-S/8 with, on COCO: 1x schedule.
-# The recipe is that of mask-rcnn_crate-base-p16_in1k-pre-8xb2-step-12e_coco.py, where it is explained; what follows is
-# the difference.
-#   bash tools/dist_train.sh configs/detection/mask-rcnn_vit-small-p8_in21k-pre-8xb2-step-12e_coco.py 8
-# Not run here.
-#
-# The run starts from the file `init_cfg.checkpoint` below, and stops before its first step where it is missing:
-# the last checkpoint of configs/classification/vit-small-p8_16xb256-coslr-90e_in21k.py
-_base_ = './mask-rcnn_crate-base-p16_in1k-pre-8xb2-step-12e_coco.py'
+# mmdet's Mask R-CNN with ViT-S/8, the baseline of CRATE-S/8, on COCO, 12 epochs. Not run here.
+_base_ = ['../_base_/backbones/vit-small-p8.py', '../_base_/recipes/mask-rcnn_12e.py']
 
-model = dict(
-    backbone=dict(
-        arch='emergence-small',
-        attn_cfg=dict(type='MHSA'),
-        ffn_cfg=dict(type='MLP'),
-        patch_embed='conv',
-        norm_eps=1e-6,
-        patch_size=8,
-        init_cfg=dict(checkpoint='checkpoints/vit-small-p8_in21k.pth'),
-    ),
-    neck=dict(in_channels=384, in_stride=8),
-)
+model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size))

@@ -1,30 +1,6 @@
 # MaskCut with the features of a small CRATE trained on Tiny-ImageNet, on 128 photographs of COCO train2017.
-# Its protocol and options are those of maskcut_crate-emergence-small-p8_1xb8_coco.py; what follows is the difference.
-#   CRATE_DATA=/datasets python tools/test.py configs/maskcut/maskcut_crate-w128d6-p8_1xb8_coco128.py CHECKPOINT
 # Measured here, CHECKPOINT after 7 epochs: box AP50 1.92, AP75 0.35, AP 0.74; mask AP50 0.72, AP75 0.25, AP 0.28, in
 # percent (order='as given'); 1.6 images/s on two CPU cores.
-# CHECKPOINT: of configs/classification/crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py. It was trained at
-# 64 x 64: here its 8 x 8 positions are interpolated to 60 x 60.
-# Data: $CRATE_DATA/coco128 with train2017/ and annotations/instances_train2017.json, cut to the images there are.
-_base_ = './maskcut_crate-emergence-small-p8_1xb8_coco.py'
-__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
+_base_ = ['../_base_/backbones/crate-w128d6-p8.py', '../_base_/recipes/maskcut_coco128.py']
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='CRATE',
-        arch=dict(embed_dims=128, num_heads=4, num_layers=6),
-        img_size=64,
-        patch_size=8,
-    ),
-    layer=5,
-)
-test_dataloader = dict(
-    num_workers=2,
-    dataset=dict(
-        data_root=f'{__data__}/coco128',
-        ann_file='annotations/instances_train2017.json',
-        data_prefix=dict(img='train2017/'),
-    ),
-)
-test_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
+model = dict(backbone=_base_.backbone)

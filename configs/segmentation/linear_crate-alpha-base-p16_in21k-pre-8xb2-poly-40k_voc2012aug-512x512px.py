@@ -1,27 +1,8 @@
-# Linear probe of CRATE-alpha-B/16 (arXiv 2405.20299) on VOC 2012 + aug: a linear head on the frozen backbone.
-#   bash tools/dist_train.sh \
-#       configs/segmentation/linear_crate-alpha-base-p16_in21k-pre-8xb2-poly-40k_voc2012aug-512x512px.py 8
-# Not run here.
-#
-# The run starts from checkpoints/crate-alpha-base-p16_in21k.pth: the last checkpoint of
-# configs/classification/crate-alpha-base-p16_16xb256-mixup-coslr-91e_in21k.py.
-#
-# Model, data and recipe: linear_seg.py, voc2012aug_512.py and linear_seg_40k.py below configs/_base_. 40,000
-# iterations, where mmseg has 20,000 and 40,000.
-# Data: $CRATE_DATA/VOCdevkit/VOC2012, as voc2012aug_512.py says.
-_base_ = [
-    '../_base_/models/linear_seg.py',
-    '../_base_/datasets/voc2012aug_512.py',
-    '../_base_/schedules/linear_seg_40k.py',
-    '../_base_/mmseg_runtime.py',
-]
+# Linear probe of CRATE-alpha-B/16 (arXiv 2405.20299) on VOC 2012 + aug. Not run here.
+_base_ = ['../_base_/backbones/crate-alpha-base-p16.py', '../_base_/recipes/linear-seg_voc2012aug.py']
 
 model = dict(
-    backbone=dict(
-        arch='alpha-base',
-        patch_size=16,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/crate-alpha-base-p16_in21k.pth', prefix='backbone.'),
-    ),
-    neck=dict(in_channels=768),
-    decode_head=dict(in_channels=768, channels=768, num_classes=21),
+    backbone=_base_.pretrained,
+    neck=dict(in_channels=_base_.width),
+    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
 )

@@ -1,34 +1,9 @@
-# UPerNet on CRATE-S/8 (arXiv 2308.16271), fine-tuned on VOC 2012 + aug.
-#   bash tools/dist_train.sh \
-#       configs/segmentation/upernet_crate-emergence-small-p8_in21k-pre-8xb2-poly-40k_voc2012aug-512x512px.py 8
-# Not run here.
-#
-# The run starts from checkpoints/crate-emergence-small-p8_in21k.pth: the last checkpoint of
-# configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py, or the released weights, converted:
-#   python tools/model_converters/crate_to_mm.py SRC checkpoints/crate-emergence-small-p8_in21k.pth \
-#       --arch emergence-small
-#
-# Model, data and recipe: upernet_mln.py, voc2012aug_512.py and upernet_40k.py below configs/_base_. 40,000 iterations,
-# where mmseg has 20,000 and 40,000. Chosen here: windows of 32 x 32 patches, four in a crop; the pre-training saw 28 x
-# 28. The four layers whose maps are read stay global.
-# Data: $CRATE_DATA/VOCdevkit/VOC2012, as voc2012aug_512.py says.
-_base_ = [
-    '../_base_/models/upernet_mln.py',
-    '../_base_/datasets/voc2012aug_512.py',
-    '../_base_/schedules/upernet_40k.py',
-    '../_base_/mmseg_runtime.py',
-]
+# UPerNet on CRATE-S/8 (arXiv 2308.16271), fine-tuned on VOC 2012 + aug. Not run here.
+_base_ = ['../_base_/backbones/crate-emergence-small-p8.py', '../_base_/recipes/upernet_voc2012aug.py']
 
 model = dict(
-    backbone=dict(
-        arch='emergence-small',
-        patch_size=8,
-        window_size=32,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='checkpoints/crate-emergence-small-p8_in21k.pth', prefix='backbone.'
-        ),
-    ),
-    neck=dict(in_channels=[384, 384, 384, 384], out_channels=384, scales=[2, 1, 0.5, 0.25]),
-    decode_head=dict(in_channels=[384, 384, 384, 384], num_classes=21),
-    auxiliary_head=dict(in_channels=384, num_classes=21),
+    backbone=dict(_base_.pretrained, window_size=32),
+    neck=dict(in_channels=4 * [_base_.width], out_channels=_base_.width, scales=[2, 1, 0.5, 0.25]),
+    decode_head=dict(in_channels=4 * [_base_.width]),
+    auxiliary_head=dict(in_channels=_base_.width),
 )

@@ -1,33 +1,4 @@
-# UPerNet on ViT-B/16 (the baseline of CRATE-Base/16), fine-tuned on ADE20K.
-#   bash tools/dist_train.sh configs/segmentation/upernet_vit-base-p16_in1k-pre-8xb2-poly-160k_ade20k-512x512px.py 8
-# Not run here.
-#
-# The run starts from checkpoints/vit-base-p16_in1k.pth: mmpretrain's vit-base-p16_32xb128-mae_in1k, supervised on
-# ImageNet-1k at 224 x 224, from
-# https://download.openmmlab.com/mmclassification/v0/vit/vit-base-p16_pt-32xb128-mae_in1k_20220623-4c544545.pth
-#
-# Model, data and recipe: upernet_mln.py, ade20k_512.py and upernet_40k.py below configs/_base_. 160,000 iterations, as
-# mmseg's ViT, BEiT and MAE have.
-# Data: $CRATE_DATA/ade/ADEChallengeData2016, as ade20k_512.py says.
-_base_ = [
-    '../_base_/models/upernet_mln.py',
-    '../_base_/datasets/ade20k_512.py',
-    '../_base_/schedules/upernet_40k.py',
-    '../_base_/mmseg_runtime.py',
-]
+# UPerNet on ViT-B/16, the baseline of CRATE-Base/16, fine-tuned on ADE20K. Not run here.
+_base_ = ['../_base_/backbones/vit-base-p16.py', '../_base_/recipes/upernet_ade20k.py']
 
-model = dict(
-    backbone=dict(
-        arch='base',
-        patch_size=16,
-        attn_cfg=dict(type='MHSA'),
-        ffn_cfg=dict(type='MLP'),
-        patch_embed='conv',
-        norm_eps=1e-6,
-        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vit-base-p16_in1k.pth', prefix='backbone.'),
-    ),
-    decode_head=dict(num_classes=150),
-    auxiliary_head=dict(num_classes=150),
-)
-train_cfg = dict(max_iters=160000, val_interval=16000)
-default_hooks = dict(checkpoint=dict(interval=16000))
+model = dict(backbone=_base_.pretrained)

@@ -1,43 +1,33 @@
-"""configs/detection: names against contents, and a step of training and evaluation of every kind."""
+"""configs/detection: recipes against their sources, and a step of training and evaluation of every kind."""
 
 import functools
-from itertools import pairwise
 
 import pytest
 import torch
-from config_tree import BACKBONES, DETECTION, DETECTION_NAME, ORIGINS, ROOT, build_without_memory, header, load, parse
+from config_rows import first_rows
+from config_tree import BASE, ROOT, build_without_memory, load
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
 from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set
 from projects.crate.engine import launch
-from projects.crate.models.simple_fpn import LayerNorm2d, check_strides
+from projects.crate.models.simple_fpn import LayerNorm2d
 
-# name -> folder under $CRATE_DATA
-FOLDERS = {'coco': 'coco', 'coco128': 'coco128', 'sample': 'sample/coco'}
-DETECTORS = {
-    'mask-rcnn': 'MaskRCNN',
-    'cascade-mask-rcnn': 'CascadeRCNN',
-    'retinanet': 'RetinaNet',
-    'dino': 'DINO',
-}
 STRIDES = {'retinanet': (8, 16, 32, 64, 128), 'dino': (8, 16, 32, 64)}  # the others': 4 to 64
-IN_21K = ('crate-emergence-small', 'crate-alpha-base', 'vit-small')
-NAMES = {path: parse(DETECTION_NAME, path) for path in DETECTION}
-COCO = [path for path, name in NAMES.items() if name['data'] == 'coco']
+RECIPES = first_rows('detection/')
 
 
-def paths(condition):
-    """The configs whose parsed names fulfil a condition, as parameters of a test."""
-    chosen = [path for path, name in NAMES.items() if condition(name)]
+def recipes(condition):
+    """A config of every recipe whose name fulfils a condition, as parameters of a test."""
+    chosen = [row for row in RECIPES if condition(row.recipe.file)]
     assert chosen
-    return pytest.mark.parametrize('path', chosen, ids=lambda path: path.stem)
+    return pytest.mark.parametrize('row', chosen, ids=lambda row: row.recipe.file)
 
 
-every_config = paths(lambda name: True)
-every_transformer = paths(lambda name: name['backbone'] != 'r50')
-every_coco = paths(lambda name: name['data'] == 'coco')
-every_lsj = paths(lambda name: name['lsj'])
+every_recipe = recipes(lambda name: True)
+every_coco = recipes(lambda name: name.endswith(('100e', '36e', '12e')))
+every_lsj = recipes(lambda name: 'lsj' in name)
 
 
 @functools.cache
@@ -50,127 +40,66 @@ def leaf(stem):
     return ROOT / f'configs/detection/{stem}.py'
 
 
-def test_every_backbone_in_every_recipe():
-    recipes = {(name['detector'], name['lsj'], name['epochs']) for path, name in NAMES.items() if path in COCO}
-    two_stage = ('mask-rcnn', 'cascade-mask-rcnn')
-    long = [(detector, 'lsj-', epochs) for detector in two_stage for epochs in (100, 36)]
-    assert recipes == {*long, *((detector, None, 12) for detector in (*two_stage, 'retinanet', 'dino'))}
-    assert len(COCO) == len(recipes) * len(ORIGINS)
-
-
-@every_config
-def test_name_says_model_and_schedule(path):
-    name, cfg = NAMES[path], load(path)
-    assert cfg.model.type == DETECTORS[name['detector']]
-    assert cfg.train_dataloader.batch_size == name['batch']
-    assert cfg.auto_scale_lr == dict(base_batch_size=name['gpus'] * name['batch'], enable=True)
-    assert cfg.train_cfg.type == 'EpochBasedTrainLoop' and cfg.train_cfg.max_epochs == name['epochs']
-    steps = cfg.param_scheduler[-1]
-    assert (steps.type, steps.by_epoch, steps.end) == ('MultiStepLR', True, name['epochs'])
-    assert all(a < b for a, b in pairwise([0, *steps.milestones, name['epochs']]))
-
-
 @every_coco
-def test_schedule_is_the_recipes(path):
-    name, cfg = NAMES[path], load(path)
+def test_schedule_is_the_recipes(row):
+    cfg, lsj = load(row.path), 'lsj' in row.recipe.file
+    dino = row.recipe.file.startswith('dino')
     *warmup, steps = cfg.param_scheduler
-    if name['lsj']:
-        assert steps.milestones == [round(0.889 * name['epochs']), round(0.963 * name['epochs'])]
+    if lsj:
+        assert steps.milestones == [round(0.889 * row.recipe.length), round(0.963 * row.recipe.length)]
     else:
-        assert steps.milestones == ([11] if name['detector'] == 'dino' else [8, 11])
-    lengths = [250] if name['lsj'] else [] if name['detector'] == 'dino' else [500]
+        assert steps.milestones == ([11] if dino else [8, 11])
+    lengths = [250] if lsj else [] if dino else [500]
     assert [(scheduler.type, scheduler.by_epoch, scheduler.end) for scheduler in warmup] == [
         ('LinearLR', False, length) for length in lengths
     ]
-    assert cfg.optim_wrapper.type == ('OptimWrapper' if name['detector'] == 'dino' else 'AmpOptimWrapper')
-    decay = {'lsj-': 0.1, None: 0.05}[name['lsj']] if name['detector'] != 'dino' else 1e-4
-    optimizer = cfg.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1e-4, decay)
-    assert 'momentum' not in optimizer
+    assert cfg.optim_wrapper.type == ('OptimWrapper' if dino else 'AmpOptimWrapper')
+    assert 'momentum' not in cfg.optim_wrapper.optimizer
 
 
 @every_coco
-def test_header_says_machines_and_where_the_weights_come_from(path):
-    name, text = NAMES[path], header(path)
-    assert f'{path.name} {min(name["gpus"], 8)} ' in text
-    assert (f'NNODES={name["gpus"] // 8} ' in text) == (name['gpus'] > 8)
-    origin = ORIGINS[name['backbone']]
-    assert origin in text
-    assert not origin.startswith('configs/') or (ROOT / origin).is_file()
-
-
-@every_transformer
-def test_name_says_backbone_and_what_it_starts_from(path):
-    name, cfg = NAMES[path], load(path)
-    options, backbone = cfg.model.backbone, build(path).backbone
-    assert (backbone.embed_dims, backbone.num_heads, backbone.num_layers) == BACKBONES[name['backbone']]
-    assert (options.patch_size, options.out_type) == (name['patch'], 'featmap')
-    assert backbone.windowed_layers
-    kind, ffn = (type(part).__name__ for part in (backbone.layers[0].attn, backbone.layers[0].ffn))
-    family = next(key for key in ('vit', 'crate-alpha', 'crate') if name['backbone'].startswith(key))
-    parts = {'vit': ('MHSA', 'MLP'), 'crate-alpha': ('MSSA', 'ODL'), 'crate': ('MSSA', 'ISTA')}
-    assert (kind, ffn) == parts[family]
-    checkpoint = f'checkpoints/{name["backbone"]}-p{name["patch"]}_{name["pretraining"]}.pth'
-    assert options.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
-
-
-@every_coco
-def test_backbone_has_windows_and_positions_of_the_pretraining(path):
-    name, options = NAMES[path], load(path).model.backbone
-    assert (options.img_size, options.window_size, options.drop_path_rate) == (224, 14, 0.1)
+def test_backbone_has_windows(row):
+    options = load(row.path).model.backbone
+    assert (options.out_type, options.window_size, options.drop_path_rate) == ('featmap', 14, 0.1)
     assert 'global_attn_indexes' not in options
-    assert name['pretraining'] == ('in21k' if name['backbone'] in IN_21K else 'in1k')
+    assert build(row.path).backbone.windowed_layers
 
 
-@every_transformer
-def test_pyramid_fits_backbone_and_heads(path):
-    name, cfg = NAMES[path], load(path)
-    model = build(path)
-    assert cfg.model.neck.type == 'SimpleFPN'
-    assert (cfg.model.neck.in_channels, cfg.model.neck.get('in_stride', 16)) == (
-        model.backbone.embed_dims,
-        name['patch'],
-    )
-    assert model.neck.out_strides == STRIDES.get(name['detector'], (4, 8, 16, 32, 64))
-    check_strides(model)
+@every_coco
+def test_pyramid_fits_the_heads(row):
+    assert load(row.path).model.neck.type == 'SimpleFPN'
+    assert build(row.path).neck.out_strides == STRIDES.get(row.recipe.file.split('_')[0], (4, 8, 16, 32, 64))
 
 
-@every_config
-def test_name_says_data_and_size(path):
-    name, cfg = NAMES[path], load(path)
+@every_recipe
+def test_images_have_the_size(row):
+    cfg = load(row.path)
     loaders = cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader
-    assert {loader.dataset.data_root for loader in loaders} == {f'data/{FOLDERS[name["data"]]}'}
     resizes = [step for loader in loaders for step in loader.dataset.pipeline if step.type.endswith('Resize')]
-    size = (name['width'] or 1333, name['height'] or 800)
-    assert [step.scale for step in resizes] == (2 if name['detector'] == 'dino' else 3) * [size]
-    labels = 'pseudo' if name['labels'] else 'instances'
-    assert cfg.train_dataloader.dataset.ann_file == f'annotations/{labels}_train2017.json'
-    assert cfg.val_dataloader == cfg.test_dataloader
-    split = 'train' if name['data'] == 'coco128' else 'val'  # what is to be learnt by heart
+    size = row.recipe.size[::-1] if row.recipe.size else (1333, 800)
+    assert [step.scale for step in resizes] == (2 if row.recipe.file.startswith('dino') else 3) * [size]
+    split = 'train' if row.recipe.data == 'coco128' else 'val'  # what is to be learnt by heart
     assert cfg.val_dataloader.dataset.ann_file == f'annotations/instances_{split}2017.json'
     assert cfg.val_dataloader.dataset.data_prefix == dict(img=f'{split}2017/')
-    truth = f'{cfg.val_dataloader.dataset.data_root}/{cfg.val_dataloader.dataset.ann_file}'
-    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == truth
 
 
-@pytest.mark.parametrize('path', [path for path in DETECTION if '-pseudo' in path.stem], ids=lambda path: path.stem)
-def test_pseudo_labels_are_all_that_is_learnt_from(path):
+@recipes(lambda name: name.endswith('-pseudo'))
+def test_pseudo_labels_are_all_that_is_learnt_from(row):
     """One class, no weights from elsewhere; and with nothing to start from, every layer is trained."""
-    cfg = load(path)
+    cfg = load(row.path)
     assert (cfg.model.backbone.type, cfg.model.backbone.depth) == ('ResNet', 50)
     assert cfg.train_dataloader.dataset.metainfo.classes == ('object',)
+    assert cfg.train_dataloader.dataset.ann_file == 'annotations/pseudo_train2017.json'
     assert cfg.val_evaluator.type == 'ClassAgnosticCocoMetric'
     assert cfg.load_from is None and cfg.model.backbone.init_cfg is None
-    model = build(path)
-    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 1
+    model = build(row.path)
+    assert model.roi_head.mask_head.num_classes == 1
     assert all(parameter.requires_grad for parameter in model.parameters())
-    assert f'data/{cfg.train_dataloader.dataset.data_root.removeprefix("data/")}/annotations/pseudo' in header(path)
 
 
 @every_lsj
-def test_large_scale_jitter(path):
-    name, cfg = NAMES[path], load(path)
-    size = (name['height'], name['width'])
+def test_large_scale_jitter(row):
+    cfg, size = load(row.path), row.recipe.size
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
     assert steps['RandomResize'].ratio_range == (0.1, 2.0) and steps['RandomResize'].keep_ratio
     assert steps['RandomCrop'].crop_size == size
@@ -180,28 +109,27 @@ def test_large_scale_jitter(path):
 
 
 @every_lsj
-def test_heads_of_vitdet(path):
-    model = build(path)
+def test_heads_of_vitdet(row):
+    model, cascade = build(row.path), row.recipe.file.startswith('cascade')
     assert len(model.rpn_head.rpn_conv) == 2
     heads = model.roi_head.bbox_head, model.roi_head.mask_head
-    if NAMES[path]['detector'] == 'mask-rcnn':
-        heads = [heads[0]], [heads[1]]
-    assert [len(stages) for stages in heads] == 2 * [1 if NAMES[path]['detector'] == 'mask-rcnn' else 3]
+    heads = heads if cascade else ([heads[0]], [heads[1]])
+    assert [len(stages) for stages in heads] == 2 * [3 if cascade else 1]
     for box_head, mask_head in zip(*heads):
         assert [type(conv.norm) for conv in [*box_head.shared_convs, *mask_head.convs]] == 8 * [LayerNorm2d]
         assert len(box_head.shared_fcs) == 1
 
 
 @every_coco
-def test_learning_rates_and_weight_decays(path):
+def test_learning_rates_and_weight_decays(row):
     """By the depth of a layer, and none on norms, biases and tables; DINO's is mmdet's."""
-    name, cfg = NAMES[path], load(path)
+    cfg = load(row.path)
     cfg.optim_wrapper.type = 'OptimWrapper'  # mmengine's mixed precision asks for a GPU
-    model = build(path)
+    model = build(row.path)
     names = {id(parameter): key for key, parameter in model.named_parameters()}
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     groups = {names[id(group['params'][0])]: group for group in wrapper.optimizer.param_groups}
-    if name['detector'] == 'dino':
+    if row.recipe.file.startswith('dino'):
         assert {(key.startswith('backbone'), group['lr']) for key, group in groups.items()} == {
             (True, 1e-5),
             (False, 1e-4),
@@ -275,14 +203,13 @@ def test_parameters(stem, expected):
     assert sum(parameter.numel() for parameter in build(leaf(stem)).parameters()) == expected
 
 
-@paths(lambda name: name['backbone'].startswith('vit-'))
-def test_weights_of_the_vit_are_those_of_mmpretrain(path):
+@pytest.mark.parametrize(('name', 'arch'), [('vit-small-p8', 'deit-small'), ('vit-base-p16', 'deit-base')])
+def test_weights_of_the_vit_are_those_of_mmpretrain(name, arch):
     """Names and shapes, so that its checkpoints load; mmpretrain's names for these sizes are DeiT's."""
-    arch = NAMES[path]['backbone'].replace('vit', 'deit')
-    cfg = dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=224, patch_size=NAMES[path]['patch'])
+    options = Config.fromfile(BASE / f'backbones/{name}.py').pretrained
+    theirs = dict(type='mmpretrain.VisionTransformer', arch=arch, img_size=224, patch_size=options.patch_size)
     with torch.device('meta'):
-        theirs = MODELS.build(cfg)
-    ours = build(path).backbone
+        ours, theirs = MODELS.build(options), MODELS.build(theirs)
     shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, theirs)]
     assert shapes[0] == shapes[1]
     assert ours.layers[0].ln1.eps == theirs.layers[0].ln1.eps  # which weights do not show

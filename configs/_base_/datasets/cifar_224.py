@@ -1,6 +1,6 @@
 # CIFAR-10, enlarged to 224 x 224 so that the position table of a model trained at that size fits. The images are RGB in
 # memory, not files. CIFAR-100 has the same form and takes all but the class and the folder. The first run downloads the
-# data. The batch size is the leaf's.
+# data. The batch size is the recipe's.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=False)
 
@@ -10,28 +10,21 @@ train_pipeline = [
     dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [
-    dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
-    dict(type='PackInputs'),
-]
+test_pipeline = train_pipeline[2:]
 
+__cifar__ = dict(type='CIFAR10', data_root=f'{__data__}/cifar10')
+__loader__ = dict(num_workers=8, persistent_workers=True, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
-    num_workers=8,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='CIFAR10', data_root=f'{__data__}/cifar10', split='train', pipeline=train_pipeline),
+    __loader__,
+    dataset=dict(__cifar__, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
+    __loader__,
     batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='CIFAR10', data_root=f'{__data__}/cifar10', split='test', pipeline=test_pipeline),
+    dataset=dict(__cifar__, split='test', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator
-val_cfg = dict()
-test_cfg = dict()
+val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_cfg = test_cfg = dict()

@@ -2,7 +2,7 @@
 # annotations/instances_val2017.json. Images become 480 x 480 whatever their shape, by PIL's Lanczos filter: the same
 # pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says, but that an EXIF orientation
 # is applied. Every object is an 'object'.
-# The batch size is the leaf's.
+# Eight images a step.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
     dict(type='LoadImageOrSkip', skip=False),
@@ -10,6 +10,7 @@ test_pipeline = [
     dict(type='PackDetInputs'),
 ]
 test_dataloader = dict(
+    batch_size=8,
     num_workers=4,
     persistent_workers=True,
     drop_last=False,

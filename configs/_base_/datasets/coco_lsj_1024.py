@@ -1,12 +1,8 @@
-# COCO 2017 with masks, for large-scale jitter (arXiv 2203.16527 and before it 2012.07177): $CRATE_DATA/coco with
-# train2017/, val2017/ and annotations/instances_{train,val}2017.json. In training, an image is resized to fit into a
-# square of 0.1 to 2.0 times 1024, cut to 1024 x 1024 where it is larger, and flipped every other time; in testing it is
-# resized to fit into 1024 x 1024. The model pads to the full square.
-# The batch size of the training is the leaf's.
-_base_ = 'mmdet::_base_/datasets/coco_instance.py'
-__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
+# coco_instance.py with large-scale jitter (arXiv 2203.16527 and before it 2012.07177). In training, an image is resized
+# to fit into a square of 0.1 to 2.0 times 1024, cut to 1024 x 1024 where it is larger, and flipped every other time. In
+# testing, it is resized to fit into 1024 x 1024. The model pads to the full square. Batch size of the training: leaf.
+_base_ = './coco_instance.py'
 
-data_root = f'{__data__}/coco'
 train_pipeline = [
     dict(type='LoadImageOrSkip'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
@@ -25,9 +21,7 @@ test_pipeline = [
 train_dataloader = dict(
     num_workers=4,
     batch_sampler=None,  # mmdet's puts images of one orientation together; here all are square
-    dataset=dict(data_root=data_root, pipeline=train_pipeline),
+    dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
-test_evaluator = val_evaluator

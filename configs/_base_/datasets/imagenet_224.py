@@ -1,6 +1,6 @@
 # ImageNet-1k at 224 x 224 in the folders $CRATE_DATA/imagenet/{train,val}/<wnid>/; random resized crop and flip, the
 # usual 256 -> 224 for evaluation. Other data sets of photographs take the pipelines and name their own class and
-# folder. The batch size is the leaf's.
+# folder. The batch size is the recipe's.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 
@@ -17,23 +17,19 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
+__imagenet__ = dict(type='ImageNet', data_root=f'{__data__}/imagenet')
+__loader__ = dict(num_workers=8, persistent_workers=True, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
-    num_workers=8,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=f'{__data__}/imagenet', split='train', pipeline=train_pipeline),
+    __loader__,
+    dataset=dict(__imagenet__, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
+    __loader__,
     batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet', data_root=f'{__data__}/imagenet', split='val', pipeline=test_pipeline),
+    dataset=dict(__imagenet__, split='val', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_evaluator = val_evaluator
-val_cfg = dict()
-test_cfg = dict()
+val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_cfg = test_cfg = dict()

@@ -1,0 +1,25 @@
+# CRATE-alpha (arXiv 2405.20299): the second stage, on ImageNet-1k, from the weights of the first.
+#   bash tools/dist_train.sh CONFIG 8
+# A run without the file `model.backbone.init_cfg.checkpoint` stops before its first step.
+# Published: learning rate 1e-5 per 256, label smoothing 0.1. Chosen here: batch 1024, so 1e-5 * 1024 / 256 = 4e-5; 30
+# epochs, a cosine to zero; betas, weight decay and clipping of the first stage; random resized crop and flip.
+_base_ = ['../datasets/imagenet_224.py', '../default_runtime.py']
+
+model = dict(
+    type='ImageClassifier',
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        init_cfg=dict(type='Normal', layer='Linear', std=0.02),
+        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        topk=(1, 5),
+    ),
+)
+
+train_dataloader = dict(batch_size=128)
+train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=4e-5, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0)
+)
+param_scheduler = dict(type='CosineAnnealingLR', eta_min=0, by_epoch=True, convert_to_iter_based=True)
+auto_scale_lr = dict(base_batch_size=1024, enable=True)

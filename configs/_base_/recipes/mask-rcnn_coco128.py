@@ -1,0 +1,51 @@
+# mask-rcnn_small.py on the first 128 images of COCO train2017, trained and tested on the same images without
+# augmentation, 75 epochs: does the detector learn what it is shown?
+#   CRATE_DATA=/datasets python tools/train.py CONFIG
+# A run without the file `model.backbone.init_cfg.checkpoint` stops before its first step.
+# Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE
+# Data: $CRATE_DATA/coco128/{train2017/,annotations/instances_train2017.json}, 128 images (two without annotations).
+_base_ = './mask-rcnn_small.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
+
+model = dict(
+    roi_head=dict(bbox_head=dict(fc_out_channels=512), mask_roi_extractor=dict(roi_layer=dict(output_size=7))),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=300, max_per_img=300), rcnn=dict(sampler=dict(num=64, pos_fraction=0.5), mask_size=14)
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=300)),
+)
+
+train_pipeline = [
+    dict(type='LoadImageOrSkip'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='Resize', scale=(320, 320), keep_ratio=True),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(320, 320), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+__coco128__ = dict(data_root=f'{__data__}/coco128', ann_file='annotations/instances_train2017.json')
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    dataset=dict(__coco128__, filter_cfg=dict(filter_empty_gt=True, min_size=0), pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=2,
+    num_workers=1,
+    dataset=dict(__coco128__, data_prefix=dict(img='train2017/'), pipeline=test_pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
+test_evaluator = val_evaluator
+
+train_cfg = dict(max_epochs=75, val_interval=15)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='MultiStepLR', begin=0, end=75, by_epoch=True, milestones=[62, 71], gamma=0.1),
+]
+auto_scale_lr = dict(base_batch_size=2)
+default_hooks = dict(logger=dict(interval=32))

@@ -1,0 +1,14 @@
+# maskcut_coco.py on the generated sample set, with the last of five layers: its 200 validation scenes, 96 high and 128
+# wide, as they are, a grid of 24 x 32 tokens. Most masks miss the small objects: a set to try the commands on.
+# Data: $CRATE_DATA/sample/coco with val2017/ and annotations/instances_val2017.json.
+_base_ = './maskcut_coco.py'
+__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
+
+model = dict(layer=4)
+test_pipeline = [
+    dict(type='LoadImageOrSkip', skip=False),
+    dict(type='Resize', scale=(128, 96), keep_ratio=False, backend='pillow', interpolation='lanczos'),
+    dict(type='PackDetInputs'),
+]
+test_dataloader = dict(num_workers=1, dataset=dict(data_root=f'{__data__}/sample/coco', pipeline=test_pipeline))
+test_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')

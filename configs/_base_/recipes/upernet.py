@@ -1,0 +1,47 @@
+# UPerNet (arXiv 1807.10221) on a plain backbone: mmseg's model for the ViT, with CRATE in its place, and mmseg's
+# schedule of 40,000 iterations of 16 images, by AdamW. Neck, heads and losses are mmseg's.
+#   bash tools/dist_train.sh CONFIG 8
+# A run without the file `model.backbone.init_cfg.checkpoint` stops before its first step.
+#
+# Maps of the third, sixth, ninth and twelfth layer. MultiLevelNeck resizes them to the strides 4, 8, 16 and 32 that
+# UPerHead is built for, by patch_size / stride: [4, 2, 1, 0.5] for patch 16, as here, and [2, 1, 0.5, 0.25] for patch
+# 8, which the leaf has to say. `img_size` is that of the pre-training: positions are interpolated to the crop.
+# With patch 8, attention keeps to windows of 32 x 32 patches, four in a crop; the pre-training saw 28 x 28. The four
+# layers whose maps are read stay global.
+# SyncBN of the heads needs GPUs; our tools make it BN where a run has one process, or no GPU.
+#
+# Chosen here, as in mmseg's MAE at this size: drop path rate 0.1; testing slides a window of the crop's size by two
+# thirds of it; learning rate 1e-4, weight decay 0.05, 1,500 iterations of warm-up, then a straight line to zero over
+# `train_cfg.max_iters`, mixed precision. Layer-wise decay of the learning rate by 0.7, as in this project's detectors.
+# No weight decay on norms, biases, [CLS] and positions.
+_base_ = [
+    'mmseg::_base_/models/upernet_vit-b16_ln_mln.py',
+    'mmseg::_base_/schedules/schedule_40k.py',
+    '../mmseg_runtime.py',
+]
+
+model = dict(
+    pretrained=None,  # here it is the backbone's init_cfg
+    data_preprocessor=dict(size=(512, 512)),
+    backbone=dict(_delete_=True, out_indices=(2, 5, 8, 11), out_type='featmap', drop_path_rate=0.1),
+    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
+)
+
+optim_wrapper = dict(
+    _delete_=True,
+    type='AmpOptimWrapper',
+    constructor='LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(
+        layer_decay_rate=0.7,
+        norm_decay_mult=0.0,
+        bias_decay_mult=0.0,
+        custom_keys=dict(cls_token=dict(decay_mult=0.0), pos_embed=dict(decay_mult=0.0)),
+    ),
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
+    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500),
+]
+auto_scale_lr = dict(base_batch_size=16, enable=True)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))
