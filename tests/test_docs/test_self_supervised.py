@@ -6,8 +6,8 @@ import re
 import pytest
 from config_tree import ROOT
 
-from projects.crate.engine import launch
 from projects.crate.datasets import SampleSpec, make_sample_set
+from projects.crate.engine import launch
 from projects.crate.sample_set.coats import CLASSES
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
