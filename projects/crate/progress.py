@@ -25,7 +25,7 @@ class Progress:
         self._name = name
         self._console = Console(stderr=True)
         self._prints_lines = shows_progress and not self._console.is_terminal
-        self._bar = progress.Progress(
+        self._progress = progress.Progress(
             progress.TextColumn('{task.description}'),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
@@ -44,7 +44,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._progress.stop()
 
     def say(self, message: str) -> None:
         """Print a line, above the bar if there is one."""
@@ -57,15 +57,15 @@ class Progress:
             total: Number of images.
             done: Number of images that an earlier run has done.
         """
-        self._bar.start()
-        task = self._bar.add_task(self._name, total=total, completed=done)
-        self._bar.advance(task, 0)  # the rate counts from now, including the images of the first batch
+        self._progress.start()
+        task = self._progress.add_task(self._name, total=total, completed=done)
+        self._progress.advance(task, 0)  # the rate counts from now, including the images of the first batch
         self._print_line()
 
     def advance(self, images: int) -> None:
         """Count images."""
-        task = self._bar.tasks[-1]
-        self._bar.advance(task.id, images)
+        task = self._progress.tasks[-1]
+        self._progress.advance(task.id, images)
         if task.finished or self._console.get_time() - self._printed >= LINE_INTERVAL:
             self._print_line()
 
@@ -73,7 +73,7 @@ class Progress:
         if not self._prints_lines:
             return
         self._printed = self._console.get_time()
-        task = self._bar.tasks[-1]
+        task = self._progress.tasks[-1]
         left = '?' if task.time_remaining is None else timedelta(seconds=task.time_remaining)
         self.say(f'{task.completed:.0f}/{task.total:.0f} images, {_rate(task)}, {left} left')
 

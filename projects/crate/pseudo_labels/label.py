@@ -263,7 +263,7 @@ def load_model(cfg: Config, checkpoint: str, progress: Progress) -> BaseModel:
     with building(cfg):
         model = MODELS.build(model_cfg(cfg))
     if unused := fill(model, read_weights(checkpoint)).surplus:
-        progress.say(f'not used from {checkpoint}: {count_weights(unused)}')
+        progress.say(f'not used from {printable(checkpoint)}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 
 
