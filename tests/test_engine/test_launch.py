@@ -92,7 +92,8 @@ def test_no_validate_and_scale_lr(tmp_path):
 
 def save(folder, name='iter_2.pth', seed=7):
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=dict(seed=seed), optimizer={}, message_hub={}, state_dict={}), folder / name)
+    meta, hub = dict(seed=seed, epoch=0, iter=2), dict(log_scalars={}, runtime_info={}, resumed_keys={})
+    torch.save(dict(meta=meta, optimizer={}, message_hub=hub, state_dict={}), folder / name)
     (folder / 'last_checkpoint').write_text(str(folder / name))
     return str(folder / name)
 
