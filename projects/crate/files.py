@@ -22,8 +22,16 @@ def make_folder(path: Path) -> None:
 
 
 def printable(path: str | os.PathLike) -> str:
-    r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
-    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+    r"""Return a path or a name from a file as one line that any log takes.
+
+    Bytes of a name that are not UTF-8 become ``\xNN``; line breaks and other control characters are escaped, too.
+    """
+    text = os.fsdecode(path)
+    try:
+        text = os.fsencode(text).decode('utf-8', 'backslashreplace')
+    except UnicodeEncodeError:  # half of a surrogate pair, in a name that is none of a file
+        text = text.encode('utf-8', 'backslashreplace').decode()
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from .. import compat
 from ..errors import ArgumentError
+from ..files import printable
 from .grids import is_grid, recorded_grids
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
@@ -129,7 +130,7 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
         return _load(path, map_location, mmap)
     except (*UNREADABLE, URLError) as error:
         reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise CheckpointError(f'cannot read the checkpoint {source}: {reason}') from error
+        raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {reason}') from error
 
 
 def check_exists(path: str) -> Path:
@@ -142,15 +143,15 @@ def check_exists(path: str) -> Path:
         Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
-        raise CheckpointError(f'checkpoint not found: {path}') from error
+            raise CheckpointError(f'cannot read the checkpoint {printable(path)}: {error.strerror}') from error
+        raise CheckpointError(f'checkpoint not found: {printable(path)}') from error
     return Path(path)
 
 
 def check_file(path: str) -> Path:
     """Return the path of a file; as :func:`check_exists`, but a folder is an error, too."""
     if check_exists(path).is_dir():
-        raise CheckpointError(f'cannot read the checkpoint {path}: it is a folder')
+        raise CheckpointError(f'cannot read the checkpoint {printable(path)}: it is a folder')
     return Path(path)
 
 
@@ -158,7 +159,7 @@ def check_file(path: str) -> Path:
 def load_from_file(filename: str, map_location: str | None = None):
     """Return what :func:`read_checkpoint` reads, as a loader of mmengine; the file may be removed later."""
     if '://' in filename:
-        raise CheckpointError(f'cannot read the checkpoint {filename}: nothing here reads such addresses')
+        raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: nothing here reads such addresses')
     return read_checkpoint(filename, map_location, mmap=False)
 
 
@@ -180,6 +181,7 @@ def weights_of(content, source: str) -> Weights:
     Raises:
         CheckpointError: The checkpoint holds no weights by name.
     """
+    source = printable(source)
     found, path = content, []
     while name := next((name for name in CONTAINERS if isinstance(_get(found, name), Mapping)), None):
         found = found[name]
@@ -216,7 +218,7 @@ def without_wrappers(name: str) -> str:
 
 def listed(names: Iterable[str], most: int = 3) -> str:
     """Return 'a, b, c, ...'."""
-    names = list(names)
+    names = [*map(printable, names)]
     return ', '.join([*names[:most], *(['...'] if len(names) > most else [])])
 
 
@@ -231,7 +233,8 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
     allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     with allow([argparse.Namespace]):
-        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+        mmap = mmap and is_zip and not re.search('[\udc80-\udcff]', str(path))  # torch maps no name that is not UTF-8
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     _tame(content)
     return content
 
@@ -335,7 +338,7 @@ def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
 
 
 def _training(meta: Mapping) -> str:
-    return re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name') or ''))
+    return re.sub(r'_\d{8}_\d{6}$', '', printable(str(meta.get('experiment_name') or '')))
 
 
 def _say(source: str, content, path: list[str], wrappers: list[str]) -> None:

@@ -25,6 +25,7 @@ from mmengine.runner import Runner
 from ..checkpoints.read import read_all_files, read_checkpoint
 from ..errors import UserError, explain
 from ..evaluation.coco_file import check_names, read_coco
+from ..files import printable
 from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
@@ -360,7 +361,7 @@ def _resume(cfg: Config, resume: str) -> None:
     """
     path = _latest(cfg) if resume == 'auto' else resume
     if path is None:
-        print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
+        print_log(f'resume: no checkpoint in {printable(cfg.work_dir)}, a new run starts', logger='current')
         cfg.resume = False
         return
     cfg[START] = dict(resume=False, load_from=cfg.get('load_from'))

@@ -6,6 +6,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import _ParamScheduler
 
 from ..checkpoints.read import CheckpointError
+from ..files import printable
 
 PARTS = ('meta', 'message_hub', 'optimizer')
 HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
@@ -25,6 +26,7 @@ def check_state(checkpoint: object, source: str) -> None:
     Raises:
         CheckpointError: The file holds weights alone, or a part of the state is of a kind that cannot be used.
     """
+    source = printable(source)
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= {*PARTS}:
         raise CheckpointError(f'{source} holds weights only: start from it with --cfg-options load_from={source}')
     for place in _unusable(checkpoint):

@@ -134,7 +134,7 @@ def load_model(cfg: Config, checkpoint: str, report: Report) -> BaseModel:
     with building(cfg):
         model = MODELS.build(model_cfg(cfg))
     if unused := fill(model, read_weights(checkpoint)).surplus:
-        report.say(f'not used from {checkpoint}: {count_weights(unused)}')
+        report.say(f'not used from {printable(checkpoint)}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 
 
