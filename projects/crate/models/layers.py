@@ -215,7 +215,7 @@ class ISTA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, d) -> (B, N, d)."""
         tokens = x.flatten(0, -2)
-        update = self._update(len(tokens))
+        update = self._update(tokens.shape[0])  # len() would be a constant of a graph
         # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
         if update is None:
             error = tokens - F.linear(tokens, self.weight)
@@ -234,6 +234,8 @@ class ISTA(nn.Module):
     def _update(self, num_tokens: int) -> Tensor | None:
         """H, if it pays: forward and backward it costs d^3 each, and saves d^2 and 2 d^2 per token."""
         weight = self.weight
+        if type(num_tokens) is not int:  # a graph for any number
+            return None
         is_plain = type(weight) is nn.Parameter and not weight.is_cuda  # not sharded; no GPU waits
         if torch.is_grad_enabled() or _is_recorded() or not is_plain:
             return self._fold() if num_tokens > len(weight) else None
