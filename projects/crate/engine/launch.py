@@ -30,7 +30,7 @@ from . import disk
 from .distributed import init_cpu_processes
 from .mistakes import building, reading
 from .progress import ProgressBarHook
-from .resumed import check_state
+from .resumed import saved_seed
 from .strides_hook import CheckStridesHook
 from .weights_hook import WholeWeightsHook
 
@@ -397,8 +397,7 @@ def _saved_seed(cfg: Config, path: str) -> int | None:
     checkpoint = _check_checkpoint(cfg, path)
     if checkpoint is None:  # mmengine reads the seed
         return None
-    check_state(checkpoint, path)
-    return checkpoint['meta'].get('seed')
+    return saved_seed(checkpoint, path)
 
 
 def _use_tta(cfg: Config) -> None:
