@@ -33,8 +33,16 @@ def can_block(path: str | os.PathLike) -> bool:
 
 
 def printable(path: str | os.PathLike) -> str:
-    r"""Return a path as text that any log takes: bytes of a name that are not UTF-8 become ``\xNN``."""
-    return os.fsencode(path).decode('utf-8', 'backslashreplace')
+    r"""Return a path or a name from a file as one line that any log takes.
+
+    Bytes of a name that are not UTF-8 become ``\xNN``; line breaks and other control characters are escaped, too.
+    """
+    text = os.fsdecode(path)
+    try:
+        text = os.fsencode(text).decode('utf-8', 'backslashreplace')
+    except UnicodeEncodeError:  # half of a surrogate pair, in a name that is none of a file
+        text = text.encode('utf-8', 'backslashreplace').decode()
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 def sha256(path: Path) -> str:

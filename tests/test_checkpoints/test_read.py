@@ -5,6 +5,7 @@ import io
 import os
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from projects.crate.checkpoints import CheckpointError, read_checkpoint, read_weights, save_safetensors, weights_of
+from projects.crate.checkpoints import (
+    CheckpointError,
+    load_pretrained,
+    read_checkpoint,
+    read_weights,
+    save_safetensors,
+    weights_of,
+)
 from projects.crate.checkpoints.read import load_from_file, read_all_files
 
 WEIGHTS = OrderedDict((f'layer{i}.weight', torch.arange(300.0) + i) for i in range(4))
@@ -248,3 +256,33 @@ def test_a_size_to_allocate_is_refused(file):
         read_checkpoint(str(file))
     torch.save(dict(state_dict=WEIGHTS, more=bytearray(b'\x00\xff')), file)
     assert read_checkpoint(str(file))['more'] == b'\x00\xff'
+
+
+@pytest.mark.parametrize('name', [b'\xff', b'line\nbreak', b'\x1b[31m'])
+def test_names_from_outside_are_one_printable_line(tmp_path, capsys, name):
+    """Names of files, of weights and of a training; a log in UTF-8 takes no bytes that are not."""
+    path = os.fsdecode(os.fsencode(tmp_path) + b'/' + name)
+    model = nn.Linear(2, 1)
+    told = []
+    for change in (dict(), dict(weight=torch.full((1, 2), torch.nan))):
+        torch.save(dict(model={**model.state_dict(), **change}), path)
+        load_pretrained(model, path)
+    odd = {**model.state_dict(), '\x1b[31m\ud800': torch.ones(1)}
+    for content in (
+        odd,
+        dict(net=5),
+        dict(state_dict={'\x1b\ud800\n': torch.ones(1)}, meta=dict(experiment_name='\n\x1b')),
+    ):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError) as caught:
+            load_pretrained(model, path)
+        told.append(str(caught.value))
+    for reason in ('no such file', 'damaged'):
+        Path(path).unlink() if reason == 'no such file' else Path(path).write_bytes(b'damaged')
+        with pytest.raises(CheckpointError) as caught:
+            read_checkpoint(path)
+        told.append(str(caught.value))
+    assert all(line.isprintable() for line in told), told
+    log = capsys.readouterr()
+    assert 'Logging error' not in log.err
+    assert all(line.removesuffix('\x1b[0m').isprintable() for line in log.out.splitlines()), log.out

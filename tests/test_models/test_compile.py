@@ -130,3 +130,13 @@ def test_default_backend_for_every_pair(attention, ffn):
 )
 def test_default_backend_for_every_output(options):
     assert_default_backend_agrees(**options)
+
+
+def test_an_exported_graph_takes_any_batch():
+    """``len(tensor)`` would be a constant of the graph."""
+    model = crate().eval()
+    batch = torch.export.Dim('batch', min=2, max=64)
+    graph = torch.export.export(model, (images(num=3),), dynamic_shapes=({0: batch},)).module()
+    for num in (2, 3, 5):
+        x = images(num=num)
+        torch.testing.assert_close(graph(x), model(x))

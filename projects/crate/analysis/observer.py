@@ -22,6 +22,7 @@ from ..datasets.image_list import list_images
 from ..datasets.loading import LoadImageOrSkip
 from ..engine.mistakes import building
 from ..errors import UserError
+from ..files import printable
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.unwrap import unwrap
 from ..progress import Progress
@@ -211,7 +212,7 @@ def iterate_images(
             try:
                 image = _read_image(path, size)
             except OSError as error:
-                report.say(f'unreadable, left out: {path} ({error.__cause__ or error})')
+                report.say(f'unreadable, left out: {printable(path)} ({error.__cause__ or error})')
                 unreadable += 1
             else:
                 yield path, image
@@ -250,7 +251,7 @@ def _load(backbone: nn.Module, checkpoint: str) -> None:
     weights = read_weights(checkpoint)
     is_whole = any(name.startswith(PREFIX) for name in weights.tensors)
     if unused := fill(backbone, weights, PREFIX if is_whole else '').surplus:
-        print_log(f'not used from {checkpoint}: {count_weights(unused)}', logger='current')
+        print_log(f'not used from {printable(checkpoint)}: {count_weights(unused)}', logger='current')
 
 
 @contextmanager

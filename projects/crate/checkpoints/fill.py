@@ -14,6 +14,7 @@ from mmengine.logging import print_log
 from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
+from ..files import printable
 from .read import CheckpointError, Weights, listed, read_weights, rename_state, without_wrappers
 
 MISFIT = re.compile(
@@ -111,7 +112,7 @@ def load_pretrained(
     fill(module, weights, prefix, absent=absent)
     total = len(module.state_dict())
     print_log(
-        f'{type(module).__name__}: all {total} weights loaded from {checkpoint}'
+        f'{type(module).__name__}: all {total} weights loaded from {printable(checkpoint)}'
         f'{f", prefix {prefix!r}" if prefix else ""}; {len(weights.tensors) - total} others of the file are not used',
         logger='current',
     )
@@ -250,5 +251,7 @@ def _permission(wrong: Iterable[str], own: Mapping[str, Tensor], setting: str) -
 def _warn_if_not_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     for key, value in tensors.items():
         if value.is_floating_point() and value.element_size() > 1 and not value.isfinite().all():
-            print_log(f'{source} holds NaN or infinity, first in {key}', logger='current', level=logging.WARNING)
+            print_log(
+                f'{source} holds NaN or infinity, first in {printable(key)}', logger='current', level=logging.WARNING
+            )
             return

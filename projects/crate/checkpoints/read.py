@@ -130,7 +130,7 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
         return _load(path, map_location, mmap)
     except (*UNREADABLE, URLError) as error:
         reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise CheckpointError(f'cannot read the checkpoint {source}: {reason}') from error
+        raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {reason}') from error
 
 
 def check_exists(path: str) -> Path:
@@ -143,17 +143,17 @@ def check_exists(path: str) -> Path:
         Path(path).stat()
     except (OSError, ValueError) as error:  # ValueError: the name holds a zero byte
         if isinstance(error, OSError) and error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise CheckpointError(f'cannot read the checkpoint {path}: {error.strerror}') from error
-        raise CheckpointError(f'checkpoint not found: {path}') from error
+            raise CheckpointError(f'cannot read the checkpoint {printable(path)}: {error.strerror}') from error
+        raise CheckpointError(f'checkpoint not found: {printable(path)}') from error
     if can_block(path):
-        raise CheckpointError(f'cannot read the checkpoint {path}: it is no regular file')
+        raise CheckpointError(f'cannot read the checkpoint {printable(path)}: it is no regular file')
     return Path(path)
 
 
 def check_file(path: str) -> Path:
     """Return the path of a file; refuse what :func:`check_exists` refuses, and a folder."""
     if check_exists(path).is_dir():
-        raise CheckpointError(f'cannot read the checkpoint {path}: it is a folder')
+        raise CheckpointError(f'cannot read the checkpoint {printable(path)}: it is a folder')
     return Path(path)
 
 
@@ -161,7 +161,7 @@ def check_file(path: str) -> Path:
 def load_from_file(filename: str, map_location: str | None = None):
     """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later."""
     if '://' in filename:
-        raise CheckpointError(f'cannot read the checkpoint {filename}: nothing here reads such addresses')
+        raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: nothing here reads such addresses')
     return read_checkpoint(filename, map_location, mmap=False)
 
 
@@ -183,6 +183,7 @@ def weights_of(content, source: str) -> Weights:
     Raises:
         CheckpointError: The checkpoint holds no weights by name.
     """
+    source = printable(source)
     found, path = content, []
     while name := next((name for name in CONTAINERS if isinstance(_get(found, name), Mapping)), None):
         found = found[name]
@@ -219,7 +220,7 @@ def without_wrappers(name: str) -> str:
 
 def listed(names: Iterable[str], most: int = 3) -> str:
     """Return 'a, b, c, ...'."""
-    names = list(names)
+    names = [*map(printable, names)]
     return ', '.join([*names[:most], *(['...'] if len(names) > most else [])])
 
 
@@ -234,7 +235,7 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
     allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     with allow([argparse.Namespace]):
-        mmap = mmap and is_zip and printable(path) == str(path)  # torch maps no file whose name is not UTF-8
+        mmap = mmap and is_zip and not re.search('[\udc80-\udcff]', str(path))  # torch maps no name that is not UTF-8
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     _tame(content)
     return content
@@ -339,7 +340,7 @@ def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
 
 
 def _training(meta: Mapping) -> str:
-    return re.sub(r'_\d{8}_\d{6}$', '', str(meta.get('experiment_name') or ''))
+    return re.sub(r'_\d{8}_\d{6}$', '', printable(str(meta.get('experiment_name') or '')))
 
 
 def _say(source: str, content, path: list[str], wrappers: list[str]) -> None:

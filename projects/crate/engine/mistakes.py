@@ -19,6 +19,7 @@ from mmengine.registry.build_functions import build_from_cfg
 from yaml import YAMLError
 
 from ..errors import UserError, WriteError, explain
+from ..files import printable
 
 LIBRARIES = {'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg', 'torch', 'torchvision', 'timm', 'transformers', 'yaml'}
 # Errors about refused arguments, or of a config that is executed.
@@ -64,7 +65,9 @@ def reading(source: str) -> Iterator[None]:
             raise UserError(f'{source}: {explain(error)}') from error
         if (file := _resumed_from(error)) is None:
             raise
-        raise UserError(f'{file}: a training with this config cannot go on from it: {explain(error)}') from error
+        raise UserError(
+            f'{printable(file)}: a training with this config cannot go on from it: {explain(error)}'
+        ) from error
 
 
 @contextmanager

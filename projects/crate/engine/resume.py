@@ -8,7 +8,8 @@ from mmengine.logging import print_log
 
 from ..checkpoints.read import read_checkpoint
 from ..errors import UserError
-from .training_state import check_state
+from ..files import printable
+from .training_state import saved_seed
 
 # Under this key a prepared config has the settings that were its own before it was told to resume.
 START = 'before_resume'
@@ -29,7 +30,7 @@ def resume_from(cfg: Config, resume: str) -> None:
     """
     path = _latest(cfg) if resume == 'auto' else resume
     if path is None:
-        print_log(f'resume: no checkpoint in {cfg.work_dir}, a new run starts', logger='current')
+        print_log(f'resume: no checkpoint in {printable(cfg.work_dir)}, a new run starts', logger='current')
         cfg.resume = False
         return
     cfg[START] = dict(resume=False, load_from=cfg.get('load_from'))
@@ -37,8 +38,7 @@ def resume_from(cfg: Config, resume: str) -> None:
     checkpoint = check_checkpoint(cfg, path)
     if checkpoint is None:  # mmengine reads the seed
         return
-    check_state(checkpoint, path)
-    if (seed := checkpoint['meta'].get('seed')) is not None:
+    if (seed := saved_seed(checkpoint, path)) is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 

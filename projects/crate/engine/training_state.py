@@ -6,6 +6,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import _ParamScheduler
 
 from ..checkpoints.read import CheckpointError
+from ..files import printable
 
 PARTS = ('meta', 'message_hub', 'optimizer')
 HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
@@ -25,14 +26,31 @@ def check_state(checkpoint: object, source: str) -> None:
     Raises:
         CheckpointError: The file holds weights alone, or a part of the state is of a kind that cannot be used.
     """
-    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= {*PARTS}:
-        raise CheckpointError(f'{source} holds weights only: start from it with --cfg-options load_from={source}')
+    saved_seed(checkpoint, source)
     for place in _unusable(checkpoint):
-        raise CheckpointError(f'{source}: a training cannot go on from it: its {place} is not what mmengine saves')
+        raise _refusal(source, place)
     checkpoint['meta'].pop('config', None)
     scalars = checkpoint['message_hub']['log_scalars']
     for key in [key for key, value in scalars.items() if isinstance(value, HistoryBuffer) and not len(value.data[0])]:
         del scalars[key]
+
+
+def saved_seed(checkpoint: object, source: str) -> int | None:
+    """Return the seed in a checkpoint of a training; raise CheckpointError as :func:`check_state` does."""
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= {*PARTS}:
+        source = printable(source)
+        raise CheckpointError(f'{source} holds weights only: start from it with --cfg-options load_from={source}')
+    if not isinstance(checkpoint['meta'], dict):
+        raise _refusal(source, 'meta')
+    seed = checkpoint['meta'].get('seed')
+    if seed is not None and not is_count(seed, SEEDS):
+        raise _refusal(source, 'meta.seed')
+    return seed
+
+
+def _refusal(source: str, place: str) -> CheckpointError:
+    line = f'{printable(source)}: a training cannot go on from it: its {place} is not what mmengine saves'
+    return CheckpointError(line)
 
 
 def _unusable(checkpoint: Mapping) -> Iterator[str]:
@@ -44,8 +62,6 @@ def _unusable(checkpoint: Mapping) -> Iterator[str]:
     for key in ('epoch', 'iter'):
         if not is_count(meta.get(key)):
             yield f'meta.{key}'
-    if meta.get('seed') is not None and not is_count(meta['seed'], SEEDS):
-        yield 'meta.seed'
     for key in HUB:
         if not isinstance(hub.get(key), dict) or not all(isinstance(name, str) for name in hub[key]):
             yield f'message_hub.{key}'

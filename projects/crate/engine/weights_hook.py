@@ -11,6 +11,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
+from ..files import printable
 from ..models import CRATE
 from .training_state import check_state
 
@@ -37,7 +38,7 @@ class WholeWeightsHook(Hook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Fill the model."""
         model = runner.model
-        source = str(runner._load_from or 'the checkpoint')
+        source = printable(str(runner._load_from or 'the checkpoint'))
         if runner._resume:
             check_state(checkpoint, source)
         is_sharded = isinstance(model, FullyShardedDataParallel)

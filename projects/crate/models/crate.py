@@ -362,8 +362,10 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata:
 def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[int] | None) -> tuple[int, int]:
     """Return the grid of a table of ``number`` patches in a checkpoint.
 
-    Without a record, a square number is a square, as in every released file. Any other number is the grid of this
-    model, or unknown.
+    If the checkpoint does not say, a square number is a square, also where this model's own grid has as many patches
+    (14 x 14 and 7 x 28): no released ViT or CRATE records its grid, and all of them are square, while the files of this
+    project record theirs, as ``state_dict()``, the converter and trainings do. Any other number is the grid of this
+    model, or unknown. Where two grids are possible, a warning says which was taken.
     """
     if recorded is not None:
         if recorded[0] * recorded[1] != number:
