@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from ..checkpoints.read import read_all_files, read_checkpoint
@@ -132,6 +132,7 @@ def prepare_training(
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
+    _check_optimizer(cfg)
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
     _exchange_hooks(cfg)
@@ -275,6 +276,15 @@ def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
         return wrapper
     wrapper['type'] = 'CPUDistributedDataParallel'
     return dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)) | wrapper
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Name an optimiser that there is not; mmengine says 'None is not a callable object'."""
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+    with scope, OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise UserError(f'{cfg.filename}: {kind} is no optimiser: change optim_wrapper.optimizer.type')
 
 
 def _choose_precision(cfg: Config, amp: bool) -> None:
