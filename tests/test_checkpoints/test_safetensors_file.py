@@ -161,6 +161,14 @@ def test_weights_that_share_memory_and_weights_alone_are_published(tmp_path):
     assert torch.equal(found['a'], shared) and torch.equal(found['b'], shared[::2])
 
 
+@pytest.mark.parametrize('meta', ['text', [1], dict(seed=torch.tensor(1), epoch=dict(a=1), iter=5)])
+def test_what_is_no_plain_value_of_the_training_is_left_out(tmp_path, meta):
+    source, target = tmp_path / 'weights.pth', tmp_path / 'weights.safetensors'
+    torch.save(dict(meta=meta, state_dict=dict(a=torch.ones(2))), source)
+    publish((source,))
+    assert read_checkpoint(str(target))['meta'] == (dict(iter=5) if isinstance(meta, dict) else {})
+
+
 def test_the_suffix_must_be_that_of_safetensors(trained, tmp_path, capsys):
     with pytest.raises(SystemExit):
         load_tool('model_converters/publish_model')([str(trained[0]), str(tmp_path / 'model.pth')])

@@ -8,6 +8,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 from projects.crate.analysis.observer import Observer
+from projects.crate.checkpoints import fill, weights_of
 from projects.crate.engine.model_parts import find_module, find_part
 from projects.crate.errors import UserError
 from projects.crate.models import CRATE
@@ -104,6 +105,23 @@ def test_the_weights_of_a_detector_stay_under_their_names():
     lora, _ = adapted(BACKBONES['CRATE'])
     names = {f'backbone.{name}' for name, _ in lora.named_parameters()}
     assert {name for name, _ in MaskCutDetector(lora).named_parameters()} == names
+
+
+def test_adapters_without_their_base_are_told(capsys):
+    """mmpretrain saves the adapters alone; a measurement with a random base has numbers, too."""
+    pretrained = dict(type='Pretrained', checkpoint='base.pth')
+    for init_cfg in (None, pretrained):
+        lora, _ = adapted(BACKBONES['CRATE'])
+        lora.module.init_cfg = init_cfg
+        model = nn.ModuleDict(dict(backbone=lora))
+        saved = weights_of(model.state_dict(), 'a.pth')
+        assert fill(model, saved).tensors.keys() == {name for name in saved.tensors if 'lora_' in name}
+        told = capsys.readouterr().out
+        assert ('a.pth: 34 weights (backbone.module.cls_token, ' in told) == (init_cfg is None)
+    everything = dict(model.named_parameters())
+    lora.module.init_cfg = None
+    fill(model, weights_of({name: value.detach() for name, value in everything.items()}, 'b.pth'))
+    assert 'stay random' not in capsys.readouterr().out
 
 
 def test_parts_are_found_through_wrappers_and_by_their_names():

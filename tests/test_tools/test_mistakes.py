@@ -68,6 +68,7 @@ def mistakes():
     yield 'train', ['{T}/file'], 'Only py/yml/yaml/json'
     yield 'train', [*train, option, 'model.type=Nothing'], 'toy.json: Nothing is not in the'
     yield 'train', [*train, option, 'model.nothing=1'], "unexpected keyword argument 'nothing'"
+    yield 'train', [*train, option, 'optim_wrapper.optimizer.type=Adan'], 'toy.json: Adan is no optimiser: change'
     yield 'train', [*train, option, 'train_dataloader.nothing=1'], "unexpected keyword argument 'nothing'"
     yield 'train', [*train, option, 'default_hooks.logger.nothing=1'], "unexpected keyword argument 'nothing'"
     yield 'train', [*train, option, 'train_dataloader.sampler.type=Nothing'], 'Nothing is not in the'

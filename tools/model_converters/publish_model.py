@@ -41,7 +41,7 @@ def publish(args):
 
     checkpoint = read_checkpoint(args.src)
     weights = weights_of(checkpoint, args.src)
-    meta = dict(checkpoint.get('meta') or {})
+    meta = dict(checkpoint['meta']) if isinstance(checkpoint.get('meta'), dict) else {}
     if text := meta.pop('cfg', None):
         try:
             meta['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text

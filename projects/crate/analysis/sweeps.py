@@ -130,7 +130,7 @@ class Measurements:
         self.name = name
         self.runs = folder / 'runs'
         self.path = folder / f'{name}.json'
-        known = [json.loads(self.path.read_text()) if self.path.is_file() else {}]
+        known = [_read_known(self.path) if self.path.is_file() else {}]
         broadcast_object_list(known)
         self.known = known[0]
 
@@ -159,6 +159,17 @@ class Measurements:
     def _write(self) -> None:
         with atomic(self.path) as part:
             part.write_text(json.dumps(self.known, indent=1))
+
+
+def _read_known(path: Path) -> dict[str, dict]:
+    """Read what :class:`Measurements` has written."""
+    try:
+        known = json.loads(path.read_bytes())
+        if all(isinstance(value, Real) for record in known.values() for value in record['metrics'].values()):
+            return known
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise UserError(f'{path} is damaged: remove it and repeat the command')
 
 
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:

@@ -61,7 +61,7 @@ def save_safetensors(
     if not tensors:
         raise UserError(f'nothing to write to {path}: there are no weights')
     weights = {name: _compact(name, value, dtype) for name, value in tensors.items()}
-    meta = {key: value for key, value in meta.items() if key in META}
+    meta = {key: value for key, value in meta.items() if key in META and isinstance(value, str | int | float | None)}
     entries = [*getattr(tensors, '_metadata', {}).items()]
     tables = [(name, entry) for name, entry in entries if f'{name}.pos_embed'.removeprefix('.') in tensors]
     if grids := {name: entry['grid'] for name, entry in tables if 'grid' in entry}:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from ..checkpoints.read import read_all_files
@@ -66,6 +66,7 @@ def prepare_training(
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
+    _check_optimizer(cfg)
     stock_parts.choose_precision(cfg, amp)
     stock_parts.exchange_loop(cfg)
     _prepare_data(cfg, 'train', 'val')
@@ -171,6 +172,15 @@ def _restore(runner: Runner, settings: dict) -> None:
 def _add_hook(runner: Runner, kind: type[Hook]) -> None:
     if not any(isinstance(hook, kind) for hook in runner.hooks):
         runner.register_hook(kind())
+
+
+def _check_optimizer(cfg: Config) -> None:
+    """Name an optimiser that does not exist; mmengine says 'None is not a callable object'."""
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+    with scope, OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise UserError(f'{cfg.filename}: {kind} is no optimiser: change optim_wrapper.optimizer.type')
 
 
 def _prepare_data(cfg: Config, *splits: str) -> None:
