@@ -43,12 +43,15 @@ def main(argv=None):
 
 
 def test(args):
-    from projects.crate.engine import launch
+    from projects.crate.engine import disk, launch
     from projects.crate.engine.mistakes import mistakes_of
-    from projects.crate.files import make_folder
 
-    if args.out:
-        make_folder(Path(args.out).parent)  # now, and not after hours of work
+    outputs = {'--out': args.out and Path(args.out).parent, '--show-dir': args.show_dir}
+    for option, folder in outputs.items():  # now, and not after hours of work
+        if folder:
+            disk.check_folder(folder, option)
+    if args.out and Path(args.out).is_dir():
+        raise _cli.mistake(f'--out {args.out} is a folder: give the name of a file')
     cfg = launch.read_config(args.config, args.cfg_options, args.work_dir, args.launcher)
     launch.prepare_testing(cfg, args.checkpoint, args.out, args.show_dir, args.tta)
     runner = launch.build_runner(cfg)

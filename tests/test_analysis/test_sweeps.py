@@ -270,6 +270,15 @@ def test_the_main_process_knows_what_is_done(tmp_path, monkeypatch):
     assert Measurements(tmp_path, 'layers').known == {'key': {}}
 
 
+@pytest.mark.parametrize(
+    'text', ['', '\xff{', '[1]', '5', '{"a": 5}', '{"a": {"metrics": {"mAP": "x"}}}', '[' * 100_000]
+)
+def test_damaged_measurements_are_named(tmp_path, text):
+    (tmp_path / 'layers.json').write_text(text, encoding='latin-1')
+    with pytest.raises(UserError, match=r'layers\.json is damaged: remove it and repeat the command'):
+        Measurements(tmp_path, 'layers')
+
+
 def test_headlines():
     assert headline(['coco/bbox_mAP', 'coco/bbox_mAP_50', 'coco/segm_mAP']) == (
         ['coco/bbox_mAP', 'coco/segm_mAP'],

@@ -53,6 +53,8 @@ def test_training_on_the_cpu(tmp_path, monkeypatch, options, amp):
     runner.train()
     assert type(runner.optim_wrapper).__name__ == 'AutocastOptimWrapper'
     assert last_checkpoint(tmp_path)['state_dict']['net.0.weight'].dtype == torch.float32
+    for written in (runner.cfg, Config.fromfile(tmp_path / 'run' / 'toy.json')):  # fit for a GPU
+        assert (written.optim_wrapper.type, written.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
 
 
 def test_a_part_that_is_not_there_is_named():

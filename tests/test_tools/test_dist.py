@@ -49,6 +49,9 @@ def test_two_processes_do_what_one_does(tmp_path):
     ranks = [torch.load(two / f'rank{rank}.pth', weights_only=True) for rank in range(2)]
     single = last_checkpoint(one)
     assert single['meta']['iter'] == last_checkpoint(two)['meta']['iter'] == 10
+    written = Config.fromfile(two / 'run' / 'toy.json')  # fit for a GPU
+    assert written.model_wrapper_cfg == wrapper and 'sync_bn' not in written
+    assert 'CPUDistributedDataParallel' not in last_checkpoint(two)['meta']['cfg']
     for name, value in ranks[0].items():
         assert torch.equal(value, ranks[1][name])
         torch.testing.assert_close(value, single['state_dict'][name], rtol=1e-5, atol=1e-6)

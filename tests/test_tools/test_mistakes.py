@@ -34,6 +34,7 @@ def no_report_on_the_machine(monkeypatch):
 def inputs(tmp_path):
     """Files that are right."""
     (tmp_path / 'file').touch()
+    (tmp_path / 'folder.pkl').mkdir()
     (tmp_path / 'wrong.py').write_text('model = dict(\n')
     (tmp_path / 'fails.py').write_text("model = nothing['x']\n")
     (tmp_path / 'base.py').write_text("_base_ = 'gone.py'\n")
@@ -67,12 +68,19 @@ def mistakes():
     yield 'train', ['{T}/file'], 'Only py/yml/yaml/json'
     yield 'train', [*train, option, 'model.type=Nothing'], 'toy.json: Nothing is not in the'
     yield 'train', [*train, option, 'model.nothing=1'], "unexpected keyword argument 'nothing'"
+    yield 'train', [*train, option, 'optim_wrapper.optimizer.type=Adan'], 'toy.json: Adan is no optimiser: change'
     yield 'train', [*train, option, 'train_dataloader.nothing=1'], "unexpected keyword argument 'nothing'"
     yield 'train', [*train, option, 'default_hooks.logger.nothing=1'], "unexpected keyword argument 'nothing'"
     yield 'train', [*train, option, 'train_dataloader.sampler.type=Nothing'], 'Nothing is not in the'
     yield 'train', [*train, option, 'param_scheduler.9.end=1'], '--cfg-options param_scheduler.9.end=1: '
     yield 'train', [*train, option, 'model=[1,(2'], '--cfg-options model=[1,(2: Imbalanced brackets'
     yield 'test', ['{toy}', '{T}/none.pth'], 'no test_dataloader'
+    test = ['{toy}', '{weights}']  # no test_dataloader: outputs are checked first
+    yield 'test', [*test, '--show-dir', '{T}/file'], 'file: File exists; choose another folder (--show-dir)'
+    yield 'test', [*test, '--show-dir', '/proc/none'], 'cannot write /proc/none: No such file or directory; choose'
+    yield 'test', [*test, '--show-dir', '/proc'], 'cannot write /proc: '
+    yield 'test', [*test, '--out', '/proc/o.pkl'], 'choose another folder (--out)'
+    yield 'test', [*test, '--out', '{T}/folder.pkl'], 'folder.pkl is a folder: give the name of a file'
     yield 'maskcut', maskcut, 'no test_dataloader'
     yield 'maskcut', ['{images}', '{T}/file/o.json', *maskcut[2:]], 'the folder cannot be made: File exists'
     yield 'maskcut', ['{images}', '/proc/none/o.json', *maskcut[2:]], 'the folder cannot be made: No such file'

@@ -101,6 +101,16 @@ def test_forbidden_folder_is_one_line(tmp_path, capsys, folder):
     assert found.startswith(f'train: cannot write {folder}: ') and found.endswith('choose another folder (--work-dir)')
 
 
+def test_a_work_folder_whose_name_is_no_text(tmp_path):
+    """The pointer to the last checkpoint holds the bytes of the path."""
+    folder = tmp_path / os.fsdecode(b'run\xff')
+    path = config(tmp_path)
+    assert train(path, '--work-dir', folder, '--cfg-options', 'train_cfg.max_epochs=2') == 0
+    assert (folder / 'last_checkpoint').read_bytes() == os.fsencode(folder / 'iter_10.pth')
+    assert train(path, '--work-dir', folder, '--resume') == 0
+    assert (folder / 'iter_15.pth').is_file()
+
+
 def test_errors_of_reading_are_no_errors_of_writing(tmp_path):
     with pytest.raises(PermissionError), disk.write_errors(str(tmp_path / 'run')):
         raise PermissionError(13, 'Permission denied', str(tmp_path / 'data' / 'photo.jpg'))

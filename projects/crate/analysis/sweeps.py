@@ -18,7 +18,7 @@ from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.registry import MODELS, DefaultScope
 
 from ..checkpoints.read import check_exists
-from ..engine.launch import build_runner, prepare_testing, running, type_name
+from ..engine.launch import ELSEWHERE, build_runner, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
 from ..errors import UserError
 from ..files import atomic, sha256
@@ -27,7 +27,7 @@ from ..models.unwrap import unwrap
 Metrics = dict[str, float]
 HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
 # What no metric depends on: what read_config sets, and how images are loaded
-LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg')
+LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg', ELSEWHERE)
 LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 
 
@@ -130,7 +130,7 @@ class Measurements:
         self.name = name
         self.runs = folder / 'runs'
         self.path = folder / f'{name}.json'
-        known = [json.loads(self.path.read_text()) if self.path.is_file() else {}]
+        known = [_read_known(self.path) if self.path.is_file() else {}]
         broadcast_object_list(known)
         self.known = known[0]
 
@@ -159,6 +159,17 @@ class Measurements:
     def _write(self) -> None:
         with atomic(self.path) as part:
             part.write_text(json.dumps(self.known, indent=1))
+
+
+def _read_known(path: Path) -> dict[str, dict]:
+    """Read what :class:`Measurements` has written."""
+    try:
+        known = json.loads(path.read_bytes())
+        if all(isinstance(value, Real) for record in known.values() for value in record['metrics'].values()):
+            return known
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise UserError(f'{path} is damaged: remove it and repeat the command')
 
 
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:

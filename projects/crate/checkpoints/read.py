@@ -20,7 +20,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..files import can_block
+from ..files import can_block, printable
 from .grids import is_grid, recorded_grids
 from .pickled import allow_mmengine_checkpoints, refuse_code
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
@@ -234,7 +234,8 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     # A DINO training saves its options, too, in a type that is data only. torch < 2.5 cannot allow it.
     allow = getattr(torch.serialization, 'safe_globals', nullcontext)
     with allow([argparse.Namespace]):
-        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and is_zip)
+        mmap = mmap and is_zip and printable(path) == str(path)  # torch maps no file whose name is not UTF-8
+        content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
     _tame(content)
     return content
 

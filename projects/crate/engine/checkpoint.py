@@ -150,7 +150,7 @@ class AtomicCheckpointHook(CheckpointHook):
         with _together(pointer):
             if is_main_process():
                 with atomic(pointer) as part:
-                    part.write_text(str(self.last_ckpt))
+                    part.write_bytes(os.fsencode(self.last_ckpt))
         if is_main_process():
             self._remove_outdated(outdated)
 

@@ -20,24 +20,29 @@ _WRITES = {
     errno.ENOSPC: 'free some space',
     errno.EDQUOT: 'free some space',
     errno.EFBIG: 'raise the limit on file sizes (ulimit -f)',
-    errno.EROFS: 'choose another folder (--work-dir)',
+    errno.EROFS: 'choose another folder ({})',
 }
 
 
-def cannot_write(error: OSError, path: str | Path, then: str = '') -> WriteError:
+def cannot_write(error: OSError, path: str | Path, then: str = '', option: str = '--work-dir') -> WriteError:
     """Return the error that tells a user what could not be written, why, and what to do.
 
     Args:
         error: What the operating system said.
         path: File or folder that could not be written.
         then: What to do after the cause is gone.
+        option: Option of the tool that names the folder.
     """
-    remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS])
+    remedy = _WRITES.get(error.errno, _WRITES[errno.EROFS]).format(option)
     return WriteError(f'cannot write {path}: {error.strerror or error}; {remedy}{then and f", then {then}"}')
 
 
-def check_folder(folder: str | Path) -> None:
+def check_folder(folder: str | Path, option: str = '--work-dir') -> None:
     """Make a folder, and a file in it that is removed again.
+
+    Args:
+        folder: The folder.
+        option: Option of the tool that names it.
 
     Raises:
         UserError: The folder cannot be made, or nothing can be written in it.
@@ -47,7 +52,7 @@ def check_folder(folder: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(bytes(4096))
     except OSError as error:
-        raise cannot_write(error, folder) from error
+        raise cannot_write(error, folder, option=option) from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
+from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from ..checkpoints.read import read_all_files, read_checkpoint
@@ -42,8 +42,9 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
-# Under this key a prepared config has the settings that were its own before it was told to resume.
-START = 'before_resume'
+# Under these keys a prepared config has settings that were its own: before it was told to resume, and before this
+# machine without a GPU changed them.
+START, ELSEWHERE = 'before_resume', 'on_other_machines'
 # type of the visualisation hook -> how it is told to draw into a folder
 VISUALISATION = {
     'VisualizationHook': lambda folder: dict(enable=True, out_dir=folder),
@@ -132,6 +133,7 @@ def prepare_training(
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
+    _check_optimizer(cfg)
     _choose_precision(cfg, amp)
     _exchange_loop(cfg)
     _exchange_hooks(cfg)
@@ -185,7 +187,8 @@ def build_runner(cfg: Config) -> Runner:
 
     It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
     a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
-    The config that it writes into the work folder starts a new run, also where this run goes on from a checkpoint.
+    The config that it writes into the work folder starts a new run, also where this run goes on from a checkpoint, and
+    has nothing of what a machine without a GPU needs.
 
     Raises:
         UserError: The work folder cannot be written.
@@ -194,11 +197,14 @@ def build_runner(cfg: Config) -> Runner:
     cfg = copy.deepcopy(cfg)
     checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
     cfg.merge_from_dict(cfg.pop(START, {}))
+    elsewhere = cfg.pop(ELSEWHERE, {})
     disk.check_folder(cfg.work_dir)
     with building(cfg), disk.write_errors(cfg.work_dir):
         if 'runner_type' in cfg:
             cfg.env_cfg = cfg.get('env_cfg') or {}  # FlexibleRunner cannot do without
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        if elsewhere:
+            _restore(runner, elsewhere)
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
@@ -242,7 +248,24 @@ def _add_hook(runner: Runner, kind: type[Hook]) -> None:
         runner.register_hook(kind())
 
 
+def _keep(cfg: Config, *keys: str) -> None:
+    """Keep settings for the config that is written, before they are changed for this machine."""
+    kept = {key: copy.deepcopy(cfg.get(key)) for key in keys}
+    cfg[ELSEWHERE] = kept | (cfg.get(ELSEWHERE) or {})
+
+
+def _restore(runner: Runner, settings: dict) -> None:
+    """Give settings back to the config of a runner, which is built by now: checkpoints and the work folder have it."""
+    for key, value in settings.items():
+        if value is None:
+            runner.cfg.pop(key, None)
+        else:
+            runner.cfg[key] = value
+    runner.dump_config()
+
+
 def _use_cpu_wrappers(cfg: Config) -> None:
+    _keep(cfg, 'sync_bn', 'strategy', 'model_wrapper_cfg')
     cfg.sync_bn = None
     strategy = cfg.get('strategy') or ConfigDict(type='')
     if type_name(strategy.type) == 'DDPStrategy':
@@ -259,12 +282,24 @@ def _cpu_wrapper(cfg: Config, wrapper: dict | None) -> dict:
     return dict(broadcast_buffers=False, find_unused_parameters=cfg.get('find_unused_parameters', False)) | wrapper
 
 
+def _check_optimizer(cfg: Config) -> None:
+    """Name an optimiser that there is not; mmengine says 'None is not a callable object'."""
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+    with scope, OPTIMIZERS.switch_scope_and_registry(None) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise UserError(f'{cfg.filename}: {kind} is no optimiser: change optim_wrapper.optimizer.type')
+
+
 def _choose_precision(cfg: Config, amp: bool) -> None:
     wrapper = cfg.optim_wrapper
     kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if amp and kind not in ('OptimWrapper', 'AmpOptimWrapper', 'AutocastOptimWrapper'):
         raise UserError(f'--amp works with optim_wrapper.type OptimWrapper, not with {kind}')
     if get_device() == 'cpu' and (kind == 'AmpOptimWrapper' or (amp and kind == 'OptimWrapper')):
+        if amp and kind == 'OptimWrapper':
+            wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+        _keep(cfg, 'optim_wrapper')
         print_log('mixed precision on the CPU: bfloat16 autocast without a loss scaler', logger='current')
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
