@@ -18,8 +18,9 @@ from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.registry import MODELS, DefaultScope
 
 from ..checkpoints.read import check_exists
-from ..engine.launch import ELSEWHERE, build_runner, prepare_testing, running, type_name
+from ..engine.launch import build_runner, prepare_testing, running, type_name
 from ..engine.mistakes import mistakes_of
+from ..engine.stock_parts import ELSEWHERE
 from ..errors import UserError
 from ..files import atomic, sha256
 from ..models.unwrap import unwrap
