@@ -174,9 +174,9 @@ def run_maskcut(args):
 
 
 def run_attention(args):
-    from projects.crate.analysis import Observer
     from projects.crate.benchmark import attention
     from projects.crate.engine.launch import read_config
+    from projects.crate.study.observer import Observer
 
     seconds = {}
     for path in args.configs:

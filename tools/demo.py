@@ -95,7 +95,7 @@ def write(path, trained, commands, photos):
     from mmengine.config import Config
     from PIL import Image
 
-    from projects.crate.visualization.demo import TrainedRun, demo_page, measure, picture_paths
+    from projects.crate.study.demo import TrainedRun, demo_page, measure, picture_paths
 
     def target_of(image_path):
         """1 on the object: the sample set keeps a mask beside each image."""
@@ -122,9 +122,9 @@ def write(path, trained, commands, photos):
 
 def draw_photos(folder):
     """What the models in ``WEIGHTS`` see in photographs; None without weights."""
-    from projects.crate.analysis.observer import Observer, read_images
-    from projects.crate.analysis.trained import read_trained
-    from projects.crate.visualization.experiment import pictures
+    from projects.crate.study.experiment_page import pictures
+    from projects.crate.study.observer import Observer, read_images
+    from projects.crate.study.trained import read_trained
 
     observers = {}
     for name in CONFIGS:

@@ -70,9 +70,9 @@ def main(argv=None):
 
 def write_report(args):
     """Measure every model and write the page."""
-    from projects.crate.analysis import material, report, trained
     from projects.crate.files import make_folder
-    from projects.crate.visualization.report import report_page
+    from projects.crate.study import material, report, trained
+    from projects.crate.study.report_page import report_page
 
     configs = [None if config == '-' else config for config in args.configs or ['-'] * len(args.checkpoints)]
     names = args.names or trained.default_names(args.checkpoints)

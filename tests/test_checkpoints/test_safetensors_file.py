@@ -100,7 +100,7 @@ def test_mmengine_reads_it(trained):
 
 
 def test_the_report_finds_its_config(trained):
-    from projects.crate.analysis.trained import read_trained
+    from projects.crate.study.trained import read_trained
 
     backbone = dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4)
     text = Config(dict(model=dict(type='ImageClassifier', backbone=backbone))).pretty_text

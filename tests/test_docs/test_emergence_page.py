@@ -7,12 +7,12 @@ import torch
 from config_tree import ROOT
 from mmengine.registry import MODELS
 
-from projects.crate.analysis.experiment import read_results
-from projects.crate.analysis.trained import read_trained
 from projects.crate.checkpoints import fill, read_weights
 from projects.crate.engine.launch import read_config
 from projects.crate.models.convert import sha256
-from projects.crate.visualization.experiment import cell, find, tables, trainings
+from projects.crate.study.experiment import read_results
+from projects.crate.study.experiment_page import cell, find, tables, trainings
+from projects.crate.study.trained import read_trained
 
 FOLDER = ROOT / 'docs/experiments'
 PAGE, CARD = FOLDER / 'emergence.md', FOLDER / 'weights/README.md'

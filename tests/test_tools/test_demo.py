@@ -12,7 +12,7 @@ from toy_report import save_training
 from toy_runs import load_tool
 
 from projects.crate.checkpoints import save_safetensors
-from projects.crate.visualization.demo import TrainedRun, spread
+from projects.crate.study.demo import TrainedRun, spread
 
 ROOT = Path(__file__).resolve().parents[2]
 # Nothing is learnt: what is shown after training must be what is shown before it.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from toy_runs import ROOT, run_tool
 
-from projects.crate.analysis.experiment import WHOLE_IMAGE, read_results
+from projects.crate.study.experiment import WHOLE_IMAGE, read_results
 
 TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']

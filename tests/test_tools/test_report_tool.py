@@ -8,7 +8,7 @@ from toy_observer import checkpoint
 from toy_report import TRAINING, make_data, save_training
 from toy_runs import ROOT, load_tool
 
-from projects.crate.visualization import page
+from projects.crate.study import page
 
 
 @pytest.fixture

@@ -189,10 +189,10 @@ class Experiment:
 
     def run(self):
         """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
-        from projects.crate.analysis.experiment import Training, measure_all, write_results
-        from projects.crate.analysis.report import versions
         from projects.crate.benchmark.timing import machine
-        from projects.crate.visualization.experiment import write_up
+        from projects.crate.study.experiment import Training, measure_all, write_results
+        from projects.crate.study.experiment_page import write_up
+        from projects.crate.study.report import versions
 
         materials = self.materials()
         about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(materials[0]))
@@ -209,9 +209,9 @@ class Experiment:
 
     def draw(self, trainings, images):
         """What the first training of each model sees in some images."""
-        from projects.crate.analysis.observer import Observer, read_images
-        from projects.crate.analysis.sweeps import find_checkpoints
-        from projects.crate.visualization.experiment import pictures
+        from projects.crate.study.experiment_page import pictures
+        from projects.crate.study.observer import Observer, read_images
+        from projects.crate.study.sweeps import find_checkpoints
 
         if self.pictures:
             size = self.budget.image_sizes[0]
@@ -225,9 +225,9 @@ class Experiment:
 
     def tune(self):
         """Print and write the accuracy of CRATE and the ViT with every learning rate."""
-        from projects.crate.analysis.sweeps import Measurements, find_checkpoints
         from projects.crate.files import atomic
-        from projects.crate.visualization.experiment import markdown
+        from projects.crate.study.experiment_page import markdown
+        from projects.crate.study.sweeps import Measurements, find_checkpoints
 
         table = []
         for rate in self.budget.rates:
@@ -289,7 +289,7 @@ class Experiment:
 
     def materials(self):
         """The images, once per size."""
-        from projects.crate.analysis.material import gather
+        from projects.crate.study.material import gather
 
         beneath = sorted(path for path in self.root.iterdir() if path.is_dir())
         return [gather([self.root, *beneath], size, self.budget.max_images) for size in self.budget.image_sizes]

@@ -18,9 +18,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
-from ..analysis.complexity import FUSED_ATTENTION, attention_flops
 from ..models import CRATE
 from ..models.layers import ISTA, MSSA, merge_heads, split_heads
+from ..study.complexity import FUSED_ATTENTION, attention_flops
 from .memory import peak_memory
 from .text import plain_text
 from .timing import interleaved_medians

@@ -16,7 +16,7 @@ from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
-from ..visualization.masks import mask_grid
+from ..study.masks import mask_grid
 from .aside import AsideHook
 
 
@@ -159,7 +159,7 @@ class MaskCutHook(AsideHook):
 
     def _curve_figure(self, curve: list[dict]):
         """The APs against the step; all metrics, if none is an AP."""
-        from ..visualization.curves import curve_figure  # here: matplotlib takes a second to import
+        from ..study.curves import curve_figure  # here: matplotlib takes a second to import
 
         keys = [key for key in curve[-1] if key.endswith('mAP')] or list(curve[-1])[1:]
         lines = {key: zip(*((record['step'], record[key]) for record in curve if key in record)) for key in keys}

@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from toy_observer import BACKBONE, PREPROCESSOR, VIT, backbone
 from toy_runs import ROOT, load_tool
 
-from projects.crate.analysis.observer import Observer
-from projects.crate.analysis.trained import read_trained
-from projects.crate.analysis.untrusted import literal_config
 from projects.crate.errors import UserError
+from projects.crate.study.observer import Observer
+from projects.crate.study.trained import read_trained
+from projects.crate.study.untrusted import literal_config
 
 HOSTILE = [
     'os.system',

@@ -1,6 +1,6 @@
 import numpy as np
 
-from projects.crate.visualization.attention import attention_figure, spread
+from projects.crate.study.attention_figure import attention_figure, spread
 
 IMAGES = [np.zeros((8, 16, 3), np.uint8), np.zeros((10, 15, 3), np.uint8)]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from published import FIGURE_4B, TABLE_1, TABLE_2
 
-from projects.crate.analysis.experiment import WHOLE_IMAGE, Row, read_results, write_results
-from projects.crate.visualization import experiment
+from projects.crate.study import experiment_page as experiment
+from projects.crate.study.experiment import WHOLE_IMAGE, Row, read_results, write_results
 
 SIZES = ('128 x 128', '64 x 64')
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
-from projects.crate.analysis.pca import components, first_components, remove_background, to_unit
+from projects.crate.study.pca import components, first_components, remove_background, to_unit
 
 
 def scene():

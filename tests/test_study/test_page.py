@@ -2,8 +2,8 @@ import json
 
 from matplotlib.figure import Figure
 
-from projects.crate.visualization.curves import curve_figure, read_scalars
-from projects.crate.visualization.page import listing, paragraph, picture, table, write_page
+from projects.crate.study.curves import curve_figure, read_scalars
+from projects.crate.study.page import listing, paragraph, picture, table, write_page
 
 
 def test_page_is_self_contained_and_escaped(tmp_path):

@@ -10,13 +10,13 @@ from PIL import Image
 from toy_observer import BACKBONE, PREPROCESSOR, config
 from toy_report import RUN, TEXT, make_data, save_training
 
-from projects.crate.analysis.material import DataSet, find_coco, find_voc, gather, object_shares
-from projects.crate.analysis.observer import Observer
-from projects.crate.analysis.report import bootstrap_interval, measure_model
-from projects.crate.analysis.trained import default_names, literal_config, read_trained
 from projects.crate.datasets.coats import CLASSES
 from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou
+from projects.crate.study.material import DataSet, find_coco, find_voc, gather, object_shares
+from projects.crate.study.observer import Observer
+from projects.crate.study.report import bootstrap_interval, measure_model
+from projects.crate.study.trained import default_names, literal_config, read_trained
 
 SIZE = (32, 48)
 

@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from ..analysis.material import DataSet, Material, whole_image
-from ..analysis.report import NOISE, NUM_RESAMPLES, PRECISIONS, ModelReport, bootstrap_interval
 from ..evaluation.sparse_rate import mean_and_std
 from . import page
-from .attention import attention_figure
+from .attention_figure import attention_figure
 from .curves import curve_figure, error_bars, sparse_rate_figure
 from .grid import draw_tokens, picture_grid
 from .masks import painted
+from .material import DataSet, Material, whole_image
 from .output import drawable
+from .report import NOISE, NUM_RESAMPLES, PRECISIONS, ModelReport, bootstrap_interval
 
 # of arXiv 2308.16271: mIoU of Figure 4b, mask AP of Table 1
 PUBLISHED = [

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import toy_observer as toy
 
-from projects.crate.analysis import Observer
-from projects.crate.analysis.noise import add_noise, noise_grid
+from projects.crate.study.noise import add_noise, noise_grid
+from projects.crate.study.observer import Observer
 
 GREY = np.full((60, 80, 3), 128, dtype=np.uint8)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from projects.crate.visualization.masks import COLOURS, mask_grid
+from projects.crate.study.masks import COLOURS, mask_grid
 
 
 def grey(height, width):

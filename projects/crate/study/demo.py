@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..checkpoints import fill, read_weights
 from ..evaluation.emergence import best_head_iou_by_layer, cls_attention_maps
 from . import page
-from .attention import attention_figure
+from .attention_figure import attention_figure
 from .curves import curve_figure, read_scalars
 
 NUM_PICTURES = 5

@@ -5,9 +5,9 @@ import pytest
 import torch
 import toy_observer as toy
 
-from projects.crate.analysis import Observer
-from projects.crate.analysis.attention import attention_of_heads, pages
 from projects.crate.evaluation import binarise
+from projects.crate.study.attention import attention_of_heads, pages
+from projects.crate.study.observer import Observer
 
 
 @pytest.mark.parametrize(('rule', 'share'), [('mass', 0.6), ('top', 0.3)])

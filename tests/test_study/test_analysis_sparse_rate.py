@@ -7,9 +7,9 @@ from mmengine.config import Config
 from tiny_models import crate
 from toy_runs import load_tool
 
-from projects.crate.analysis import Observer, read_images
-from projects.crate.analysis.sparse_rate import layer_rates
 from projects.crate.evaluation.sparse_rate import coding_rate, nonzero_share
+from projects.crate.study.observer import Observer, read_images
+from projects.crate.study.sparse_rate import layer_rates
 
 
 def oracle(observer, image):

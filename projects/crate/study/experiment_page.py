@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..analysis.experiment import WHOLE_IMAGE, Row
-from ..analysis.observer import Observer
-from ..analysis.report import PRECISIONS, cut_masks
 from ..files import atomic, make_folder
-from .attention import attention_figure
+from .attention_figure import attention_figure
 from .curves import draw_curves, error_bars
+from .experiment import WHOLE_IMAGE, Row
 from .masks import painted
-from .report import RULES, bracketed, comparison_figure
+from .observer import Observer
+from .report import PRECISIONS, cut_masks
+from .report_page import RULES, bracketed, comparison_figure
 
 # arXiv 2308.16271, S/8, supervised on ImageNet-21k: mIoU on VOC 2012 val, AP on COCO val2017
 PUBLISHED = {

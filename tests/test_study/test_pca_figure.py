@@ -1,6 +1,6 @@
 import numpy as np
 
-from projects.crate.visualization.pca import layers_figure, pca_figure
+from projects.crate.study.pca_figure import layers_figure, pca_figure
 
 IMAGES = [np.full((8, 12, 3), 20 * number, np.uint8) for number in range(3)]
 COLOURS = [np.full((2, 3, 3), number / 4) for number in range(3)]

@@ -14,10 +14,10 @@ from mmengine.registry import DefaultScope
 from toy_runs import SAMPLES, ToyModel, config, forget_runs, load_tool
 from toy_sweeps import ARCH, CONFIGS, OPTIONS, make_scenes, metrics_of, save_weights
 
-from projects.crate.analysis import sweeps
-from projects.crate.analysis.sweeps import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
 from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
+from projects.crate.study import sweeps
+from projects.crate.study.sweeps import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 

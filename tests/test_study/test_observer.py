@@ -9,10 +9,10 @@ from mmengine.logging import MMLogger
 from operators import Record
 from PIL import Image
 
-from projects.crate.analysis import Observer, iterate_images, read_images
 from projects.crate.errors import UserError
 from projects.crate.models import observe
 from projects.crate.pseudo_labels.report import Report
+from projects.crate.study.observer import Observer, iterate_images, read_images
 
 KINDS = ['CRATE', 'ViT']
 

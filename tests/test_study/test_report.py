@@ -6,17 +6,17 @@ import pytest
 from mmengine.config import Config
 from published import FIGURE_4B, TABLE_1
 
-from projects.crate.analysis.material import COCO_CONFIG, VOC_CONFIG, DataSet, Material, whole_image
-from projects.crate.analysis.report import CoarseSegmentation, ModelReport, bootstrap_interval
-from projects.crate.analysis.trained import TrainedModel
-from projects.crate.visualization import page
-from projects.crate.visualization.report import (
+from projects.crate.study import page
+from projects.crate.study.material import COCO_CONFIG, VOC_CONFIG, DataSet, Material, whole_image
+from projects.crate.study.report import CoarseSegmentation, ModelReport, bootstrap_interval
+from projects.crate.study.report_page import (
     PRECISIONS,
     PUBLISHED,
     figure_groups,
     maskcut_curve,
     report_page,
 )
+from projects.crate.study.trained import TrainedModel
 
 SIZE = (24, 32)
 SHARES = [dict(cat=0.2, dog=0.7), {}, dict(cat=0.1), dict(cat=0.5)]

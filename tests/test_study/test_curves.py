@@ -1,6 +1,6 @@
 import numpy as np
 
-from projects.crate.visualization.curves import curve_figure, sparse_rate_figure
+from projects.crate.study.curves import curve_figure, sparse_rate_figure
 
 
 def bars(axis):

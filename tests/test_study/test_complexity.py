@@ -8,10 +8,10 @@ from mmengine.config import Config
 from torch import nn
 from torch.autograd import Function
 
-from projects.crate.analysis import complexity
-from projects.crate.analysis.complexity import build, default_size, measure, measure_config
 from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
+from projects.crate.study import complexity
+from projects.crate.study.complexity import build, default_size, measure, measure_config
 
 D, CLASSES = 24, 5
 DEVICES = ['meta', 'cpu']

@@ -1,1 +1,0 @@
-"""Pictures, curves and pages; every function returns what it drew and writes nothing."""
