@@ -2,7 +2,8 @@
 
 import pytest
 from config_tree import BACKBONES, CLASSIFICATION, LEAVES, ROOT, Name, bases, build_without_memory, header, load
-from published import TABLE_3
+
+from projects.crate.study.published import TABLE_3
 
 # word between size and patch -> (attention, feed-forward part)
 ABLATIONS = {'': ('MSSA', 'ISTA'), '-mlp': ('MSSA', 'MLP'), '-mhsa': ('MHSA', 'ISTA'), '-mhsa-mlp': ('MHSA', 'MLP')}

@@ -5,9 +5,9 @@ import torch
 from config_tree import MASKCUT, MASKCUT_NAME, ROOT, build_without_memory, header, load, parse
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from published import TABLE_1, TABLE_2
 
 from projects.crate.models import observe
+from projects.crate.study.published import TABLE_1, TABLE_2
 
 # name -> folder under $CRATE_DATA, split
 DATA = {'coco': ('coco', 'val2017'), 'coco128': ('coco128', 'train2017'), 'sample': ('sample/coco', 'val2017')}

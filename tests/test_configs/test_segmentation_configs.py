@@ -25,10 +25,10 @@ from mmengine.dataset import Compose
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
-from published import FIGURE_4B, TABLE_2
 
 from projects.crate.datasets import SEGMENTATION_METAINFO, SampleSpec, make_sample_set
 from projects.crate.engine import launch
+from projects.crate.study.published import FIGURE_4B, TABLE_2
 
 # name -> folder under $CRATE_DATA, type
 DATA = {

@@ -13,10 +13,10 @@ from toy_report import RUN, TEXT, make_data, save_training
 from projects.crate.datasets.coats import CLASSES
 from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou
-from projects.crate.study.material import DataSet, find_coco, find_voc, gather, object_shares
+from projects.crate.study.checkpoint_model import default_names, literal_config, read_model
+from projects.crate.study.images import ImageSet, find_coco, find_images, find_voc, object_shares
+from projects.crate.study.measure import bootstrap_interval, measure_model
 from projects.crate.study.observer import Observer
-from projects.crate.study.report import bootstrap_interval, measure_model
-from projects.crate.study.trained import default_names, literal_config, read_trained
 
 SIZE = (32, 48)
 
@@ -47,21 +47,21 @@ def test_keys_that_are_no_names():
 def test_nothing_in_a_checkpoint_is_executed(tmp_path, text):
     path = save_training(tmp_path / 'a.pth', text.format(path=str(tmp_path / 'touched')))
     with pytest.raises(UserError, match='a.pth: its config .* --configs'):
-        read_trained(path, 'A')
+        read_model(path, 'A')
     assert not (tmp_path / 'touched').exists()
-    found = read_trained(path, 'A', str(config(tmp_path))).config.model.backbone
+    found = read_model(path, 'A', str(config(tmp_path))).config.model.backbone
     assert {**found, 'type': 'CRATE'} == BACKBONE
 
 
 def test_code_elsewhere_in_the_config_is_passed_over(tmp_path):
     text = f'import os\nhooks = [open({str(tmp_path / "touched")!r}, "w")]\n{TEXT}'
-    read_trained(save_training(tmp_path / 'a.pth', text), 'A')
+    read_model(save_training(tmp_path / 'a.pth', text), 'A')
     assert not (tmp_path / 'touched').exists()
 
 
 def test_what_a_checkpoint_says(tmp_path):
     path = save_training(tmp_path / 'a.pth')
-    model = read_trained(path, 'A')
+    model = read_model(path, 'A')
     assert (model.name, model.checkpoint) == ('A', path)
     assert (model.config_name, model.training) == (RUN[: -len('_20260102_030405')], '3 epochs, 1,234 iterations')
     assert model.config.to_dict() == dict(
@@ -76,12 +76,12 @@ def test_what_a_checkpoint_says(tmp_path):
 def test_a_converted_checkpoint_needs_a_config(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'a.pth')
     with pytest.raises(UserError, match='a.pth holds no config .* --configs'):
-        read_trained(tmp_path / 'a.pth', 'A')
-    model = read_trained(tmp_path / 'a.pth', 'A', str(config(tmp_path)))
+        read_model(tmp_path / 'a.pth', 'A')
+    model = read_model(tmp_path / 'a.pth', 'A', str(config(tmp_path)))
     assert (model.config_name, model.training) == ('config', '')
     (tmp_path / 'empty.py').write_text('model = dict()')
     with pytest.raises(UserError, match=r'empty.py: the config has no model\.backbone'):
-        read_trained(tmp_path / 'a.pth', 'A', str(tmp_path / 'empty.py'))
+        read_model(tmp_path / 'a.pth', 'A', str(tmp_path / 'empty.py'))
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path):
@@ -126,7 +126,7 @@ def test_coco_is_found_validation_first(tmp_path, folder):
 
 def test_no_data_is_one_line(tmp_path):
     with pytest.raises(UserError, match='no data below --data-root'):
-        gather([tmp_path], SIZE)
+        find_images([tmp_path], SIZE)
 
 
 def test_shares_are_of_what_is_not_void(tmp_path):
@@ -136,7 +136,7 @@ def test_shares_are_of_what_is_not_void(tmp_path):
     Image.fromarray(labels).save(tmp_path / 'photo.jpg')
     changes = dict(metainfo=dict(classes=('background', 'cat', 'dog')))
     targets = [tmp_path / 'c.png', tmp_path / 'a.png', tmp_path / 'b.png']
-    voc = DataSet(None, changes, [tmp_path / 'photo.jpg'] * 3, targets, [1, 2])
+    voc = ImageSet(None, changes, [tmp_path / 'photo.jpg'] * 3, targets, [1, 2])
     cats, none = object_shares(voc)
     assert cats == pytest.approx(dict(cat=0.2, dog=0.4)) and none == {}
     Image.fromarray(labels).convert('RGB').save(tmp_path / 'b.png')
@@ -172,8 +172,8 @@ def by_hand(observer, material, layer, rule):
 
 def test_a_model_is_measured_once(tmp_path, fast_runner, monkeypatch):
     """On a non-square size, every third image, against a measurement by hand; then again without a Runner."""
-    model = read_trained(save_training(tmp_path / 'a.pth'), 'A')
-    material = gather([make_data(tmp_path / 'sample')], SIZE, 3)
+    model = read_model(save_training(tmp_path / 'a.pth'), 'A')
+    material = find_images([make_data(tmp_path / 'sample')], SIZE, 3)
     report = measure_model(model, material, tmp_path / 'out', layer=-2, num_workers=0)
     observer = Observer.from_config(model.config, str(model.checkpoint))
     for rule in ('mass', 'top'):
@@ -200,12 +200,12 @@ def test_a_model_is_measured_once(tmp_path, fast_runner, monkeypatch):
 
 
 def test_only_one_layout_and_every_layer(tmp_path, fast_runner):
-    model = read_trained(save_training(tmp_path / 'a.pth'), 'A')
-    material = gather([make_data(tmp_path / 'sample', ['coco'])], SIZE, 2)
+    model = read_model(save_training(tmp_path / 'a.pth'), 'A')
+    material = find_images([make_data(tmp_path / 'sample', ['coco'])], SIZE, 2)
     report = measure_model(model, material, tmp_path / 'out', all_layers=True, num_workers=0)
     assert report.coarse == {} and report.maskcut[0].tolist() == [0, 1, 2]
     assert not any(mask.any() for mask in material.objects)
     with pytest.raises(UserError, match='a.pth: no layer 3: it has 3'):
         measure_model(model, material, tmp_path / 'out', layer=3)
-    one = measure_model(model, gather([tmp_path / 'sample'], SIZE, 1), tmp_path / 'out', num_workers=0)
+    one = measure_model(model, find_images([tmp_path / 'sample'], SIZE, 1), tmp_path / 'out', num_workers=0)
     assert 'coco/segm_mAP' in one.maskcut[1] and 'coco/segm_mAP_low' not in one.maskcut[1]

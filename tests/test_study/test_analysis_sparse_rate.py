@@ -8,7 +8,8 @@ from tiny_models import crate
 from toy_runs import load_tool
 
 from projects.crate.evaluation.sparse_rate import coding_rate, nonzero_share
-from projects.crate.study.observer import Observer, read_images
+from projects.crate.study.images import read_images
+from projects.crate.study.observer import Observer
 from projects.crate.study.sparse_rate import layer_rates
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from projects.crate.study.attention_figure import attention_figure, spread
+from projects.crate.study.attention import attention_figure, to_pixels
 
 IMAGES = [np.zeros((8, 16, 3), np.uint8), np.zeros((10, 15, 3), np.uint8)]
 
@@ -47,8 +47,8 @@ def test_tokens_lie_where_their_patches_are():
 
 def test_tokens_by_pixel():
     tokens = np.arange(6).reshape(2, 3)
-    assert spread(tokens, (3, 6), None).tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]]
-    assert spread(tokens, (3, 5), (2, 2)).tolist() == [[0, 0, 1, 1, 2]] * 2 + [[3, 3, 4, 4, 5]]
+    assert to_pixels(tokens, (3, 6), None).tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]]
+    assert to_pixels(tokens, (3, 5), (2, 2)).tolist() == [[0, 0, 1, 1, 2]] * 2 + [[3, 3, 4, 4, 5]]
 
 
 def test_rows_are_as_high_as_their_images():

@@ -1,6 +1,7 @@
 import numpy as np
 
-from projects.crate.study.curves import curve_figure, sparse_rate_figure
+from projects.crate.study.curves import curve_figure
+from projects.crate.study.sparse_rate import sparse_rate_figure
 
 
 def bars(axis):

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from published import FIGURE_4B, TABLE_1, TABLE_2
 
-from projects.crate.study import experiment_page as experiment
+from projects.crate.study import experiment
 from projects.crate.study.experiment import WHOLE_IMAGE, Row, read_results, write_results
 
 SIZES = ('128 x 128', '64 x 64')
@@ -41,7 +40,8 @@ def rows():
 
 
 def cells(table):
-    return [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines()]
+    """Header and rows as text."""
+    return [[str(cell) for cell in line] for line in (table.header, *table.rows)]
 
 
 def test_results_come_back_as_they_were_written(tmp_path):
@@ -56,7 +56,7 @@ def test_results_come_back_as_they_were_written(tmp_path):
 
 
 def test_last_layer_of_every_training_beside_its_random_weights():
-    header, _, *lines = cells(experiment.last_layer_table(rows(), SIZES[0]))
+    header, *lines = cells(experiment.last_layer_table(rows(), SIZES[0]))
     assert header[:5] == ['model', 'seed', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60% of patches']
     assert [line[:3] for line in lines] == [
         ['CRATE', '0', 'random weights'],
@@ -87,16 +87,16 @@ def by_ids(seed):
 
 
 def test_every_ap_by_the_order_of_ids_has_a_star():
-    _, _, *lines = cells(experiment.last_layer_table(by_ids(1), SIZES[0]))
-    assert [line[-1] for line in lines[1:6:2]] == ['3.21 [0.00, 6.42]', '3.31\\* [0.00, 6.62]', '1.21 [0.00, 2.42]']
+    _, *lines = cells(experiment.last_layer_table(by_ids(1), SIZES[0]))
+    assert [line[-1] for line in lines[1:6:2]] == ['3.21 [0.00, 6.42]', '3.31* [0.00, 6.62]', '1.21 [0.00, 2.42]']
     assert lines[3][3] == '33.1 [32.1, 35.1]'
-    _, _, *lines = cells(experiment.layer_table(by_ids(1), SIZES[1]))
-    assert [line[3:] for line in lines[1:6:2]] == [['3.20', '3.21'], ['3.30\\*', '3.31\\*'], ['1.20', '1.21']]
+    _, *lines = cells(experiment.layer_table(by_ids(1), SIZES[1]))
+    assert [line[3:] for line in lines[1:6:2]] == [['3.20', '3.21'], ['3.30*', '3.31*'], ['1.20', '1.21']]
 
 
 @pytest.mark.parametrize('seed', [0, 1])
 def test_aps_by_two_rules_have_neither_mean_nor_curve(seed):
-    assert cells(experiment.seed_table(by_ids(seed), SIZES[0], ['CRATE']))[2][-1] == ''
+    assert cells(experiment.seed_table(by_ids(seed), SIZES[0], ['CRATE']))[1][-1] == ''
     axes = experiment.curves(by_ids(seed), SIZES[1]).axes
     for axis in axes:  # colours and names are those of all
         lines = [container.lines[0] for container in axis.get_legend_handles_labels()[0]]
@@ -108,7 +108,7 @@ def test_aps_by_two_rules_have_neither_mean_nor_curve(seed):
 
 
 def test_several_seeds():
-    header, _, *lines = cells(experiment.seed_table(rows(), SIZES[0], ['CRATE']))
+    header, *lines = cells(experiment.seed_table(rows(), SIZES[0], ['CRATE']))
     assert header == [
         'model',
         'trainings',
@@ -126,7 +126,7 @@ def test_several_seeds():
 
 
 def test_every_layer():
-    header, _, *lines = cells(experiment.layer_table(rows(), SIZES[1]))
+    header, *lines = cells(experiment.layer_table(rows(), SIZES[1]))
     assert header == ['model', 'seed', '', 'layer 0', 'layer 1']
     assert lines[4] == ['ViT', '0', 'mIoU, 60% of the mass', '12.0', '12.1']
     assert lines[5] == ['ViT', '0', 'mask AP', '1.20', '1.21']
@@ -134,12 +134,12 @@ def test_every_layer():
 
 
 def test_differences():
-    _, _, *lines = cells(experiment.difference_table(rows(), SIZES[1]))
+    _, *lines = cells(experiment.difference_table(rows(), SIZES[1]))
     assert lines == [
         ['CRATE, seed 1', 'CRATE', 'mIoU, 60% of the mass', '1.0 [-3.0, 4.0]'],
         ['ViT, seed 0', 'CRATE', 'mIoU, 60% of the mass', '-20.0 [-3.0, 4.0]'],
     ]
-    assert len(cells(experiment.difference_table(rows(), SIZES[0]))) == 2  # header alone
+    assert len(cells(experiment.difference_table(rows(), SIZES[0]))) == 1  # header alone
 
 
 def test_curves_along_training_and_layers():
@@ -157,23 +157,10 @@ def test_curves_along_training_and_layers():
 
 
 def test_everything_is_written(tmp_path):
-    paths = experiment.write_up(rows(), {}, tmp_path / 'new')
-    assert [path.name for path in paths] == ['tables.md', 'curves.png']
+    paths = experiment.write_pages(rows(), {}, tmp_path / 'new')
+    assert [path.name for path in paths] == ['tables.md', 'index.html', 'curves.png']
     assert all(path.is_file() for path in paths)
     text = paths[0].read_text()
-    assert text.count('### ') == 9
-    assert text.startswith(experiment.LEGEND)
+    assert text.count('## ') == 9
+    assert 'All in percent.' in text and '<img src="data:image/png' in paths[1].read_text()
     assert sorted((tmp_path / 'new').iterdir()) == sorted(paths)
-
-
-def test_published_numbers_are_the_papers():
-    _, _, *lines = cells(experiment.published_table())
-    found = {line[0]: [float(cell) for cell in line[1:] if cell] for line in lines}
-    names = {'CRATE': 'crate-emergence-small-p8', 'ViT': 'vit-small-p8'}
-    names |= {f'CRATE-{kind}': f'crate-emergence-small-{kind.lower()}-p8' for kind in ('MLP', 'MHSA')}
-    for model, name in names.items():
-        precisions, miou = TABLE_2[name][:3], TABLE_2[name][3]
-        assert found.pop(f'{model}, Table 2') == [miou, *precisions]
-    for model in ('CRATE', 'ViT'):
-        assert found.pop(f'{model}, Table 1') == [FIGURE_4B[names[model]], *TABLE_1[names[model]]]
-    assert not found

@@ -12,7 +12,8 @@ from PIL import Image
 from projects.crate.errors import UserError
 from projects.crate.models import observe
 from projects.crate.pseudo_labels.report import Report
-from projects.crate.study.observer import Observer, iterate_images, read_images
+from projects.crate.study.images import iterate_images, read_images
+from projects.crate.study.observer import Observer
 
 KINDS = ['CRATE', 'ViT']
 

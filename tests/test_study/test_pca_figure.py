@@ -1,13 +1,13 @@
 import numpy as np
 
-from projects.crate.study.pca_figure import layers_figure, pca_figure
+from projects.crate.study.pca import foreground_figure, layers_figure
 
 IMAGES = [np.full((8, 12, 3), 20 * number, np.uint8) for number in range(3)]
 COLOURS = [np.full((2, 3, 3), number / 4) for number in range(3)]
 
 
 def test_colours_lie_below_their_images():
-    figure = pca_figure(IMAGES, COLOURS, 'title', columns=2)
+    figure = foreground_figure(IMAGES, COLOURS, 'title', columns=2)
     shown = [[axis.images[0].get_array()[0, 0, 0] if axis.images else None for axis in figure.axes]]
     assert shown == [[0, 20, 0, 0.25, 40, None, 0.5, None]]
     assert figure.axes[2].images[0].get_extent() == [-0.5, 11.5, 7.5, -0.5]
@@ -15,7 +15,7 @@ def test_colours_lie_below_their_images():
 
 
 def test_a_row_has_room_for_its_tallest_image():
-    figure = pca_figure([IMAGES[0], np.zeros((24, 12, 3), np.uint8)], COLOURS[:2])
+    figure = foreground_figure([IMAGES[0], np.zeros((24, 12, 3), np.uint8)], COLOURS[:2])
     width, height = figure.get_size_inches()
     assert height > width
 

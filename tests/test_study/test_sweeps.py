@@ -16,8 +16,8 @@ from toy_sweeps import ARCH, CONFIGS, OPTIONS, make_scenes, metrics_of, save_wei
 
 from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
-from projects.crate.study import sweeps
-from projects.crate.study.sweeps import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
+from projects.crate.study import sweep as sweeps
+from projects.crate.study.sweep import Measurements, epoch_sweep, evaluate, find_checkpoints, headline, layer_sweep
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
 

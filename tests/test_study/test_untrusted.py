@@ -14,8 +14,8 @@ from toy_observer import BACKBONE, PREPROCESSOR, VIT, backbone
 from toy_runs import ROOT, load_tool
 
 from projects.crate.errors import UserError
+from projects.crate.study.checkpoint_model import read_model
 from projects.crate.study.observer import Observer
-from projects.crate.study.trained import read_trained
 from projects.crate.study.untrusted import literal_config
 
 HOSTILE = [
@@ -124,13 +124,13 @@ def test_the_report_refuses_hostile_configs(tmp_path, touched, capsys, case, suf
 def test_a_scope_is_that_of_a_library(tmp_path, touched, scope):
     path = save(tmp_path / 'a.pth', dict(backbone=BACKBONE), default_scope=scope)
     with pytest.raises(UserError, match=r'a\.pth: .* default_scope: .* is none of mmengine, mmpretrain'):
-        read_trained(path, 'A')
+        read_model(path, 'A')
     assert not touched.exists()
 
 
 def test_imports_and_bases_are_not_followed(tmp_path, touched):
     imports = dict(custom_imports=dict(imports=['harm']), _base_=['harm.py'])
-    config = read_trained(save(tmp_path / 'a.pth', dict(backbone=BACKBONE), **imports), 'A').config
+    config = read_model(save(tmp_path / 'a.pth', dict(backbone=BACKBONE), **imports), 'A').config
     assert {*config} == {'default_scope', 'model'}
     assert not touched.exists()
 
@@ -165,20 +165,20 @@ def test_a_hostile_type_is_found_at_any_depth(tmp_path_factory, data, hostile, b
     with pytest.raises(
         UserError, match=r'^.*a\.pth: its own config is refused at (model\.backbone|data_preproc).*type'
     ):
-        read_trained(file, 'A')
+        read_model(file, 'A')
 
 
 @pytest.mark.parametrize('model', [dict(backbone=BACKBONE), REAL, dict(REAL, backbone=dict(VIT, _scope_='mmdet'))])
 def test_real_configs_are_built(tmp_path, model):
     path = save(tmp_path / 'a.pth', model)
-    assert Observer.from_config(read_trained(path, 'A').config, str(path)).num_layers == 3
+    assert Observer.from_config(read_model(path, 'A').config, str(path)).num_layers == 3
 
 
 @pytest.mark.parametrize(
     'path', sorted((ROOT / 'docs/experiments/weights').glob('*.safetensors')), ids=lambda p: p.stem
 )
 def test_published_weights_are_read(path):
-    assert read_trained(path, 'A').config.model.backbone.arch.num_layers == 5
+    assert read_model(path, 'A').config.model.backbone.arch.num_layers == 5
 
 
 @pytest.mark.parametrize(
@@ -201,12 +201,12 @@ def test_texts_that_no_training_wrote(text):
 
 def test_what_a_file_says_of_itself_may_be_anything(tmp_path):
     odd = dict(experiment_name=5, epoch='one', iter=[2])
-    model = read_trained(save(tmp_path / 'a.pth', dict(backbone=BACKBONE), meta=odd), 'A')
+    model = read_model(save(tmp_path / 'a.pth', dict(backbone=BACKBONE), meta=odd), 'A')
     assert (model.config_name, model.training) == ('', '')
     for wrong in (5, 'text', dict(backbone=5), dict(backbone=[]), dict(backbone=dict(arch='tiny'))):
         with pytest.raises(UserError, match=r'a\.pth: the config has no model\.backbone'):
-            read_trained(save(tmp_path / 'a.pth', wrong), 'A')
+            read_model(save(tmp_path / 'a.pth', wrong), 'A')
     for content in ([1], dict(meta=5), torch.ones(2)):
         torch.save(content, tmp_path / 'a.pth')
         with pytest.raises(UserError, match=r'a\.pth holds no config'):
-            read_trained(tmp_path / 'a.pth', 'A')
+            read_model(tmp_path / 'a.pth', 'A')

@@ -174,8 +174,8 @@ class SparseRateHook(AsideHook):
         self._save(folder / 'curve', drawn, [f'{self.unit} {record["step"]}' for record in drawn])
 
     def _save(self, stem: Path, measurements: list[dict], names: list[str]) -> None:
-        from ..study.curves import sparse_rate_figure  # here: matplotlib takes a second to import
-        from ..study.output import save_figure
+        from ..study.drawing import save_figure
+        from ..study.sparse_rate import sparse_rate_figure  # here: matplotlib takes a second to import
 
         keys = [key for key in measurements[0] if key != 'step']
         arrays = {key: np.array([record[key] for record in measurements]) for key in keys}

@@ -11,8 +11,8 @@ from mmengine.registry import FUNCTIONS
 DRAWINGS = {
     'crate_draw_masks': ('masks', 'mask_grid'),
     'crate_draw_curves': ('curves', 'curve_figure'),
-    'crate_draw_sparse_rate': ('curves', 'sparse_rate_figure'),
-    'crate_save_figure': ('output', 'save_figure'),
+    'crate_draw_sparse_rate': ('sparse_rate', 'sparse_rate_figure'),
+    'crate_save_figure': ('drawing', 'save_figure'),
 }
 
 

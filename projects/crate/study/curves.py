@@ -1,4 +1,4 @@
-"""Curves of a training run, read back from what mmengine logged."""
+"""Curves against a step or a layer, and the numbers that mmengine logged."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .output import drawable
+from .drawing import drawable
+
+LAYER = 'layer (0-based)'  # label of x
 
 
 def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one logged scalar, over all starts of a run.
+    """Return steps and values of one logged scalar, over all starts of a run.
 
     A resumed run logs into a folder of its own; where two starts logged the same step, the later one counts.
 
@@ -37,7 +39,7 @@ def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
 def curve_figure(
     curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> Figure:
-    """Named curves in one plot.
+    """Draw named curves in one plot.
 
     Args:
         curves: Name -> (x, y), or (x, y, length of the error bars to either side: (n,), or down and up: (2, n)).
@@ -52,36 +54,10 @@ def curve_figure(
     return figure
 
 
-def error_bars(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> np.ndarray:
-    """Lengths of the bars from values (n,) to the ends of their intervals, (2, n).
-
-    A value outside of its interval, as an AP of few images may be, has no bar to that side.
-    """
-    values = np.asarray(values)
-    return np.stack([values - low, high - values]).clip(min=0)
-
-
-def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Compression and sparsity against the layer, side by side, with standard deviations as error bars.
-
-    Args:
-        measurements: Name -> what :func:`projects.crate.evaluation.sparse_rate.mean_and_std` returned.
-    """
-    figure = Figure(figsize=(10, 3.5), layout='constrained')
-    labels = dict(compression='coding rate $R^c$ (nats)', nonzero='share of non-zeros')
-    for axis, (key, label) in zip(figure.subplots(1, 2), labels.items()):
-        curves = {
-            name: (range(len(values[key])), values[key], values[f'{key}_std']) for name, values in measurements.items()
-        }
-        draw_curves(axis, curves, 'layer (0-based)', label)
-        axis.legend(fontsize=8)
-    return figure
-
-
 def draw_curves(
     axis: Axes, curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> None:
-    """Named curves in an axis, without a legend; arguments as in :func:`curve_figure`."""
+    """Draw named curves, without a legend; arguments as in :func:`curve_figure`."""
     colour = None
     for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}
@@ -89,6 +65,14 @@ def draw_curves(
         line, *_ = axis.errorbar(x, y, *error, marker=marker, capsize=2, elinewidth=0.8, label=drawable(name), **style)
         colour = line.get_color()
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel(ylabel)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
+
+
+def error_bars(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+    """Return the lengths of the bars from values (n,) to the ends of their intervals, (2, n).
+
+    A value outside of its interval, as an AP of few images may be, has no bar to that side.
+    """
+    values = np.asarray(values)
+    return np.stack([values - low, high - values]).clip(min=0)

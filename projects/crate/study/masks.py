@@ -1,13 +1,32 @@
-"""Images with what was found on them."""
+"""Masks of MaskCut, and images with masks drawn over them."""
 
 from collections.abc import Sequence
 
 import mmcv
 import numpy as np
+import torch
 
-# RGB of the first mask, the second, ...; they are taken again after the last
+from ..maskcut import maskcut
+from ..maskcut.postprocess import image_masks
+
+# RGB of the first mask, the second, ...; after the last colour the first one follows
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
 OPACITY = 0.6
+
+
+def cut_masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """Return the masks (m, H, W) bool that MaskCut finds in the features (h, w, d) of an image of ``size`` (H, W)."""
+    h, w, _ = features.shape
+    masks, _ = maskcut(torch.from_numpy(features).flatten(0, 1).T, (h, w))
+    return image_masks(masks.numpy(), patch_size, size, size)
+
+
+def painted(image: np.ndarray, masks: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 RGB under its masks (n, H, W) bool; see :func:`mask_grid`."""
+    result = image.copy()
+    for number, mask in enumerate(masks):
+        result[mask] = (1 - opacity) * image[mask] + opacity * COLOURS[number % len(COLOURS)]
+    return result
 
 
 def mask_grid(
@@ -18,7 +37,7 @@ def mask_grid(
     gap: int = 4,
     opacity: float = OPACITY,
 ) -> np.ndarray:
-    """Images under their masks, row by row in square cells on white.
+    """Return images under their masks, row by row in square cells on white.
 
     Args:
         images: (H, W, 3) uint8 RGB each; sizes may differ. At least one.
@@ -26,7 +45,7 @@ def mask_grid(
         columns: Most images in a row.
         cell: Longer side of an image in the grid, in pixels.
         gap: White pixels right of and below each cell.
-        opacity: Of a mask, from 0 to 1.
+        opacity: Opacity of a mask, from 0 to 1.
 
     Returns:
         (rows * (cell + gap), columns * (cell + gap), 3) uint8 RGB.
@@ -38,11 +57,3 @@ def mask_grid(
         small = mmcv.imrescale(painted(image, found, opacity), (cell, cell))
         grid[number // columns, number % columns, : small.shape[0], : small.shape[1]] = small
     return grid.swapaxes(1, 2).reshape(rows * (cell + gap), columns * (cell + gap), 3)
-
-
-def painted(image: np.ndarray, masks: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
-    """An image (H, W, 3) uint8 RGB under its masks (n, H, W) bool; see :func:`mask_grid`."""
-    result = image.copy()
-    for number, mask in enumerate(masks):
-        result[mask] = (1 - opacity) * image[mask] + opacity * COLOURS[number % len(COLOURS)]
-    return result

@@ -1,4 +1,4 @@
-"""Attention under noise (arXiv 2308.16271, Figures 11 and 12)."""
+"""Attention under noise (arXiv 2308.16271, Figures 11 and 12); drawn by ``attention_figure``."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ SHARES = (0.1, 0.25, 0.5, 0.75)
 
 
 def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.ndarray:
-    """Gaussian noise on a random part of the pixels.
+    """Return an image with Gaussian noise on a random part of its pixels, clipped to 0..255.
 
     With one seed, more noise is more of the same: a larger share holds the pixels of a smaller one, and a larger
     ``std`` scales the same numbers.
@@ -20,11 +20,8 @@ def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.
     Args:
         image: (H, W, 3) uint8.
         std: Standard deviation in grey levels (0 to 255), of each channel by itself.
-        share: Of the pixels that get noise, from 0 to 1.
-        seed: Of the noise and of the choice of pixels.
-
-    Returns:
-        (H, W, 3) uint8, clipped to 0..255.
+        share: Share of the pixels that get noise, from 0 to 1.
+        seed: Seed of the noise and of the choice of pixels.
 
     Raises:
         ValueError: ``std`` is negative, or ``share`` outside 0 to 1.
@@ -46,7 +43,7 @@ def noise_grid(
     shares: Sequence[float] = SHARES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Attention of all heads for every strength of the noise and every share of noisy pixels.
+    """Return attention of all heads for every strength of the noise and every share of noisy pixels.
 
     Args:
         observer: The backbone.
@@ -54,12 +51,11 @@ def noise_grid(
         layer: 0-based; negative ones count from the end.
         stds: S standard deviations.
         shares: P shares.
-        seed: See :func:`add_noise`.
+        seed: Seed, see :func:`add_noise`.
 
     Returns:
         The noisy images (S, P, H, W, 3) uint8 and the maps (S, P, K, h, w), each with sum 1.
     """
     images = [add_noise(image, std, share, seed) for std in stds for share in shares]
     maps = [observer.attention(noisy, [layer])[layer] for noisy in images]
-    images, maps = np.stack(images), np.stack(maps)
-    return tuple(array.reshape(len(stds), len(shares), *array.shape[1:]) for array in (images, maps))
+    return tuple(np.stack(each).reshape(len(stds), len(shares), *each[0].shape) for each in (images, maps))

@@ -1,11 +1,8 @@
-"""A backbone that is looked at, and the images to show it."""
+"""Attention and features of a backbone in images."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -14,27 +11,23 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import read_weights
-from ..datasets.loading import LoadImageOrSkip
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.unwrap import unwrap
-from ..pseudo_labels.images import list_images
-from ..pseudo_labels.report import Report
 
 PREFIX = 'backbone.'
 
 
 class Observer:
-    """Features and attention of a backbone on images as they come from a file.
+    """Features and attention of a backbone in images as they come from a file.
 
-    The backbone is used as it is and left as it was: on its device, every part in its mode, without gradients or
-    hooks. Only the rows of [CLS] are ever computed of an attention map, so that the memory grows with the number of
-    tokens and not with its square, as long as the backbone's own attention keeps to that (torch's fused one does).
+    The backbone is left as it was: on its device, every part in its mode, without gradients or hooks. Of an attention
+    map only the rows of [CLS] are computed, so that the memory grows with the number of tokens and not with its square,
+    as long as the backbone's own attention keeps to that (torch's fused one does).
 
     >>> observer = Observer.from_config(Config.fromfile('configs/...'), 'epoch_90.pth')
     >>> observer.attention(image, layers=[10])[10].shape
@@ -42,12 +35,12 @@ class Observer:
 
     Args:
         backbone: CRATE or mmpretrain's VisionTransformer.
-        data_preprocessor: Config of a data preprocessor of any of the libraries; its normalisation and channel order
-            are used, and nothing else of it. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, which is what
-            OpenMMLab's transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
+        data_preprocessor: Config of a data preprocessor of any of the libraries; only its normalisation and channel
+            order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, which is what OpenMMLab's
+            transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
 
     Attributes:
-        backbone: As given, without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
+        backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
 
     Raises:
         TypeError: The backbone has no attention that can be read.
@@ -60,13 +53,13 @@ class Observer:
 
     @classmethod
     def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
-        """The backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
+        """Build the backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
 
         Args:
-            cfg: Of a classifier, detector, segmentor or measurement.
+            cfg: Config of a classifier, detector, segmentor or measurement.
             checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
                 a training would start from.
-            device: Default: the best one there is.
+            device: Device; default: the best one there is.
 
         Raises:
             UserError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
@@ -83,22 +76,25 @@ class Observer:
                     backbone.init_weights()
             observer = cls(backbone, model.get('data_preprocessor') or cfg.get('data_preprocessor'))
         if checkpoint is not None:
-            _load(backbone, checkpoint)
+            weights = read_weights(checkpoint)
+            is_whole = any(name.startswith(PREFIX) for name in weights.tensors)
+            if unused := fill(backbone, weights, PREFIX if is_whole else '').surplus:
+                print_log(f'not used from {checkpoint}: {count_weights(unused)}', logger='current')
         backbone.to(device or get_device())
         return observer
 
     @property
     def num_layers(self) -> int:
-        """Of the backbone."""
+        """Number of layers of the backbone."""
         return len(self.backbone.layers)
 
     @property
     def num_heads(self) -> int:
-        """Of each layer."""
+        """Number of heads of each layer."""
         return self.backbone.layers[0].attn.num_heads
 
     def number(self, layer: int) -> int:
-        """The 0-based index of a layer that may be counted from the end.
+        """Return the 0-based index of a layer that may be counted from the end.
 
         Raises:
             IndexError: No such layer.
@@ -112,19 +108,19 @@ class Observer:
         return patch_size(self.backbone)
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
-        """(H, W) of an image -> (h, w) of its tokens; a part of a patch is a token too, padded below or right."""
+        """Return (h, w) of the tokens of an image (H, W); a part of a patch is a token too, padded below or right."""
         return token_grid(self.backbone, size)
 
     @torch.no_grad()
     def observe(
         self, images: Sequence[np.ndarray], layers: Iterable[int], outputs: bool = False
     ) -> dict[int, Observation]:
-        """One forward pass.
+        """Run one forward pass.
 
         Args:
             images: (H, W, 3) uint8 RGB each, all of one size.
             layers: 0-based indices; negative ones count from the end.
-            outputs: Whether to keep what the layers return.
+            outputs: Keep what the layers return.
 
         Returns:
             {layer as asked for: what its attention saw}.
@@ -141,7 +137,7 @@ class Observer:
         return seen
 
     def attention(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
-        """Attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) as maps.
+        """Return the attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) as maps.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -158,7 +154,7 @@ class Observer:
         return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
 
     def features(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
-        """U^T z of every patch, all heads side by side (keys of a ViT).
+        """Return U^T z of every patch, all heads side by side (keys of a ViT).
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -172,90 +168,23 @@ class Observer:
         return {layer: _array(seen[layer].patch_features[0].unflatten(0, grid)) for layer in layers}
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
-        """(B, 3, H, W), as the backbone takes it."""
+        """Return (B, 3, H, W), as the backbone takes it."""
         bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
         preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
         return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']
 
 
-def read_images(
-    source: Path, size: Sequence[int] | None = None, report: Report | None = None
-) -> list[tuple[Path, np.ndarray]]:
-    """All images at once; see :func:`iterate_images`."""
-    return list(iterate_images(source, size, report))
-
-
-def iterate_images(
-    source: Path, size: Sequence[int] | None = None, report: Report | None = None
-) -> Iterator[tuple[Path, np.ndarray]]:
-    """Images from disk, one after the other; unreadable ones are named, counted and left out.
-
-    Args:
-        source: An image, a folder (searched with all its folders, sorted by path) or a text file with a path per line.
-        size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: their
-            own.
-        report: Shows progress, also that of the work done between two images, and says what is left out; default: only
-            says it.
-
-    Yields:
-        Path, and the image (H, W, 3) uint8 RGB, with its EXIF orientation applied.
-
-    Raises:
-        UserError: There is no image, or none that can be read.
-    """
-    source, report = Path(source), report or Report('images', shows_progress=False)
-    paths, unreadable = _list_paths(source), 0
-    with report:
-        report.begin(total=len(paths), done=0)
-        for path in paths:
-            try:
-                image = _read_image(path, size)
-            except OSError as error:
-                report.say(f'unreadable, left out: {path} ({error.__cause__ or error})')
-                unreadable += 1
-            else:
-                yield path, image
-            report.advance(1)
-    if unreadable == len(paths):
-        raise UserError(f'no readable image in {source}')
-    if unreadable:
-        report.say(f'unreadable, left out: {unreadable} of {len(paths)} images')
-
-
-def _list_paths(source: Path) -> list[Path]:
-    if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
-        return [source]
-    images = list_images(source, Path(tempfile.gettempdir()))
-    return [images.root / name for name in images]
-
-
-def _read_image(path: Path, size: Sequence[int] | None) -> np.ndarray:
-    image = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
-    if size is None:
-        return np.ascontiguousarray(image)
-    height, width = size
-    return mmcv.imresize(image, (width, height), interpolation='lanczos', backend='pillow')
-
-
 def normalisation(cfg: dict) -> dict:
-    """Arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does."""
+    """Return the arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does."""
     while 'data_preprocessor' in cfg:  # mmdet's student-teacher models wrap it
         cfg = cfg['data_preprocessor']
     swaps = any(cfg.get(key) for key in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
     return dict(mean=cfg.get('mean'), std=cfg.get('std'), bgr_to_rgb=swaps)
 
 
-def _load(backbone: nn.Module, checkpoint: str) -> None:
-    """Fill a backbone with the weights that a checkpoint has for it."""
-    weights = read_weights(checkpoint)
-    is_whole = any(name.startswith(PREFIX) for name in weights.tensors)
-    if unused := fill(backbone, weights, PREFIX if is_whole else '').surplus:
-        print_log(f'not used from {checkpoint}: {count_weights(unused)}', logger='current')
-
-
 @contextmanager
 def _only_warnings() -> Iterator[None]:
-    """``init_weights`` logs every parameter."""
+    """Silence ``init_weights``, which logs every parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')

@@ -1,77 +1,63 @@
-"""A page of results: one HTML file with its pictures inside, to be opened from disk."""
+"""Pages of results, from the templates beside this file."""
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
-from html import escape
+import re
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from ..files import atomic, make_folder
+from .tables import Table, write_table
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { padding: .3rem .8rem; text-align: right; white-space: nowrap; vertical-align: top; }
-.text :is(th, td) { text-align: left; white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
-th { border-bottom: 2px solid #999; } td { border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 1rem 0; } figure img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
-pre { background: #f4f4f4; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85rem; }
-@media (max-width: 40rem) { th, td { padding: .3rem .4rem; font-size: .85rem; } }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; } .row > * { flex: 1 1 20rem; }
-"""
+TEMPLATES = Path(__file__).with_name('templates')
 
 
-def paragraph(text: str) -> str:
-    """A paragraph of plain text."""
-    return f'<p>{escape(text)}</p>'
+def write_page(path: Path, template: str, **content: object) -> None:
+    """Write a page in one step: a reader sees the old page or the new one, never half of it.
 
-
-def heading(text: str) -> str:
-    """The heading of a section."""
-    return f'<h2>{escape(text)}</h2>'
-
-
-def listing(lines: Iterable[str]) -> str:
-    """Lines as they are typed."""
-    text = '\n'.join(lines)
-    return f'<pre>{escape(text)}</pre>'
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], is_text: bool = False) -> str:
-    """A table of numbers, on a narrow screen to be scrolled, or of text, whose lines are broken; cells become text."""
-
-    def line(tag: str, cells: Sequence[object]) -> str:
-        return '<tr>' + ''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells) + '</tr>'
-
-    opening = '<table class="text">' if is_text else '<table>'
-    return opening + line('th', header) + ''.join(line('td', row) for row in rows) + '</table>'
-
-
-def picture(figure: Figure, caption: str) -> str:
-    """A figure as a PNG inside the page; the caption is its alternative text too."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=130)
-    data = base64.b64encode(buffer.getvalue()).decode('ascii')
-    text = escape(caption)
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{text}"><figcaption>{text}</figcaption></figure>'
-
-
-def side_by_side(*parts: str) -> str:
-    """Parts in one row where the window is wide enough."""
-    return f'<div class="row">{"".join(parts)}</div>'
-
-
-def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
-    """Write the page in one step: a reader sees the old page or the new one, never half of it."""
-    body = '\n'.join(parts)
-    text = (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n'
-    )
+    Args:
+        path: File. A page '.html' is one file with its pictures inside; a page '.md' has them beside it.
+        template: Name of the template: a file ``templates/{template}.jinja``.
+        **content: Values of the template. Its filters: ``table`` writes a :class:`Table`, ``source`` a figure, and
+            ``one_line`` joins the lines of a text.
+    """
+    style = path.suffix[1:]
     make_folder(path.parent)
+    numbers = iter(range(1, 1000))
+
+    def table(value: Table) -> Markup:
+        return Markup(write_table(value, style))
+
+    def source(figure: Figure) -> str:
+        data = png(figure)
+        if style == 'html':
+            return f'data:image/png;base64,{base64.b64encode(data).decode("ascii")}'
+        name = f'{path.stem}-{next(numbers)}.png'
+        with atomic(path.with_name(name)) as part:
+            part.write_bytes(data)
+        return name
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=style == 'html',
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(table=table, source=source, one_line=lambda text: type(text)(' '.join(text.split())))
+    environment.globals['style'] = style
+    text = environment.get_template(f'{template}.jinja').render(content)
+    if style == 'md':
+        text = re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
     with atomic(path) as part:
         part.write_text(text, encoding='utf-8', errors='backslashreplace')  # names of files may be no text
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png', dpi=130)
+    return buffer.getvalue()

@@ -1,203 +1,249 @@
-"""Everything that the report says of a checkpoint, measured on the images at hand."""
+"""The report's page: checkpoints side by side."""
 
-import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib import import_module
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from mmengine.config import Config
+from matplotlib.figure import Figure
 from scipy import stats
 
-from ..datasets.choice import spread_evenly
-from ..errors import UserError
-from ..evaluation.best_head import RULES
-from ..maskcut import maskcut
-from ..maskcut.postprocess import image_masks
-from ..registration import installed_libraries
-from .material import Material
-from .noise import noise_grid
-from .observer import Observer
-from .pca import first_components
-from .sparse_rate import layer_rates
-from .sweeps import layer_sweep
-from .trained import TrainedModel
+from ..evaluation.sparse_rate import mean_and_std
+from . import published
+from .attention import attention_figure
+from .comparison import comparison_figure, masks_figure
+from .curves import LAYER, curve_figure, error_bars
+from .images import StudyImages, whole_image_miou
+from .measure import NOISE, NUM_RESAMPLES, PRECISIONS, ModelMeasurements, bootstrap_interval
+from .page import write_page
+from .sparse_rate import sparse_rate_figure
+from .tables import Table, with_interval
 
-RATE_IMAGES = 32  # enough for a mean and its spread
-NUM_RESAMPLES = 1000  # of the images, for the interval of an AP
-# as the paper's tables name them -> as ClassAgnosticCocoMetric does
-PRECISIONS = {
-    f'{kind} {label}': f'coco/{key}_mAP{item}'
-    for kind, key in (('box', 'bbox'), ('mask', 'segm'))
-    for label, item in (('AP50', '_50'), ('AP75', '_75'), ('AP', ''))
-}
-NOISE = dict(stds=(25.0, 75.0), shares=(0.25, 0.75))
+RULES = dict(mass='60% of the mass', top='top 60% of patches')
+MAX_COLUMNS = 13  # of a figure whose pictures can still be seen
+Reports = Sequence[ModelMeasurements]
 
 
-@dataclass(frozen=True)
-class CoarseSegmentation:
-    """IoU with the classes in percent, of the best head unless heads are told apart (``BestHeadIoU``); L layers.
-
-    Attributes:
-        mean: mIoU, (L,).
-        heads: One head for all images, (L, K).
-        classes: Name -> mean over the images with that class, (L,).
-        images: Mean over the classes of each image, (L, n); images without a class are none of the n.
-    """
-
-    mean: np.ndarray
-    heads: np.ndarray
-    classes: dict[str, np.ndarray]
-    images: np.ndarray
-
-
-@dataclass(frozen=True)
-class ModelReport:
-    """What the page shows of one model; lists have an entry per picture.
-
-    Attributes:
-        model: The checkpoint.
-        architecture: In words.
-        num_parameters: Of the backbone.
-        patch_size: (height, width) in pixels.
-        coarse: Rule -> coarse segmentation; empty without a data set in VOC layout.
-        maskcut: Layers (n,), and metric -> values (n,) from 0 to 1, with '{metric}_low' and '{metric}_high' of its 95%
-            interval if there are several images; None without a data set in COCO layout.
-        rates: 'compression' and 'nonzero', (L, images).
-        layer: Of the pictures, not negative.
-        attention: (K, h, w) each.
-        colours: PCA, (h, w, 3) from 0 to 1 each (``first_components``).
-        masks: MaskCut, (m, H, W) bool each.
-        noise: The first picture with noise (S, P, H, W, 3) and its maps (S, P, K, h, w), see ``noise_grid``.
-    """
-
-    model: TrainedModel
-    architecture: str
-    num_parameters: int
-    patch_size: tuple[int, int]
-    coarse: dict[str, CoarseSegmentation]
-    maskcut: tuple[np.ndarray, dict[str, np.ndarray]] | None
-    rates: dict[str, np.ndarray]
-    layer: int
-    attention: list[np.ndarray]
-    colours: list[np.ndarray]
-    masks: list[np.ndarray]
-    noise: tuple[np.ndarray, np.ndarray]
-
-
-def measure_model(
-    model: TrainedModel,
-    material: Material,
-    out: Path,
-    rules: Sequence[str] = RULES,
-    layer: int = -1,
-    all_layers: bool = False,
-    num_workers: int = 2,
-) -> ModelReport:
-    """Measure a model; what an earlier call with the same ``out`` has measured is taken from there.
+def report_page(
+    path: Path,
+    reports: Reports,
+    images: StudyImages,
+    shares: Sequence[Mapping[str, float]],
+    command: str,
+    versions: Mapping[str, str],
+) -> None:
+    """Write the page.
 
     Args:
-        model: The checkpoint.
-        material: What it is measured on.
-        out: Folder for the measurements.
-        rules: How an attention map becomes a mask.
-        layer: Of MaskCut and of the pictures, 0-based; negative ones count from the end.
-        all_layers: MaskCut with every layer.
-        num_workers: Processes that load images.
-
-    Raises:
-        UserError: The checkpoint does not fit its config, or the backbone has no such layer.
+        path: Path of the page, see :func:`write_page`.
+        reports: Measurements of each model.
+        images: Images that all models were measured on.
+        shares: Result of ``object_shares`` for the data set in VOC layout; empty if there is none.
+        command: Command as typed.
+        versions: Versions of the packages.
     """
-    observer = Observer.from_config(model.config, str(model.checkpoint))
-    if not -observer.num_layers <= layer < observer.num_layers:
-        raise UserError(f'{model.checkpoint}: no layer {layer}: it has {observer.num_layers}, the first is 0')
-    layer %= observer.num_layers
-    coarse, cut = {}, None
-    if material.voc is not None:
-        cfg = material.voc.measurement(model, material.size, num_workers)
-        coarse = coarse_segmentation(cfg, model, out, rules)
-    if material.coco is not None:
-        cfg = material.coco.measurement(model, material.size, num_workers)
-        cfg.test_evaluator.num_resamples = NUM_RESAMPLES if len(material.coco.chosen) > 1 else 0
-        cut = layer_sweep(cfg, str(model.checkpoint), out, None if all_layers else [layer])
-    pictures = material.pictures
-    features = [observer.features(image, [layer])[layer] for image in pictures]
-    return ModelReport(
-        model=model,
-        architecture=_architecture(observer),
-        num_parameters=sum(parameter.numel() for parameter in observer.backbone.parameters()),
-        patch_size=observer.patch_size,
-        coarse=coarse,
-        maskcut=cut,
-        rates=_rates(observer, material),
-        layer=layer,
-        attention=[observer.attention(image, [layer])[layer] for image in pictures],
-        colours=first_components(features)[1],
-        masks=[cut_masks(grid, observer.patch_size, material.size) for grid in features],
-        noise=noise_grid(observer, pictures[0], layer, **NOISE),
+    write_page(
+        path,
+        'report',
+        names=names(reports),
+        facts=facts_table(reports),
+        data=data_table(images),
+        size=images.size,
+        coarse=coarse_segmentation(reports, shares) if images.voc else None,
+        maskcut=maskcut(reports, len(images.coco.chosen)) if images.coco else None,
+        published=published_table(),
+        rates=sparse_rate_figure({report.model.name: mean_and_std(report.rates) for report in reports}),
+        num_rates=reports[0].rates['nonzero'].shape[1],
+        gallery=gallery(reports, images),
+        noise=[noise_figure(group) for group in figure_groups(reports)],
+        command=command,
+        versions=versions,
     )
 
 
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """95% interval of a mean (n,) over images drawn again with replacement; n is at least 2."""
-    found = stats.bootstrap((values,), np.mean, n_resamples=2000, method='percentile', random_state=0)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+def names(reports: Reports) -> list[str]:
+    """Return the names of the models."""
+    return [report.model.name for report in reports]
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that the numbers depend on."""
-    names = ('torch', 'mmengine', 'mmcv', *installed_libraries())
-    return {'Python': platform.python_version(), **{name: import_module(name).__version__ for name in names}}
+def facts_table(reports: Reports) -> Table:
+    """Return a table of what is known of each model, a column each."""
+    unknown = 'not in the checkpoint'
+    rows = {
+        'backbone': [report.architecture for report in reports],
+        'its parameters': [f'{report.num_parameters:,}' for report in reports],
+        'patch': ['{} x {} pixels'.format(*report.patch_size) for report in reports],
+        'training config': [report.model.config_name or unknown for report in reports],
+        'trained for': [report.model.training or unknown for report in reports],
+        'checkpoint': [str(report.model.checkpoint) for report in reports],
+        'SHA-256': [f'{report.model.digest[:16]}…' for report in reports],
+    }
+    return Table(['', *names(reports)], [[label, *texts] for label, texts in rows.items()], is_text=True)
 
 
-def coarse_segmentation(
-    cfg: Config, model: TrainedModel, out: Path, rules: Sequence[str], label: str = ''
-) -> dict[str, CoarseSegmentation]:
-    """All rules and all layers from one pass over the images.
+def data_table(images: StudyImages) -> Table:
+    """Return a table of the data of each task; a task without data is named."""
+    rows = []
+    for task, data, layout in (('coarse segmentation', images.voc, 'VOC'), ('MaskCut', images.coco, 'COCO')):
+        if data is None:
+            rows.append([task, f'not measured: no data set in {layout} layout was found', '-'])
+        else:
+            source = f'{data.changes["data_root"]}, {data.changes["ann_file"]}'
+            rows.append([task, source, f'{len(data.chosen)} of {len(data.images)}'])
+    return Table(['task', 'data', 'images'], rows, is_text=True)
 
-    Args:
-        cfg: What ``DataSet.measurement`` returned for a data set in VOC layout; its evaluator is replaced.
-        model: The checkpoint.
-        out: Folder for the measurement, from where a second call takes it.
-        rules: How an attention map becomes a mask.
-        label: As in :func:`layer_sweep`.
 
-    Returns:
-        Rule -> what was found.
-    """
-    cfg.test_evaluator = [dict(cfg.test_evaluator, rule=rule, prefix=rule, per_image=True) for rule in rules]
-    _, metrics = layer_sweep(cfg, str(model.checkpoint), out, label=label)
-    results = {}
+def published_table() -> Table:
+    """Return the published mIoU (Figure 4b) and mask AP (Table 1)."""
+    rows = [[*names, published.FIGURE_4B[key], published.TABLE_1[key][-1]] for key, names in published.MODELS.items()]
+    return Table(['model', 'trained', 'mIoU, VOC 2012 val', 'mask AP, COCO val2017'], rows)
+
+
+def coarse_segmentation(reports: Reports, shares: Sequence[Mapping[str, float]]) -> dict[str, object]:
+    """Return tables and curves of the IoU of the best head."""
+    rules = [*reports[0].coarse]
+    first, whole = rules[0], whole_image_miou(shares)
+    last = (f'{report.coarse[first].mean[-1]:.1f}% ({report.model.name})' for report in reports)
+    return dict(
+        count=reports[0].coarse[first].images.shape[1],
+        whole=f'{whole:.1f}',
+        last=', '.join(last),
+        rule=RULES[first],
+        miou=miou_table(reports, rules),
+        differences=difference_table(reports, rules) if len(reports) > 1 else None,
+        figures={RULES[rule]: miou_figure(reports, rule, whole) for rule in rules},
+        heads=head_table(reports, first),
+        classes=class_table(reports, first, Counter(name for image in shares for name in image)),
+    )
+
+
+def mean_with_interval(values: np.ndarray, style: str) -> str:
+    """Return the mean over images (n,), and its interval."""
+    return with_interval([values.mean(), *bootstrap_interval(values)], style)
+
+
+def miou_table(reports: Reports, rules: Sequence[str]) -> Table:
+    """Return a table of the last and the best layer under each rule."""
+    rows = []
     for rule in rules:
-        found = {
-            name.removeprefix(f'{rule}/'): values for name, values in metrics.items() if name.startswith(f'{rule}/')
-        }
-        mean = found.pop('mIoU')
-        groups = {
-            kind: np.stack([found.pop(name) for name in [*found] if name.startswith(f'{kind}_')], axis=1)
-            for kind in ('head', 'image')
-        }
-        results[rule] = CoarseSegmentation(mean, groups['head'], found, groups['image'])
-    return results
+        for report in reports:
+            coarse = report.coarse[rule]
+            best = int(coarse.mean.argmax())
+            cells = [mean_with_interval(coarse.images[layer], '.1f') for layer in (-1, best)]
+            rows.append([report.model.name, RULES[rule], *cells, best])
+    return Table(['model', 'rule', 'mIoU, last layer', 'mIoU, best layer', 'which'], rows)
 
 
-def _rates(observer: Observer, material: Material) -> dict[str, np.ndarray]:
-    """Compression and sparsity on some of the images."""
-    data = material.voc or material.coco
-    some = (data.chosen[i] for i in spread_evenly(len(data.chosen), RATE_IMAGES))
-    return layer_rates(observer, ((data.images[i], data.read(i, material.size)) for i in some))[1]
+def difference_table(reports: Reports, rules: Sequence[str]) -> Table:
+    """Return a table of every model against the first, on the same images."""
+    first, *others = reports
+    rows = []
+    for rule in rules:
+        base = first.coarse[rule]
+        for report in others:
+            coarse = report.coarse[rule]
+            layers = (-1, -1), (coarse.mean.argmax(), base.mean.argmax())
+            cells = [mean_with_interval(coarse.images[layer] - base.images[other], '+.1f') for layer, other in layers]
+            rows.append([f'{report.model.name} - {first.model.name}', RULES[rule], *cells])
+    return Table(['difference', 'rule', 'last layer', 'best layer of each'], rows)
 
 
-def _architecture(observer: Observer) -> str:
-    backbone, layer = observer.backbone, observer.backbone.layers[0]
-    kinds = f'{type(layer.attn).__name__} and {type(layer.ffn).__name__}'
-    return f'{observer.num_layers} layers of {kinds}, {observer.num_heads} heads, width {backbone.embed_dims}'
+def miou_figure(reports: Reports, rule: str, whole: float) -> Figure:
+    """Draw IoU against the layer."""
+    curves = {}
+    for report in reports:
+        coarse = report.coarse[rule]
+        error = stats.sem(coarse.images, axis=1) if coarse.images.shape[1] > 1 else None
+        curves[report.model.name] = (range(len(coarse.mean)), coarse.mean, error)
+    figure = curve_figure(curves, LAYER, 'mIoU of the best head (%)')
+    figure.axes[0].axhline(whole, color='grey', linestyle='--', linewidth=0.8)
+    return figure
 
 
-def cut_masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """What MaskCut finds in the features (h, w, d) of an image of ``size`` (H, W): (m, H, W) bool."""
-    h, w, _ = features.shape
-    masks, _ = maskcut(torch.from_numpy(features).flatten(0, 1).T, (h, w))
-    return image_masks(masks.numpy(), patch_size, size, size)
+def head_table(reports: Reports, rule: str) -> Table:
+    """Return a table of each head of the last layer."""
+    heads = [report.coarse[rule].heads[-1] for report in reports]
+    rows = [
+        [f'head {index}', *(f'{values[index]:.1f}' if index < len(values) else '' for values in heads)]
+        for index in range(max(map(len, heads)))
+    ]
+    return Table(['', *names(reports)], rows)
+
+
+def class_table(reports: Reports, rule: str, counts: Mapping[str, int]) -> Table:
+    """Return a table of each class in the last layer, and the number of images with the class."""
+    classes = [report.coarse[rule].classes for report in reports]
+    rows = [[name, counts[name], *(f'{values[name][-1]:.1f}' for values in classes)] for name in classes[0]]
+    return Table(['class', 'images', *names(reports)], sorted(rows, key=lambda row: -row[1]))
+
+
+def maskcut(reports: Reports, count: int) -> dict[str, object]:
+    """Return the table of the AP, and curves if there are several layers."""
+    rows, short = [], []
+    for report in reports:
+        index = [*report.maskcut[0]].index(report.layer)
+        found = {name: [values[index] for values in average_precision(report, name)] for name in PRECISIONS}
+        rows.append([report.model.name, report.layer, *(with_interval(each, '.2f') for each in found.values())])
+        short.append(f'{found["mask AP"][0]:.2f}% ({report.model.name})')
+    kinds = ('box AP', 'mask AP') if len(reports[0].maskcut[0]) > 1 else ()
+    return dict(
+        count=count,
+        resamples=NUM_RESAMPLES,
+        table=Table(['model', 'layer', *PRECISIONS], rows),
+        mask_ap=', '.join(short),
+        figures={kind: maskcut_figure(reports, kind) for kind in kinds},
+    )
+
+
+def average_precision(report: ModelMeasurements, name: str) -> list[np.ndarray]:
+    """Return one of ``PRECISIONS`` in percent, and the ends of its interval if it has one: (layers,) each."""
+    metrics, key = report.maskcut[1], PRECISIONS[name]
+    return [100 * metrics[each] for each in (key, f'{key}_low', f'{key}_high') if each in metrics]
+
+
+def maskcut_figure(reports: Reports, kind: str) -> Figure:
+    """Draw AP against the layer."""
+    curves = {}
+    for report in reports:
+        value, *ends = average_precision(report, kind)
+        curves[report.model.name] = (report.maskcut[0], value, *([error_bars(value, *ends)] if ends else []))
+    return curve_figure(curves, LAYER, f'{kind} (%)')
+
+
+def gallery(reports: Reports, images: StudyImages) -> dict[str, object]:
+    """Return figures of the same images, seen by all models."""
+    pictures, objects = images.pictures, images.objects
+    return dict(
+        count=len(pictures),
+        where=', '.join(f'{report.layer} ({report.model.name})' for report in reports),
+        has_outlines=any(mask.any() for mask in objects),
+        attention=[
+            attention_figure(
+                pictures, {label(each): each.attention for each in group}, objects, patch_size=group[0].patch_size
+            )
+            for group in figure_groups(reports)
+        ],
+        colours=comparison_figure(pictures, {label(each): (each.colours, each.patch_size) for each in reports}),
+        masks=masks_figure(pictures, {label(each): each.masks for each in reports}),
+    )
+
+
+def noise_figure(group: Reports) -> Figure:
+    """Draw one image with more and more noise."""
+    rows = [f'std {std:g}, {share:.0%}' for std in NOISE['stds'] for share in NOISE['shares']]
+    noisy = [*np.concatenate(group[0].noise[0])]
+    maps = {label(report): [*np.concatenate(report.noise[1])] for report in group}
+    return attention_figure(noisy, maps, names=rows, patch_size=group[0].patch_size)
+
+
+def figure_groups(reports: Reports) -> list[Reports]:
+    """Return the models that share a figure of all heads: all of them where they fit, else each has its own."""
+    heads = sum(len(report.attention[0]) for report in reports)
+    alike = len({report.patch_size for report in reports}) == 1
+    return [reports] if heads < MAX_COLUMNS and alike else [[report] for report in reports]
+
+
+def label(report: ModelMeasurements) -> str:
+    """Return the name in lines as narrow as a picture."""
+    return textwrap.fill(report.model.name, 15)

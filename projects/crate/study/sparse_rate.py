@@ -1,29 +1,48 @@
 """Compression and sparsity, layer by layer, of a checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from ..evaluation.sparse_rate import sparse_rate
+from .curves import LAYER, draw_curves
 from .observer import Observer
 
 
 def layer_rates(
     observer: Observer, images: Iterable[tuple[Path, np.ndarray]]
 ) -> tuple[list[Path], dict[str, np.ndarray]]:
-    """Coding rate and share of non-zeros of every layer for every image.
+    """Return coding rate and share of non-zeros of every layer for every image.
 
     Args:
         observer: The model.
         images: Paths and images (H, W, 3) uint8 RGB, of any sizes; at least one.
 
     Returns:
-        The paths (n), and 'compression' and 'nonzero' (:func:`projects.crate.evaluation.sparse_rate.sparse_rate`), (L,
-        n) float64 each, L being the layers that run.
+        The paths (n), and 'compression' and 'nonzero' (:func:`projects.crate.evaluation.sparse_rate.sparse_rate`),
+        (L, n) float64 each, L being the number of layers.
     """
     layers = range(observer.num_layers)
     seen = ((path, observer.observe([image], layers, outputs=True)) for path, image in images)
     paths, rates = zip(*((path, sparse_rate(observations.values())) for path, observations in seen))
     return [*paths], {key: torch.cat([rate[key] for rate in rates], dim=1).cpu().numpy() for key in rates[0]}
+
+
+def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Draw compression and sparsity against the layer, side by side, with standard deviations as error bars.
+
+    Args:
+        measurements: Name -> what :func:`projects.crate.evaluation.sparse_rate.mean_and_std` returned.
+    """
+    figure = Figure(figsize=(10, 3.5), layout='constrained')
+    labels = dict(compression='coding rate $R^c$ (nats)', nonzero='share of non-zeros')
+    for axis, (key, label) in zip(figure.subplots(1, 2), labels.items()):
+        curves = {
+            name: (range(len(values[key])), values[key], values[f'{key}_std']) for name, values in measurements.items()
+        }
+        draw_curves(axis, curves, LAYER, label)
+        axis.legend(fontsize=8)
+    return figure

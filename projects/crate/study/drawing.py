@@ -1,15 +1,21 @@
-"""Pictures in rows and columns, without space between them that shows nothing."""
+"""What several figures share: pictures in rows and columns, the place of a token, files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .output import drawable
+from ..files import atomic, make_folder
 
 NAME_LENGTH = 22  # characters that fit beside a row
 MARGIN = 0.8  # inches, for the names of the rows and a scale
+
+
+def drawable(name: str) -> str:
+    """Return a name as matplotlib can draw it: bytes of a path that are no text are escaped, '$' begins no formula."""
+    return name.encode('utf-8', 'backslashreplace').decode().replace('$', r'\$')
 
 
 def picture_grid(
@@ -19,17 +25,17 @@ def picture_grid(
     title: str | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure for pictures of equal width; a row is as high as its pictures.
+    """Make a figure for pictures of equal width; a row is as high as its pictures.
 
     Args:
         sizes: (height, width) of the pictures in each row, in any unit.
-        columns: Number of them in a row.
+        columns: Number of pictures in a row.
         cell: Width of a picture in inches.
-        title: Above all.
-        names: Of the rows, left of them.
+        title: Title of the figure.
+        names: Names of the rows, drawn on the left.
 
     Returns:
-        The figure, and its axes (rows, columns), which show neither ticks nor frames.
+        The figure, and its axes (rows, columns) without ticks and frames.
     """
     ratios = [height / width for height, width in sizes]
     # compressed: axes of fixed aspect are moved together
@@ -51,16 +57,34 @@ def picture_grid(
 def draw_tokens(
     axis: Axes, tokens: np.ndarray, size: tuple[int, int], patch_size: tuple[int, int] | None = None, **options
 ) -> None:
-    """A value or a colour per token over the place of an image, without smoothing: a token is a rectangle.
+    """Draw a value or a colour per token over the place of an image, without smoothing: a token is a rectangle.
 
     Args:
-        axis: Where to draw.
+        axis: Axes to draw in.
         tokens: (h, w) or (h, w, 3).
         size: (H, W) of the image.
         patch_size: (height, width) of a patch in pixels: where it does not divide the image, the last tokens are cut.
             Default: the tokens are stretched over the image.
-        **options: As for matplotlib's ``imshow``.
+        **options: Options of matplotlib's ``imshow``.
     """
     height, width = size if patch_size is None else np.multiply(tokens.shape[:2], patch_size)
     axis.imshow(tokens, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation='nearest', **options)
     axis.set(xlim=(-0.5, size[1] - 0.5), ylim=(size[0] - 0.5, -0.5))
+
+
+def save_figure(figure: Figure, stem: Path, **arrays: np.ndarray) -> list[Path]:
+    """Write a figure as PNG and PDF, and the numbers in it as npz, each in one step; return the three paths.
+
+    Args:
+        figure: The figure.
+        stem: Path without suffix; its folder is made.
+        **arrays: Drawn numbers, by name.
+    """
+    make_folder(stem.parent)
+    paths = [stem.with_name(f'{stem.name}.{suffix}') for suffix in ('png', 'pdf', 'npz')]
+    for path in paths[:2]:
+        with atomic(path) as part:
+            figure.savefig(part, format=path.suffix[1:], dpi=150)
+    with atomic(paths[2]) as part, part.open('wb') as file:  # given a path, numpy adds a suffix of its own
+        np.savez_compressed(file, **arrays)
+    return paths

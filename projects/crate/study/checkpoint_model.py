@@ -1,4 +1,4 @@
-"""What a checkpoint says of its own training."""
+"""The model that a checkpoint describes itself: its backbone's config, and how it was trained."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from ..errors import UserError
 from ..models.convert import sha256
 from .untrusted import check_backbone, check_types, literal_config
 
-NOT_WANTED = ('init_cfg', 'out_indices', 'frozen_stages')  # of a backbone, where it is measured
+LEFT_OUT = ('init_cfg', 'out_indices', 'frozen_stages')  # arguments of a backbone that a measurement has no use for
 RUN = re.compile(r'(?P<config>.+)_\d{8}_\d{6}')  # how mmengine names a run
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class CheckpointModel:
     """A checkpoint and what is needed to build its backbone.
 
     Attributes:
-        name: For the reader.
+        name: Name on pages and in messages.
         checkpoint: The file.
         digest: Its SHA-256, in hexadecimal.
         config: ``model.backbone``, with all its layers and no other weights to load, ``model.data_preprocessor`` and
             ``default_scope``.
-        config_name: Of the training config; empty where the checkpoint does not say.
-        training: How long it was trained; empty where the checkpoint does not say.
+        config_name: Name of the training config; empty where the checkpoint does not say.
+        training: Length of the training in words; empty where the checkpoint does not say.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TrainedModel:
 
 
 def default_names(checkpoints: Sequence[Path]) -> list[str]:
-    """Short and different: the folder up to a '_' (in a config's name, the backbone); if need be with the file."""
+    """Return short, different names: the folder up to a '_' (in a config's name, the backbone), or folder and file."""
     folders = [path.resolve().parent.name.split('_')[0] for path in checkpoints]
     files = [f'{folder}/{path.stem}' for folder, path in zip(folders, checkpoints)]
     for names in (folders, files):
@@ -49,12 +49,12 @@ def default_names(checkpoints: Sequence[Path]) -> list[str]:
     return [str(path) for path in checkpoints]
 
 
-def read_trained(checkpoint: Path, name: str, config: str | None = None) -> TrainedModel:
-    """A checkpoint of a training, with its config.
+def read_model(checkpoint: Path, name: str, config: str | None = None) -> CheckpointModel:
+    """Read a checkpoint of a training, with its config.
 
     Args:
         checkpoint: The file.
-        name: For the reader.
+        name: Name on pages and in messages.
         config: Config file with the backbone; default: the text of the config that mmengine keeps in a checkpoint.
 
     Raises:
@@ -72,26 +72,28 @@ def read_trained(checkpoint: Path, name: str, config: str | None = None) -> Trai
     else:
         raise UserError(f'{checkpoint} holds no config (it was not written by a training): name one with --configs')
     run = RUN.fullmatch(str(meta.get('experiment_name')))
-    return TrainedModel(
+    # in trainings by iterations mmengine counts no epochs; what is no number says nothing
+    counts = ((meta.get('epoch'), 'epochs'), (meta.get('iter'), 'iterations'))
+    return CheckpointModel(
         name=name,
         checkpoint=checkpoint,
         digest=sha256(checkpoint),
         config=Config(found, cfg_text=text, filename=str(config or checkpoint)),
         config_name=Path(config).stem if config else run['config'] if run else '',
-        training=_length(meta.get('epoch'), meta.get('iter')),
+        training=', '.join(f'{count:,} {unit}' for count, unit in counts if isinstance(count, int) and count),
     )
 
 
 def _backbone_of(cfg: Mapping, source: str) -> dict:
-    """What :class:`TrainedModel` keeps of a config; the backbone's type names its library."""
+    """Return what :class:`CheckpointModel` keeps of a config; the backbone's type names its library."""
     model = _dictionary(cfg.get('model'))
     backbone = _dictionary(model.get('backbone'))
     if 'type' not in backbone:
         raise UserError(f'{source}: the config has no model.backbone')
     scope = cfg.get('default_scope') or 'mmengine'
-    backbone = {key: value for key, value in backbone.items() if key not in NOT_WANTED}
+    backbone = {key: value for key, value in backbone.items() if key not in LEFT_OUT}
     if isinstance(backbone.get('module'), Mapping):  # a wrapper: mmpretrain's LoRAModel
-        backbone['module'] = {key: value for key, value in backbone['module'].items() if key not in NOT_WANTED}
+        backbone['module'] = {key: value for key, value in backbone['module'].items() if key not in LEFT_OUT}
     if isinstance(backbone['type'], str) and '.' not in backbone['type'] and scope != 'mmengine':
         backbone['type'] = f'{scope}.{backbone["type"]}'
     preprocessor = _dictionary(model.get('data_preprocessor')) or _dictionary(cfg.get('data_preprocessor'))
@@ -99,12 +101,5 @@ def _backbone_of(cfg: Mapping, source: str) -> dict:
 
 
 def _dictionary(value: object) -> Mapping:
-    """``value`` if it is a dictionary, else an empty one."""
+    """Return ``value`` if it is a dictionary, else an empty one."""
     return value if isinstance(value, Mapping) else {}
-
-
-def _length(epoch: object, iterations: object) -> str:
-    """In words; in trainings by iterations, mmengine counts no epochs. What is no number says nothing."""
-    counts = ((epoch, 'epochs'), (iterations, 'iterations'))
-    parts = [f'{count:,} {unit}' for count, unit in counts if isinstance(count, int) and count]
-    return ', '.join(parts)

@@ -1,4 +1,4 @@
-"""One evaluation after the other: metrics against the layer (arXiv 2308.16271, Figure 6) or the epoch (Figure 10)."""
+"""Metrics against the layer (arXiv 2308.16271, Figure 6) or the epoch (Figure 10): evaluations that are kept."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ from ..models.unwrap import unwrap
 
 Metrics = dict[str, float]
 HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
-# What no metric depends on: what read_config sets, and how images are loaded
+# settings that no metric depends on: those of read_config, and how images are loaded
 LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg')
 LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 
@@ -35,19 +35,19 @@ LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_fact
 def layer_sweep(
     cfg: Config, checkpoint: str | Path, out: Path, layers: Iterable[int] | None = None, label: str = ''
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Metrics of every layer's features or attention.
+    """Return the metrics of every layer's features or attention.
 
     A ``MaskCutDetector`` is evaluated once per layer; an ``AttentionSegmentor`` once, with all layers in one pass.
 
     Args:
-        cfg: What :func:`read_config` returned for a config of ``configs/maskcut`` or ``configs/segmentation``.
+        cfg: Config of ``configs/maskcut`` or ``configs/segmentation``, from :func:`read_config`.
         checkpoint: Path of the weights.
         out: Folder. ``layers.json`` there keeps what was measured (:class:`Measurements`).
         layers: 0-based; negative ones count from the end. Default: all.
-        label: Of the model, for the lines that report on the progress.
+        label: Name of the model in the lines that report on the progress.
 
     Returns:
-        (layers (n,), {metric: values (n,)}); in the order of ``layers``, 'coarse_seg/layer_3/mIoU' as
+        (layers (n,), {metric: values (n,)}), in the order of ``layers``; 'coarse_seg/layer_3/mIoU' is called
         'coarse_seg/mIoU'.
 
     Raises:
@@ -55,21 +55,26 @@ def layer_sweep(
     """
     layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
+
+    def measure(name: str, **options: object) -> Metrics:
+        changed = copy.deepcopy(cfg)
+        changed.model.update(options)
+        return measurements.measure(f'{label}{name}', changed, checkpoint)
+
     if type_name(cfg.model.type) == 'AttentionSegmentor':
-        found = measurements.measure(f'{label}all layers', _changed(cfg, layers=layers), checkpoint)
-        results = [_of_layer(found, layer) for layer in layers]
+        found = measure('all layers', layers=layers)
+        parts = [f'/layer_{layer}/' for layer in layers]
+        results = [{key.replace(part, '/'): value for key, value in found.items() if part in key} for part in parts]
     else:
-        results = [
-            measurements.measure(f'{label}layer {layer}', _changed(cfg, layer=layer), checkpoint) for layer in layers
-        ]
+        results = [measure(f'layer {layer}', layer=layer) for layer in layers]
     return np.array(layers), _table(results)
 
 
 def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Metrics of every checkpoint of a training.
+    """Return the metrics of every checkpoint of a training.
 
     Args:
-        cfg: What :func:`read_config` returned for any config that can be tested with these weights.
+        cfg: Any config that can be tested with these weights, from :func:`read_config`.
         work_dir: Folder of the training, see :func:`find_checkpoints`.
         out: Folder. ``epochs.json`` there keeps what was measured (:class:`Measurements`).
 
@@ -86,7 +91,7 @@ def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dic
 
 
 def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
-    """The checkpoints that a training left.
+    """Return the checkpoints of a training.
 
     Returns:
         ('epoch', {epoch: path}) of its ``epoch_*.pth``; if there are none, ('iteration', {iteration: path}) of its
@@ -107,7 +112,7 @@ def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
 
 
 def headline(names: Iterable[str]) -> tuple[list[str], str]:
-    """The metrics that a figure shows, and what they are: the APs, or the mIoUs, or all where there is neither."""
+    """Return the metrics that a figure shows and their label: the APs, or the mIoUs, or all where there is neither."""
     names = [*names]
     for ending, label in HEADLINES.items():
         if chosen := [name for name in names if name.endswith(ending)]:
@@ -118,13 +123,13 @@ def headline(names: Iterable[str]) -> tuple[list[str], str]:
 class Measurements:
     """Evaluations that are done only once: an interrupted sweep goes on where it stopped.
 
-    An evaluation is the same if the contents of the config, of the checkpoint and of the data set's annotation file (or
-    list of images) are; the images themselves, their masks and the code are not looked at. In a distributed run the
-    main process knows what is done and tells the others.
+    Two evaluations are the same if the contents of their configs, checkpoints and annotation files (or lists of images)
+    are equal; the images, their masks and the code are not compared. In a distributed run the main process knows what
+    is done and tells the others.
 
     Args:
         folder: For ``{name}.json``, which is written after each evaluation, and for the logs, in ``runs``.
-        name: Of the file, and at the start of the lines that report on the progress.
+        name: Name of the file; the lines that report on the progress start with it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -136,12 +141,9 @@ class Measurements:
         self.known = known[0]
 
     def measure(self, label: str, cfg: Config, checkpoint: str | Path) -> Metrics:
-        """The metrics of a checkpoint, evaluated or known.
+        """Return the metrics of a checkpoint, evaluated or known; arguments as in :func:`evaluate`.
 
-        Args:
-            label: What is measured, for the reader of the file and of the report.
-            cfg: As in :func:`evaluate`.
-            checkpoint: As in :func:`evaluate`.
+        ``label`` says what is measured, in the file and in the report.
         """
         key, remark = _digest(cfg, checkpoint), 'known'
         if key not in self.known:
@@ -163,15 +165,15 @@ class Measurements:
 
 
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
-    """The metrics that ``tools/test.py`` prints, as often as needed in one process, and without its log.
+    """Return the metrics that ``tools/test.py`` prints, as often as needed in one process, and without its log.
 
     Args:
-        cfg: What :func:`read_config` returned; it stays as it is.
+        cfg: Config from :func:`read_config`; it stays as it is.
         checkpoint: Path or URL of the weights.
         work_dir: Folder for the run's files.
 
     Returns:
-        {metric: value}, of those that are numbers.
+        {metric: value}; metrics that are no numbers are left out.
 
     Raises:
         UserError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
@@ -191,7 +193,7 @@ def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
 
 
 def _digest(cfg: Config, checkpoint: str | Path) -> str:
-    """What an evaluation is told from others by."""
+    """Return a digest of the settings that identify an evaluation."""
     contents = {key: value for key, value in cfg.to_dict().items() if key not in LAUNCH_KEYS}
     loader = contents.get('test_dataloader') or {}
     for key in LOADER_KEYS:
@@ -213,27 +215,14 @@ def _count_layers(cfg: Config) -> int:
 
 
 def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
-    """Indices that count from the start; all, if none are given."""
+    """Return indices that count from the start; all, if none are given."""
     layers = [*range(number)] if layers is None else [*layers]
     if wrong := [layer for layer in layers if not -number <= layer < number]:
         raise UserError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')
     return [layer % number for layer in layers]
 
 
-def _changed(cfg: Config, **options) -> Config:
-    """A copy with other arguments of the model."""
-    cfg = copy.deepcopy(cfg)
-    cfg.model.update(options)
-    return cfg
-
-
-def _of_layer(metrics: Metrics, layer: int) -> Metrics:
-    """What is told of one layer, without its number."""
-    part = f'/layer_{layer}/'
-    return {name.replace(part, '/'): value for name, value in metrics.items() if part in name}
-
-
 def _table(results: Sequence[Metrics]) -> dict[str, np.ndarray]:
-    """{metric: values}, of the metrics that all results have."""
+    """Return {metric: values}, of the metrics that all results have."""
     names = [name for name in results[0] if all(name in result for result in results)]
     return {name: np.array([result[name] for result in results]) for name in names}
