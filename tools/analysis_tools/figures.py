@@ -198,15 +198,14 @@ def noise(args):
 
 
 def sparse_rate(args):
-    from rich.console import Console
-
-    from projects.crate.evaluation.sparse_rate import mean_and_std, rate_table
+    from projects.crate.evaluation.sparse_rate import mean_and_std
     from projects.crate.study.drawing import save_figure
-    from projects.crate.study.sparse_rate import layer_rates, sparse_rate_figure
+    from projects.crate.study.sparse_rate import layer_rates, rate_table, sparse_rate_figure
+    from projects.crate.study.tables import write_table
 
     paths, rates = layer_rates(*open_model(args))
     summary = mean_and_std(rates)
-    Console().print(rate_table(summary))
+    print(write_table(rate_table(summary), 'text'))
     figure = sparse_rate_figure({f'{len(paths)} images': summary})
     return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
 

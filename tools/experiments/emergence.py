@@ -38,29 +38,17 @@ SETTINGS += ('custom_hooks', 'randomness')
 
 @dataclass(frozen=True)
 class Budget:
-    """What is trained and on what it is measured.
+    """What is trained, and on what it is measured."""
 
-    Attributes:
-        size: Of the models, as in the names of their configs.
-        recipe: The rest of those names.
-        image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
-        seeds: Trainings of each model; --also adds to them.
-        num_resamples: Draws behind the intervals of AP.
-        max_images: Of each data set that is measured.
-        options: As --cfg-options of tools/train.py.
-        rates: Learning rates that --tune tries.
-        tuning: Options of the shorter trainings for that.
-    """
-
-    size: str
-    recipe: str
-    image_sizes: tuple[tuple[int, int], ...]
-    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))
-    num_resamples: int = 1000
-    max_images: int = 500
-    options: tuple[str, ...] = ()
-    rates: tuple[float, ...] = ()
-    tuning: tuple[str, ...] = ()
+    size: str  # of the models, as in the names of their configs
+    recipe: str  # the rest of those names
+    image_sizes: tuple[tuple[int, int], ...]  # (h, w) that images are measured at; along the training the last one
+    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))  # trainings; --also adds to them
+    num_resamples: int = 1000  # draws behind the intervals of AP
+    max_images: int = 500  # of each data set that is measured
+    options: tuple[str, ...] = ()  # as --cfg-options of tools/train.py
+    rates: tuple[float, ...] = ()  # learning rates that --tune tries
+    tuning: tuple[str, ...] = ()  # options of the shorter trainings for that
 
 
 SMALL = dict(size='w192d5', recipe='p4_1xb128-coslr-1750i_tinyimagenet100-64px')

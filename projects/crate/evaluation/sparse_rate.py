@@ -1,11 +1,10 @@
 """How compressed and how sparse the tokens are: the two parts of what every layer of CRATE optimises."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.table import Table
 from torch import Tensor
 
 from ..models.layers import split_heads
@@ -60,13 +59,3 @@ def mean_and_std(rates: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """Over the images: {key: (L, n)} -> {key: mean per layer, key_std: standard deviation (divisor n) per layer}."""
     means = {key: values.mean(1).tolist() for key, values in rates.items()}
     return {**means, **{f'{key}_std': values.std(1).tolist() for key, values in rates.items()}}
-
-
-def rate_table(summary: Mapping[str, Sequence[float]]) -> Table:
-    """What :func:`mean_and_std` returned for the text terminal, a row per layer."""
-    table = Table('layer', 'coding rate (nats)', 'share of non-zeros')
-    for layer, (rate, rate_std, share, share_std) in enumerate(
-        zip(*(summary[key] for key in ('compression', 'compression_std', 'nonzero', 'nonzero_std')))
-    ):
-        table.add_row(str(layer), f'{rate:.2f} ± {rate_std:.2f}', f'{share:.3f} ± {share_std:.3f}')
-    return table

@@ -20,19 +20,12 @@ COLOURS = 'inferno'
 
 @dataclass(frozen=True)
 class HeadMaps:
-    """Attention of the heads of one layer in one image.
-
-    Attributes:
-        path: Path of the image.
-        image: (H, W, 3) uint8 RGB.
-        maps: Attention of [CLS] to the patches, (K, h, w), each with sum 1.
-        masks: The maps as masks, (K, h, w) bool.
-    """
+    """Attention of the heads of one layer in one image."""
 
     path: Path
-    image: np.ndarray
-    maps: np.ndarray
-    masks: np.ndarray
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    maps: np.ndarray  # attention of [CLS] to the patches, (K, h, w), each with sum 1
+    masks: np.ndarray  # the maps as masks, (K, h, w) bool
 
 
 def attention_of_heads(
@@ -48,11 +41,8 @@ def attention_of_heads(
         observer: The backbone.
         images: Path and image (H, W, 3) uint8 RGB each; sizes may differ.
         layer: 0-based; negative ones count from the end.
-        rule: 'mass' or 'top': how a map becomes a mask (:func:`projects.crate.evaluation.binarise`).
+        rule: How a map becomes a mask, as ``share``: see :func:`projects.crate.evaluation.binarise`.
         share: Share of the mass or of the patches.
-
-    Raises:
-        ValueError: Unknown rule, or share outside (0, 1].
     """
     for path, image in images:
         maps = observer.attention(image, [layer])[layer]
@@ -85,7 +75,7 @@ def attention_figure(
         masks: As ``maps``, (K, h, w) bool: each drawn as a white line over its map.
         names: Names of the images, left of them.
         title: Title of the figure.
-        patch_size: (height, width) in pixels, as for :func:`draw_tokens`.
+        patch_size: As for :func:`draw_tokens`.
         cell: Width of a picture in inches.
     """
     columns = 1 + sum(len(group[0]) for group in maps.values())
@@ -98,9 +88,9 @@ def attention_figure(
             values = maps[name][row][head]
             draw_tokens(axis, values, size, patch_size, cmap=COLOURS, vmin=0, vmax=values.max())
             if masks is not None:
-                draw_outline(axis, to_pixels(masks[name][row][head], size, patch_size))
+                _draw_outline(axis, to_pixels(masks[name][row][head], size, patch_size))
             if outlines is not None:
-                draw_outline(axis, outlines[row])
+                _draw_outline(axis, outlines[row])
             if row == 0:
                 axis.set_title(drawable(f'{name}\nhead {head}'.strip()), fontsize=8)
     axes[0, 0].set_title('image', fontsize=8)
@@ -110,8 +100,7 @@ def attention_figure(
     return figure
 
 
-def draw_outline(axis: Axes, mask: np.ndarray) -> None:
-    """Draw a white line around a mask (H, W)."""
+def _draw_outline(axis: Axes, mask: np.ndarray) -> None:
     if mask.any():
         axis.contour(mask, levels=[0.5], colors='white', linewidths=0.7)
 

@@ -19,24 +19,15 @@ RUN = re.compile(r'(?P<config>.+)_\d{8}_\d{6}')  # how mmengine names a run
 
 @dataclass(frozen=True)
 class CheckpointModel:
-    """A checkpoint and what is needed to build its backbone.
+    """A checkpoint and what is needed to build its backbone."""
 
-    Attributes:
-        name: Name on pages and in messages.
-        checkpoint: The file.
-        digest: Its SHA-256, in hexadecimal.
-        config: ``model.backbone``, with all its layers and no other weights to load, ``model.data_preprocessor`` and
-            ``default_scope``.
-        config_name: Name of the training config; empty where the checkpoint does not say.
-        training: Length of the training in words; empty where the checkpoint does not say.
-    """
-
-    name: str
+    name: str  # on pages and in messages
     checkpoint: Path
-    digest: str
+    digest: str  # SHA-256 of the file, in hexadecimal
+    # `model.backbone` with all its layers and no other weights to load, `model.data_preprocessor`, `default_scope`
     config: Config
-    config_name: str
-    training: str
+    config_name: str  # name of the training config; empty where the checkpoint does not say
+    training: str  # length of the training in words; empty where the checkpoint does not say
 
 
 def default_names(checkpoints: Sequence[Path]) -> list[str]:
@@ -101,5 +92,4 @@ def _backbone_of(cfg: Mapping, source: str) -> dict:
 
 
 def _dictionary(value: object) -> Mapping:
-    """Return ``value`` if it is a dictionary, else an empty one."""
     return value if isinstance(value, Mapping) else {}

@@ -14,11 +14,9 @@ from .observer import Observer
 def comparison_figure(
     images: Sequence[np.ndarray], columns: Mapping[str, tuple[Sequence[np.ndarray], tuple[int, int]]]
 ) -> Figure:
-    """Draw one row per image: the image, then one picture per model.
+    """Draw one row per image (H, W, 3) uint8: the image, then one picture per model.
 
-    Args:
-        images: (H, W, 3) uint8 each.
-        columns: Name -> (h, w, 3) per image, and the (height, width) of one of its cells in pixels.
+    ``columns`` are, by name, a picture (h, w, 3) per image, and the (height, width) of one of its cells in pixels.
     """
     figure, axes = picture_grid([image.shape[:2] for image in images], 1 + len(columns), cell=1.6)
     for row, image in enumerate(images):
@@ -37,14 +35,9 @@ def masks_figure(images: Sequence[np.ndarray], masks: Mapping[str, Sequence[np.n
 
 
 def last_layer_figures(observers: Mapping[str, Observer], images: Sequence[np.ndarray]) -> dict[str, Figure]:
-    """Draw attention of every head, and the masks of MaskCut, in the last layer of each model.
+    """Draw 'attention' of every head, and the 'masks' of MaskCut, in the last layer of each model.
 
-    Args:
-        observers: Name -> trained backbone.
-        images: (H, W, 3) uint8 RGB each.
-
-    Returns:
-        'attention' and 'masks'.
+    ``observers`` are trained backbones by name, ``images`` (H, W, 3) uint8 RGB each.
     """
     attention, masks = {}, {}
     for name, observer in observers.items():

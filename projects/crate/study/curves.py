@@ -15,16 +15,10 @@ LAYER = 'layer (0-based)'  # label of x
 
 
 def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values of one logged scalar, over all starts of a run.
+    """Return steps and values of one scalar that a run logged into ``<time stamp>/vis_data/scalars.json``.
 
-    A resumed run logs into a folder of its own; where two starts logged the same step, the later one counts.
-
-    Args:
-        work_dir: Folder of the run, with ``<time stamp>/vis_data/scalars.json`` below it.
-        key: Name of the scalar, for example 'loss' or 'accuracy/top1'.
-
-    Returns:
-        (steps, values), sorted by step; empty where nothing was logged.
+    A resumed run logs into a folder of its own; where two starts logged the same step, the later one counts. The arrays
+    are sorted by step, and empty where nothing was logged.
     """
     values: dict[int, float] = {}
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):

@@ -26,21 +26,13 @@ NUM_PICTURES = 5
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One training with one seed, as ``tools/train.py`` left it.
-
-    Args:
-        config: Config of the training.
-        seed: Seed of the training.
-        work_dir: Folder of the logs.
-        checkpoint: Last checkpoint.
-        accuracy: Top-1 on the validation images in percent, as ``tools/test.py`` printed it.
-    """
+    """One training with one seed, as ``tools/train.py`` left it."""
 
     config: Config
     seed: int
-    work_dir: Path
-    checkpoint: Path
-    accuracy: float
+    work_dir: Path  # folder of the logs
+    checkpoint: Path  # the last one
+    accuracy: float  # top-1 on the validation images in percent, from tools/test.py
 
     def build(self, trained: bool) -> nn.Module:
         """Return the classifier in evaluation mode, trained or as the seed made it before the first step."""
@@ -54,37 +46,25 @@ class TrainedRun:
 
 @dataclass
 class ModelResult:
-    """Results of one architecture.
-
-    Attributes:
-        parameters: Number of parameters.
-        accuracies: Top-1 in percent, per seed.
-        before: Best-head IoU, (seeds, layers), at initialisation.
-        after: Best-head IoU after training.
-        loss: Steps and training loss of the first seed.
-        pictures: (H, W, 3) uint8 each.
-        objects: Masks (H, W) of the pictures.
-        maps: 'before' and 'after' -> attention (K, h, w) of the last layer, per picture; first seed.
-    """
+    """Results of one architecture."""
 
     parameters: int
-    accuracies: list[float]
-    before: np.ndarray
-    after: np.ndarray
-    loss: tuple[np.ndarray, np.ndarray]
-    pictures: list[np.ndarray]
-    objects: list[np.ndarray]
+    accuracies: list[float]  # top-1 in percent, per seed
+    before: np.ndarray  # best-head IoU at initialisation, (seeds, layers)
+    after: np.ndarray  # best-head IoU after training
+    loss: tuple[np.ndarray, np.ndarray]  # steps and training loss of the first seed
+    pictures: list[np.ndarray]  # (H, W, 3) uint8 each
+    objects: list[np.ndarray]  # masks (H, W) of the pictures
+    # 'before' and 'after' -> attention (K, h, w) of the last layer, per picture; first seed
     maps: dict[str, list[np.ndarray]]
 
 
 def measure(runs: Sequence[TrainedRun], target_of: Callable[[str], Tensor]) -> ModelResult:
-    """Measure one architecture.
+    """Measure one architecture by its trainings, one per seed.
 
-    Args:
-        runs: Its trainings, one per seed.
-        target_of: Image path -> object mask (H, W), 1 on the object.
+    ``target_of`` returns the object mask (H, W) of an image path, 1 on the object.
     """
-    paths, pictures = validation_images(runs[0].config)
+    paths, pictures = _validation_images(runs[0].config)
     images = [read_images(Path(path))[0][1] for path in paths]
     targets = [target_of(path) for path in paths]
     iou, last_maps = dict(before=[], after=[]), {}
@@ -93,7 +73,7 @@ def measure(runs: Sequence[TrainedRun], target_of: Callable[[str], Tensor]) -> M
             model = run.build(trained=state == 'after')
             observer = Observer(model.backbone, run.config.data_preprocessor)
             seen = [observer.attention(image, range(observer.num_layers)) for image in images]
-            scores = [[image_iou(maps, target) for maps in layers.values()] for layers, target in zip(seen, targets)]
+            scores = [[_image_iou(maps, target) for maps in layers.values()] for layers, target in zip(seen, targets)]
             iou[state].append(np.mean(scores, axis=0))
             if run is runs[0]:
                 last_maps[state] = [seen[index][observer.num_layers - 1] for index in pictures]
@@ -109,12 +89,11 @@ def measure(runs: Sequence[TrainedRun], target_of: Callable[[str], Tensor]) -> M
     )
 
 
-def image_iou(maps: np.ndarray, target: Tensor) -> float:
-    """Return the IoU of the best head, the mean over the classes of an image."""
+def _image_iou(maps: np.ndarray, target: Tensor) -> float:
     return float(np.mean([*best_head_iou(torch.from_numpy(maps), target).values()]))
 
 
-def validation_images(config: Config) -> tuple[list[str], list[int]]:
+def _validation_images(config: Config) -> tuple[list[str], list[int]]:
     """Return the paths of the validation images, and the positions of the pictures: the first of the first classes."""
     init_default_scope(config.default_scope)
     dataset = Runner.build_dataloader(config.val_dataloader).dataset
@@ -133,7 +112,7 @@ def demo_page(
     """Write the page.
 
     Args:
-        path: Path of the page, see :func:`write_page`.
+        path: Path of the page.
         results: 'CRATE' -> its result, and so on.
         config: Config of one of the trainings.
         commands: Commands as typed.
@@ -145,9 +124,9 @@ def demo_page(
         path,
         'demo',
         config=config,
-        summary=summary(results),
+        summary=_summary(results),
         seeds=len(next(iter(results.values())).accuracies),
-        iou=iou_figure(results),
+        iou=_iou_figure(results),
         loss=curve_figure(losses, 'iteration', 'training loss'),
         attention=figures,
         photos=photos,
@@ -155,20 +134,13 @@ def demo_page(
     )
 
 
-def summary(results: Mapping[str, ModelResult]) -> Table:
-    """Return the page's table."""
+def _summary(results: Mapping[str, ModelResult]) -> Table:
     header = ['model', 'parameters', 'top-1 accuracy (%)', 'IoU, last layer, before', 'after', 'IoU, best layer, after']
-    rows = [
-        [
-            name,
-            f'{result.parameters:,}',
-            mean_and_spread(result.accuracies, 1),
-            mean_and_spread(result.before[:, -1], 3),
-            mean_and_spread(result.after[:, -1], 3),
-            mean_and_spread(result.after.max(axis=1), 3),
-        ]
-        for name, result in results.items()
-    ]
+    rows = []
+    for name, result in results.items():
+        ious = (result.before[:, -1], result.after[:, -1], result.after.max(axis=1))
+        cells = [mean_and_spread(result.accuracies, 1), *(mean_and_spread(iou, 3) for iou in ious)]
+        rows.append([name, f'{result.parameters:,}', *cells])
     return Table(header, rows)
 
 
@@ -178,8 +150,7 @@ def mean_and_spread(values: Sequence[float], digits: int) -> str:
     return text if len(values) == 1 else f'{text} ± {np.std(values, ddof=1):.{digits}f}'
 
 
-def iou_figure(results: Mapping[str, ModelResult]) -> Figure:
-    """Draw IoU against the layer, dashed before training."""
+def _iou_figure(results: Mapping[str, ModelResult]) -> Figure:
     curves = {}
     for name, result in results.items():
         layers = np.arange(result.after.shape[1])

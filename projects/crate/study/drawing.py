@@ -25,17 +25,14 @@ def picture_grid(
     title: str | None = None,
     names: Sequence[str] | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """Make a figure for pictures of equal width; a row is as high as its pictures.
+    """Return a figure for pictures of equal width, and its axes (rows, columns) without ticks and frames.
 
     Args:
-        sizes: (height, width) of the pictures in each row, in any unit.
+        sizes: (height, width) of the pictures in each row, in any unit; a row is as high as its pictures.
         columns: Number of pictures in a row.
         cell: Width of a picture in inches.
         title: Title of the figure.
         names: Names of the rows, drawn on the left.
-
-    Returns:
-        The figure, and its axes (rows, columns) without ticks and frames.
     """
     ratios = [height / width for height, width in sizes]
     # compressed: axes of fixed aspect are moved together
@@ -57,15 +54,10 @@ def picture_grid(
 def draw_tokens(
     axis: Axes, tokens: np.ndarray, size: tuple[int, int], patch_size: tuple[int, int] | None = None, **options
 ) -> None:
-    """Draw a value or a colour per token over the place of an image, without smoothing: a token is a rectangle.
+    """Draw a value (h, w) or a colour (h, w, 3) per token over the place of an image (H, W): a token is a rectangle.
 
-    Args:
-        axis: Axes to draw in.
-        tokens: (h, w) or (h, w, 3).
-        size: (H, W) of the image.
-        patch_size: (height, width) of a patch in pixels: where it does not divide the image, the last tokens are cut.
-            Default: the tokens are stretched over the image.
-        **options: Options of matplotlib's ``imshow``.
+    ``patch_size`` is (height, width) in pixels: where it does not divide the image, the last tokens are cut. Without it
+    the tokens are stretched over the image. ``options`` are those of matplotlib's ``imshow``.
     """
     height, width = size if patch_size is None else np.multiply(tokens.shape[:2], patch_size)
     axis.imshow(tokens, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation='nearest', **options)
@@ -75,10 +67,7 @@ def draw_tokens(
 def save_figure(figure: Figure, stem: Path, **arrays: np.ndarray) -> list[Path]:
     """Write a figure as PNG and PDF, and the numbers in it as npz, each in one step; return the three paths.
 
-    Args:
-        figure: The figure.
-        stem: Path without suffix; its folder is made.
-        **arrays: Drawn numbers, by name.
+    ``stem`` is the path without suffix; its folder is made. ``arrays`` are the drawn numbers by name.
     """
     make_folder(stem.parent)
     paths = [stem.with_name(f'{stem.name}.{suffix}') for suffix in ('png', 'pdf', 'npz')]

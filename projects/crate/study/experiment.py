@@ -10,15 +10,13 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from ..errors import UserError
-from ..evaluation.best_head import RULES as MASK_RULES
 from ..files import atomic, make_folder
 from . import published
 from .checkpoint_model import read_model
 from .curves import LAYER, draw_curves, error_bars
 from .images import StudyImages, object_shares, whole_image_miou
-from .measure import NUM_RESAMPLES, PRECISIONS, CoarseSegmentation, bootstrap_interval, coarse_segmentation
+from .measure import NUM_RESAMPLES, PRECISIONS, RULES, CoarseSegmentation, bootstrap_interval, coarse_segmentation
 from .page import write_page
-from .report import RULES
 from .sweep import Measurements, find_checkpoints, layer_sweep
 from .tables import Table, with_interval
 
@@ -31,48 +29,28 @@ BY_IDS = 'as given'  # order of an AP that is by the order of the image ids: it 
 
 @dataclass(frozen=True)
 class Training:
-    """One training of an experiment.
+    """One training of an experiment."""
 
-    Attributes:
-        model: Name of the model.
-        seed: Seed of the training.
-        config: Config of the training.
-        work_dir: Folder of the checkpoints.
-    """
-
-    model: str
+    model: str  # name of the model
     seed: int
     config: Config
-    work_dir: Path
+    work_dir: Path  # folder of the checkpoints
 
 
 @dataclass(frozen=True)
 class Row:
-    """A number, in percent.
+    """A number, in percent."""
 
-    Attributes:
-        model: Name of the model, or ``WHOLE_IMAGE``.
-        seed: Seed of its training.
-        iteration: Iteration of the checkpoint; 0: random weights.
-        size: Size of the images, 'height x width'.
-        layer: 0-based; -1 where a number is of the whole model.
-        metric: 'top-1', 'mIoU mass', 'mIoU top', 'box AP50', ..., 'mIoU mass - CRATE' (a difference).
-        value: The number.
-        low: Lower end of its 95% interval over images; None if there is none.
-        high: Upper end.
-        order: Rule for masks of equal score (``ClassAgnosticCocoMetric``), of an AP; empty for other numbers.
-    """
-
-    model: str
-    seed: int
-    iteration: int
-    size: str
-    layer: int
-    metric: str
+    model: str  # name of the model, or WHOLE_IMAGE
+    seed: int  # of the training
+    iteration: int  # of the checkpoint; 0: random weights
+    size: str  # of the images, 'height x width'
+    layer: int  # 0-based; -1 for a number of the whole model
+    metric: str  # 'top-1', 'mIoU mass', 'mIoU top', 'box AP50', ..., 'mIoU mass - CRATE' (a difference)
     value: float
-    low: float | None = None
+    low: float | None = None  # lower end of its 95% interval over images
     high: float | None = None
-    order: str = ''
+    order: str = ''  # rule for masks of equal score, of an AP (ClassAgnosticCocoMetric)
 
 
 def measure_all(
@@ -112,8 +90,10 @@ def measure_all(
                 label, measured = f'{name}, iteration {step}, {size}', {}
                 if images.voc is not None:
                     cfg = images.voc.measurement(model, images.size, NUM_WORKERS)
-                    measured = coarse_segmentation(cfg, model, out, MASK_RULES, label)
-                    yield from _miou_rows(measured, key)
+                    measured = coarse_segmentation(cfg, model, out, RULES, label)
+                    for rule, coarse in measured.items():
+                        for layer, values in enumerate(coarse.images):
+                            yield _row(key, layer, f'mIoU {rule}', float(coarse.mean[layer]), values)
                 if images.coco is not None:
                     cfg = images.coco.measurement(model, images.size, NUM_WORKERS)
                     cfg.test_evaluator.num_resamples = num_resamples
@@ -125,12 +105,6 @@ def measure_all(
                 differences = coarse.images[-1] - first[size][rule].images[-1]
                 metric = f'mIoU {rule} - {trainings[0].model}'
                 yield _row(key, len(coarse.mean) - 1, metric, float(differences.mean()), differences)
-
-
-def _miou_rows(measured: Mapping[str, CoarseSegmentation], key: Mapping[str, object]) -> Iterator[Row]:
-    for rule, coarse in measured.items():
-        for layer, (value, images) in enumerate(zip(coarse.mean, coarse.images)):
-            yield _row(key, layer, f'mIoU {rule}', float(value), images)
 
 
 def _row(key: Mapping[str, object], layer: int, metric: str, value: float, images: np.ndarray) -> Row:
@@ -166,10 +140,7 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, object]]:
 def write_pages(rows: Sequence[Row], figures: Mapping[str, Figure], out: Path) -> list[Path]:
     """Write ``tables.md``, the same page with all figures as ``index.html``, and the figures as PNG; return the paths.
 
-    Args:
-        rows: Rows of the experiment.
-        figures: Name of a file -> figure; the curves are added.
-        out: Folder.
+    ``figures`` are by the name of their file; the curves are added.
     """
     size = next(row.size for row in reversed(rows) if row.size)  # the one that was measured along the training
     figures = {'curves': curves(rows, size), **figures}

@@ -37,21 +37,13 @@ NUM_PICTURES = 5
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set on disk, and the images of it that are measured.
+    """A data set on disk, and the images of it that are measured."""
 
-    Attributes:
-        config: Config below the config root whose protocol is followed.
-        changes: Changes of its ``test_dataloader.dataset``.
-        images: Files of all images.
-        targets: Label maps of all images; empty for a data set without label maps.
-        chosen: Positions of the images that are measured, evenly spaced.
-    """
-
-    config: Path
-    changes: dict
-    images: list[Path]
-    targets: list[Path]
-    chosen: list[int]
+    config: Path  # its protocol, below the config root
+    changes: dict  # changes of the config's test_dataloader.dataset
+    images: list[Path]  # files of all images
+    targets: list[Path]  # label maps of all images; empty for a data set without label maps
+    chosen: list[int]  # positions of the images that are measured, evenly spaced
 
     @property
     def classes(self) -> Sequence[str]:
@@ -92,28 +84,20 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class StudyImages:
-    """The images that every model is measured on, and the pictures that are shown.
+    """The images that every model is measured on, and the pictures that are shown."""
 
-    Attributes:
-        size: (H, W) that images are resized to.
-        voc: Data set in VOC layout for coarse segmentation, or None.
-        coco: Data set in COCO layout for MaskCut, or None.
-        pictures: Some of the images, of VOC's if there are any, (H, W, 3) uint8 RGB each.
-        objects: Where an object is in each of them, (H, W) bool; nowhere if the data set does not say.
-    """
-
-    size: tuple[int, int]
-    voc: ImageSet | None
-    coco: ImageSet | None
-    pictures: list[np.ndarray]
-    objects: list[np.ndarray]
+    size: tuple[int, int]  # (H, W) that images are resized to
+    voc: ImageSet | None  # data set in VOC layout, for coarse segmentation
+    coco: ImageSet | None  # data set in COCO layout, for MaskCut
+    pictures: list[np.ndarray]  # some of the images, of VOC's if there are any, (H, W, 3) uint8 RGB each
+    objects: list[np.ndarray]  # where an object is in each of them, (H, W) bool; nowhere if the data set does not say
 
 
 def find_images(roots: Sequence[Path], size: Sequence[int], max_images: int | None = None) -> StudyImages:
-    """Find data sets below some folders.
+    """Find the first data set of each layout below some folders.
 
     Args:
-        roots: Folders; of each layout the first data set counts.
+        roots: The folders.
         size: (H, W) that images are resized to.
         max_images: Most images of each data set; default: all.
 
@@ -189,20 +173,14 @@ def read_images(
 def iterate_images(
     source: Path, size: Sequence[int] | None = None, report: Report | None = None
 ) -> Iterator[tuple[Path, np.ndarray]]:
-    """Read images from disk, one after the other; unreadable ones are named, counted and left out.
+    """Yield path and image (H, W, 3) uint8 RGB, upright by its EXIF orientation, of one image after the other.
+
+    Unreadable images are named, counted and left out. No readable image at all is a UserError.
 
     Args:
         source: An image, a folder (searched with all its folders, sorted by path) or a text file with a path per line.
-        size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: their
-            own.
-        report: Shows progress, also of the work done between two images, and says what is left out; default: only
-            says it.
-
-    Yields:
-        Path, and the image (H, W, 3) uint8 RGB, with its EXIF orientation applied.
-
-    Raises:
-        UserError: There is no image, or none that can be read.
+        size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: none.
+        report: Shows progress and says what is left out; default: only says it.
     """
     source, report = Path(source), report or Report('images', shows_progress=False)
     if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
@@ -215,22 +193,16 @@ def iterate_images(
         report.begin(total=len(paths), done=0)
         for path in paths:
             try:
-                image = _read_image(path, size)
+                image = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
             except OSError as error:
                 report.say(f'unreadable, left out: {path} ({error.__cause__ or error})')
                 unreadable += 1
             else:
-                yield path, image
+                if size is not None:
+                    image = mmcv.imresize(image, (size[1], size[0]), interpolation='lanczos', backend='pillow')
+                yield path, np.ascontiguousarray(image)
             report.advance(1)
     if unreadable == len(paths):
         raise UserError(f'no readable image in {source}')
     if unreadable:
         report.say(f'unreadable, left out: {unreadable} of {len(paths)} images')
-
-
-def _read_image(path: Path, size: Sequence[int] | None) -> np.ndarray:
-    image = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
-    if size is None:
-        return np.ascontiguousarray(image)
-    height, width = size
-    return mmcv.imresize(image, (width, height), interpolation='lanczos', backend='pillow')

@@ -37,7 +37,7 @@ def mask_grid(
     gap: int = 4,
     opacity: float = OPACITY,
 ) -> np.ndarray:
-    """Return images under their masks, row by row in square cells on white.
+    """Return images under their masks, row by row in square cells on white: (height, width, 3) uint8 RGB.
 
     Args:
         images: (H, W, 3) uint8 RGB each; sizes may differ. At least one.
@@ -46,9 +46,6 @@ def mask_grid(
         cell: Longer side of an image in the grid, in pixels.
         gap: White pixels right of and below each cell.
         opacity: Opacity of a mask, from 0 to 1.
-
-    Returns:
-        (rows * (cell + gap), columns * (cell + gap), 3) uint8 RGB.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)

@@ -1,7 +1,7 @@
 """All measurements of a checkpoint on the images at hand."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,6 @@ from scipy import stats
 
 from ..datasets.choice import spread_evenly
 from ..errors import UserError
-from ..evaluation.best_head import RULES
 from ..registration import installed_libraries
 from .checkpoint_model import CheckpointModel
 from .images import StudyImages
@@ -23,6 +22,7 @@ from .pca import first_components
 from .sparse_rate import layer_rates
 from .sweep import layer_sweep
 
+RULES = dict(mass='60% of the mass', top='top 60% of patches')  # how an attention map becomes a mask, in words
 RATE_IMAGES = 32  # enough for a mean and its spread
 NUM_RESAMPLES = 1000  # of the images, for the interval of an AP
 # name in the paper's tables -> name in ClassAgnosticCocoMetric
@@ -36,52 +36,32 @@ NOISE = dict(stds=(25.0, 75.0), shares=(0.25, 0.75))
 
 @dataclass(frozen=True)
 class CoarseSegmentation:
-    """IoU with the classes in percent, of the best head unless heads are told apart (``BestHeadIoU``); L layers.
+    """IoU with the classes in percent, of the best head unless heads are told apart (``BestHeadIoU``); L layers."""
 
-    Attributes:
-        mean: mIoU, (L,).
-        heads: mIoU of one head for all images, (L, K).
-        classes: Name -> mean over the images with that class, (L,).
-        images: Mean over the classes of each image, (L, n); images without a class are left out.
-    """
-
-    mean: np.ndarray
-    heads: np.ndarray
-    classes: dict[str, np.ndarray]
-    images: np.ndarray
+    mean: np.ndarray  # mIoU, (L,)
+    heads: np.ndarray  # mIoU of one head for all images, (L, K)
+    classes: dict[str, np.ndarray]  # name -> mean over the images with that class, (L,)
+    images: np.ndarray  # mean over the classes of each image, (L, n); images without a class are left out
 
 
 @dataclass(frozen=True)
 class ModelMeasurements:
-    """Measurements of one model; lists have an entry per picture.
-
-    Attributes:
-        model: The checkpoint.
-        architecture: Description in words.
-        num_parameters: Number of parameters of the backbone.
-        patch_size: (height, width) in pixels.
-        coarse: Rule -> coarse segmentation; empty without a data set in VOC layout.
-        maskcut: Layers (n,), and metric -> values (n,) from 0 to 1, with '{metric}_low' and '{metric}_high' of its 95%
-            interval if there are several images; None without a data set in COCO layout.
-        rates: 'compression' and 'nonzero', (L, images).
-        layer: Layer of the pictures, not negative.
-        attention: (K, h, w) each.
-        colours: PCA, (h, w, 3) from 0 to 1 each (``first_components``).
-        masks: MaskCut, (m, H, W) bool each.
-        noise: The first picture with noise (S, P, H, W, 3) and its maps (S, P, K, h, w), see ``noise_grid``.
-    """
+    """Measurements of one model; lists have an entry per picture."""
 
     model: CheckpointModel
-    architecture: str
-    num_parameters: int
-    patch_size: tuple[int, int]
-    coarse: dict[str, CoarseSegmentation]
+    architecture: str  # in words
+    num_parameters: int  # of the backbone
+    patch_size: tuple[int, int]  # (height, width) in pixels
+    coarse: dict[str, CoarseSegmentation]  # by rule; empty without a data set in VOC layout
+    # layers (n,), and metric -> values (n,) from 0 to 1, '{metric}_low' and '{metric}_high' being its 95% interval
+    # if there are several images; None without a data set in COCO layout
     maskcut: tuple[np.ndarray, dict[str, np.ndarray]] | None
-    rates: dict[str, np.ndarray]
-    layer: int
-    attention: list[np.ndarray]
-    colours: list[np.ndarray]
-    masks: list[np.ndarray]
+    rates: dict[str, np.ndarray]  # 'compression' and 'nonzero', (L, images)
+    layer: int  # of the pictures, not negative
+    attention: list[np.ndarray]  # (K, h, w) each
+    colours: list[np.ndarray]  # first_components, (h, w, 3) from 0 to 1 each
+    masks: list[np.ndarray]  # MaskCut, (m, H, W) bool each
+    # noise_grid of the first picture: images (S, P, H, W, 3), maps (S, P, K, h, w)
     noise: tuple[np.ndarray, np.ndarray]
 
 
@@ -89,21 +69,15 @@ def measure_model(
     model: CheckpointModel,
     images: StudyImages,
     out: Path,
-    rules: Sequence[str] = RULES,
+    rules: Iterable[str] = RULES,
     layer: int = -1,
     all_layers: bool = False,
     num_workers: int = 2,
 ) -> ModelMeasurements:
     """Measure a model; results of an earlier call with the same ``out`` are taken from there.
 
-    Args:
-        model: The checkpoint.
-        images: Images to measure on.
-        out: Folder for the measurements.
-        rules: How an attention map becomes a mask.
-        layer: Layer of MaskCut and of the pictures, 0-based; negative ones count from the end.
-        all_layers: MaskCut with every layer.
-        num_workers: Number of processes that load images.
+    ``rules`` say how an attention map becomes a mask. ``layer`` is that of MaskCut and of the pictures, 0-based;
+    negative ones count from the end. With ``all_layers`` MaskCut runs with every layer.
 
     Raises:
         UserError: The checkpoint does not fit its config, or the backbone has no such layer.
@@ -144,16 +118,12 @@ def measure_model(
 
 
 def coarse_segmentation(
-    cfg: Config, model: CheckpointModel, out: Path, rules: Sequence[str], label: str = ''
+    cfg: Config, model: CheckpointModel, out: Path, rules: Iterable[str], label: str = ''
 ) -> dict[str, CoarseSegmentation]:
     """Measure all rules and all layers in one pass over the images; return rule -> result.
 
-    Args:
-        cfg: What ``ImageSet.measurement`` returned for a data set in VOC layout; its evaluator is replaced.
-        model: The checkpoint.
-        out: Folder for the measurement, from where a second call takes it.
-        rules: How an attention map becomes a mask.
-        label: As in :func:`layer_sweep`.
+    ``cfg`` is what ``ImageSet.measurement`` returned for a data set in VOC layout; its evaluator is replaced. ``out``
+    and ``label`` are those of :func:`layer_sweep`.
     """
     cfg.test_evaluator = [dict(cfg.test_evaluator, rule=rule, prefix=rule, per_image=True) for rule in rules]
     _, metrics = layer_sweep(cfg, str(model.checkpoint), out, label=label)

@@ -7,9 +7,6 @@ import numpy as np
 from ..errors import ArgumentError
 from .observer import Observer
 
-STDS = (10.0, 25.0, 50.0, 75.0)
-SHARES = (0.1, 0.25, 0.5, 0.75)
-
 
 def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.ndarray:
     """Return an image with Gaussian noise on a random part of its pixels, clipped to 0..255.
@@ -39,22 +36,14 @@ def noise_grid(
     observer: Observer,
     image: np.ndarray,
     layer: int = -1,
-    stds: Sequence[float] = STDS,
-    shares: Sequence[float] = SHARES,
+    stds: Sequence[float] = (10.0, 25.0, 50.0, 75.0),
+    shares: Sequence[float] = (0.1, 0.25, 0.5, 0.75),
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return attention of all heads for every strength of the noise and every share of noisy pixels.
+    """Return attention of all heads for every strength of the noise (S) and every share of noisy pixels (P).
 
-    Args:
-        observer: The backbone.
-        image: (H, W, 3) uint8 RGB.
-        layer: 0-based; negative ones count from the end.
-        stds: S standard deviations.
-        shares: P shares.
-        seed: Seed, see :func:`add_noise`.
-
-    Returns:
-        The noisy images (S, P, H, W, 3) uint8 and the maps (S, P, K, h, w), each with sum 1.
+    Arguments as in :func:`add_noise`. The noisy images are (S, P, H, W, 3) uint8, and the maps (S, P, K, h, w), each
+    with sum 1.
     """
     images = [add_noise(image, std, share, seed) for std in stds for share in shares]
     maps = [observer.attention(noisy, [layer])[layer] for noisy in images]

@@ -59,7 +59,7 @@ class Observer:
             cfg: Config of a classifier, detector, segmentor or measurement.
             checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
                 a training would start from.
-            device: Device; default: the best one there is.
+            device: Default: the best one there is.
 
         Raises:
             UserError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
@@ -94,11 +94,7 @@ class Observer:
         return self.backbone.layers[0].attn.num_heads
 
     def number(self, layer: int) -> int:
-        """Return the 0-based index of a layer that may be counted from the end.
-
-        Raises:
-            IndexError: No such layer.
-        """
+        """Return the 0-based index of a layer that may be counted from the end; no such layer is an IndexError."""
         with observe(self.backbone, [layer]):
             return layer % self.num_layers
 
@@ -115,15 +111,12 @@ class Observer:
     def observe(
         self, images: Sequence[np.ndarray], layers: Iterable[int], outputs: bool = False
     ) -> dict[int, Observation]:
-        """Run one forward pass.
+        """Run one forward pass; return {layer as asked for: what its attention saw}.
 
         Args:
             images: (H, W, 3) uint8 RGB each, all of one size.
             layers: 0-based indices; negative ones count from the end.
             outputs: Keep what the layers return.
-
-        Returns:
-            {layer as asked for: what its attention saw}.
 
         Raises:
             ValueError: Images of several sizes.
@@ -137,38 +130,25 @@ class Observer:
         return seen
 
     def attention(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
-        """Return the attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) as maps.
+        """Return the attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) of an image.
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            layers: As for :meth:`observe`.
-
-        Returns:
-            {layer: (K, h, w) float32}, each map with sum 1.
-
-        Raises:
-            ValueError: The backbone has no [CLS].
+        The image is (H, W, 3) uint8 RGB, the result {layer: (K, h, w) float32}, each map with sum 1. A backbone without
+        [CLS] is a ValueError.
         """
         layers = list(layers)
         seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
         return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
 
     def features(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
-        """Return U^T z of every patch, all heads side by side (keys of a ViT).
+        """Return U^T z of every patch of an image (H, W, 3) uint8 RGB, all heads side by side (keys of a ViT).
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            layers: As for :meth:`observe`.
-
-        Returns:
-            {layer: (h, w, d) float32}.
+        The result is {layer: (h, w, d) float32}.
         """
         layers = list(layers)
         seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
         return {layer: _array(seen[layer].patch_features[0].unflatten(0, grid)) for layer in layers}
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Return (B, 3, H, W), as the backbone takes it."""
         bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
         preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
         return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']

@@ -16,13 +16,10 @@ TEMPLATES = Path(__file__).with_name('templates')
 
 
 def write_page(path: Path, template: str, **content: object) -> None:
-    """Write a page in one step: a reader sees the old page or the new one, never half of it.
+    """Write a page from ``templates/{template}.jinja`` and its content in one step.
 
-    Args:
-        path: File. A page '.html' is one file with its pictures inside; a page '.md' has them beside it.
-        template: Name of the template: a file ``templates/{template}.jinja``.
-        **content: Values of the template. Its filters: ``table`` writes a :class:`Table`, ``source`` a figure, and
-            ``one_line`` joins the lines of a text.
+    A page '.html' is one file with its pictures inside; a page '.md' has them beside it. Filters of the templates:
+    ``table`` writes a :class:`Table`, ``source`` a figure, and ``one_line`` joins the lines of a text.
     """
     style = path.suffix[1:]
     make_folder(path.parent)
@@ -40,13 +37,8 @@ def write_page(path: Path, template: str, **content: object) -> None:
             part.write_bytes(data)
         return name
 
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=style == 'html',
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options = dict(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=style == 'html', **options)
     environment.filters.update(table=table, source=source, one_line=lambda text: type(text)(' '.join(text.split())))
     environment.globals['style'] = style
     text = environment.get_template(f'{template}.jinja').render(content)

@@ -20,17 +20,11 @@ from .drawing import draw_tokens, picture_grid
 
 @dataclass(frozen=True)
 class Foreground:
-    """Patches of several images after the removal of the background; lists have an entry per image.
+    """Patches of several images after the removal of the background; lists have an entry per image."""
 
-    Attributes:
-        projections: <u_0, z>, (h, w).
-        masks: Foreground, (h, w) bool.
-        colours: (h, w, 3) from 0 to 1, black in the background.
-    """
-
-    projections: list[np.ndarray]
-    masks: list[np.ndarray]
-    colours: list[np.ndarray]
+    projections: list[np.ndarray]  # <u_0, z>, (h, w)
+    masks: list[np.ndarray]  # foreground, (h, w) bool
+    colours: list[np.ndarray]  # (h, w, 3) from 0 to 1, black in the background
 
 
 def remove_background(features: Sequence[np.ndarray], threshold: float = 12.0, flip: bool = False) -> Foreground:
@@ -67,17 +61,8 @@ def remove_background(features: Sequence[np.ndarray], threshold: float = 12.0, f
 def first_components(features: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the first component, and the next three as a colour, of all patches of several images (Figures 6 and 9).
 
-    Each component is scaled from its least to its largest value over all images; see :func:`remove_background` for
-    components that do not vary or do not exist.
-
-    Args:
-        features: (h, w, d) per image; grids may differ.
-
-    Returns:
-        Per image, the first component (h, w) and the colours (h, w, 3), from 0 to 1.
-
-    Raises:
-        ValueError: The features hold NaN or inf.
+    Arguments, scales and errors are those of :func:`remove_background`. The result is, per image, the first component
+    (h, w) and the colours (h, w, 3), from 0 to 1.
     """
     patches, shapes = _stack(features)
     grey = to_unit(leading_component(patches, shapes)[:, None])[:, 0]
@@ -93,10 +78,9 @@ def leading_component(patches: np.ndarray, shapes: Sequence[tuple[int, int]]) ->
 
 
 def components(patches: np.ndarray, number: int) -> np.ndarray:
-    """Return projections of (n, d) patches on the leading eigenvectors of their d x d matrix Z Z^T; see the module.
+    """Return projections of (n, d) patches on the leading eigenvectors of Z Z^T, (n, number) float64; see the module.
 
-    Returns:
-        (n, number) float64; a column is 0 where the patches, rounded to single precision, have fewer dimensions.
+    A column is 0 where the patches, rounded to single precision, have fewer dimensions.
     """
     patches = patches.astype(np.float64)
     values, vectors = np.linalg.eigh(patches.T @ patches)
@@ -124,15 +108,10 @@ def foreground_figure(
     columns: int = 8,
     cell: float = 1.4,
 ) -> Figure:
-    """Draw images, and below each of them the colours of its patches (Figure 3).
+    """Draw images, (H, W, 3) uint8 each, and below each of them the colours of its patches, (h, w, 3) (Figure 3).
 
-    Args:
-        images: (H, W, 3) uint8 each.
-        colours: (h, w, 3) from 0 to 1 per image.
-        title: Title of the figure.
-        patch_size: (height, width) in pixels, as for :func:`draw_tokens`.
-        columns: Most images in a row.
-        cell: Width of a picture in inches.
+    ``columns`` is the largest number of images in a row, ``cell`` the width of a picture in inches, and ``patch_size``
+    as for :func:`draw_tokens`.
     """
     columns = min(columns, len(images))
     sizes = []
@@ -158,14 +137,8 @@ def layers_figure(
 ) -> Figure:
     """Draw two rows per image, a column per layer: the first component, and the next three (Figure 9).
 
-    Args:
-        images: (H, W, 3) uint8 each.
-        first: Per layer and image, (h, w) from 0 to 1.
-        colours: Per layer and image, (h, w, 3) from 0 to 1.
-        layers: Indices of the layers.
-        title: Title of the figure.
-        patch_size: (height, width) in pixels, as for :func:`draw_tokens`.
-        cell: Width of a picture in inches.
+    ``first`` (h, w) and ``colours`` (h, w, 3) are per layer and image, from 0 to 1; the rest as in
+    :func:`foreground_figure`.
     """
     sizes = [image.shape[:2] for image in images for _ in 'ab']
     names = ['component 1', 'components 2-4'] * len(images)
@@ -182,7 +155,6 @@ def layers_figure(
 
 
 def _stack(features: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Return all patches (n, d), and the grid of each image."""
     patches = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in features])
     if not np.isfinite(patches).all():
         raise ArgumentError('the features hold NaN or inf; check the checkpoint')
@@ -190,6 +162,5 @@ def _stack(features: Sequence[np.ndarray]) -> tuple[np.ndarray, list[tuple[int, 
 
 
 def _unstack(values: np.ndarray, shapes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """Return the part of each image, on its grid."""
     parts = np.split(values, np.cumsum([h * w for h, w in shapes])[:-1])
     return [part.reshape(*shape, *values.shape[1:]) for part, shape in zip(parts, shapes)]

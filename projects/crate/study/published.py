@@ -68,6 +68,12 @@ def figure_4b() -> Table:
     return Table(['published', 'mIoU'], [[_name(key), FIGURE_4B[key]] for key in MODELS])
 
 
+def report_table() -> Table:
+    """Return the mIoU of Figure 4b beside the mask AP of Table 1."""
+    rows = [[*names, FIGURE_4B[key], TABLE_1[key][-1]] for key, names in MODELS.items()]
+    return Table(['model', 'trained', 'mIoU, VOC 2012 val', 'mask AP, COCO val2017'], rows)
+
+
 def _name(key: str) -> str:
     name, training = MODELS[key]
     return name if training == 'supervised' else f'{name}, {training}'

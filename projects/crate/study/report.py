@@ -1,5 +1,6 @@
 """The report's page: checkpoints side by side."""
 
+import itertools
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,11 @@ from .attention import attention_figure
 from .comparison import comparison_figure, masks_figure
 from .curves import LAYER, curve_figure, error_bars
 from .images import StudyImages, whole_image_miou
-from .measure import NOISE, NUM_RESAMPLES, PRECISIONS, ModelMeasurements, bootstrap_interval
+from .measure import NOISE, NUM_RESAMPLES, PRECISIONS, RULES, ModelMeasurements, bootstrap_interval
 from .page import write_page
 from .sparse_rate import sparse_rate_figure
 from .tables import Table, with_interval
 
-RULES = dict(mass='60% of the mass', top='top 60% of patches')
 MAX_COLUMNS = 13  # of a figure whose pictures can still be seen
 Reports = Sequence[ModelMeasurements]
 
@@ -33,42 +33,31 @@ def report_page(
     command: str,
     versions: Mapping[str, str],
 ) -> None:
-    """Write the page.
+    """Write the page, see :func:`write_page`.
 
-    Args:
-        path: Path of the page, see :func:`write_page`.
-        reports: Measurements of each model.
-        images: Images that all models were measured on.
-        shares: Result of ``object_shares`` for the data set in VOC layout; empty if there is none.
-        command: Command as typed.
-        versions: Versions of the packages.
+    ``shares`` is the result of ``object_shares`` for the data set in VOC layout, empty if there is none; ``command`` is
+    the command as typed.
     """
     write_page(
         path,
         'report',
-        names=names(reports),
-        facts=facts_table(reports),
-        data=data_table(images),
+        names=[report.model.name for report in reports],
+        facts=_facts_table(reports),
+        data=_data_table(images),
         size=images.size,
-        coarse=coarse_segmentation(reports, shares) if images.voc else None,
-        maskcut=maskcut(reports, len(images.coco.chosen)) if images.coco else None,
-        published=published_table(),
+        coarse=_coarse_segmentation(reports, shares) if images.voc else None,
+        maskcut=_maskcut(reports, len(images.coco.chosen)) if images.coco else None,
+        published=published.report_table(),
         rates=sparse_rate_figure({report.model.name: mean_and_std(report.rates) for report in reports}),
         num_rates=reports[0].rates['nonzero'].shape[1],
-        gallery=gallery(reports, images),
-        noise=[noise_figure(group) for group in figure_groups(reports)],
+        gallery=_gallery(reports, images),
+        noise=[_noise_figure(group) for group in figure_groups(reports)],
         command=command,
         versions=versions,
     )
 
 
-def names(reports: Reports) -> list[str]:
-    """Return the names of the models."""
-    return [report.model.name for report in reports]
-
-
-def facts_table(reports: Reports) -> Table:
-    """Return a table of what is known of each model, a column each."""
+def _facts_table(reports: Reports) -> Table:
     unknown = 'not in the checkpoint'
     rows = {
         'backbone': [report.architecture for report in reports],
@@ -79,11 +68,11 @@ def facts_table(reports: Reports) -> Table:
         'checkpoint': [str(report.model.checkpoint) for report in reports],
         'SHA-256': [f'{report.model.digest[:16]}…' for report in reports],
     }
-    return Table(['', *names(reports)], [[label, *texts] for label, texts in rows.items()], is_text=True)
+    header = ['', *(report.model.name for report in reports)]
+    return Table(header, [[label, *texts] for label, texts in rows.items()], is_text=True)
 
 
-def data_table(images: StudyImages) -> Table:
-    """Return a table of the data of each task; a task without data is named."""
+def _data_table(images: StudyImages) -> Table:
     rows = []
     for task, data, layout in (('coarse segmentation', images.voc, 'VOC'), ('MaskCut', images.coco, 'COCO')):
         if data is None:
@@ -94,49 +83,44 @@ def data_table(images: StudyImages) -> Table:
     return Table(['task', 'data', 'images'], rows, is_text=True)
 
 
-def published_table() -> Table:
-    """Return the published mIoU (Figure 4b) and mask AP (Table 1)."""
-    rows = [[*names, published.FIGURE_4B[key], published.TABLE_1[key][-1]] for key, names in published.MODELS.items()]
-    return Table(['model', 'trained', 'mIoU, VOC 2012 val', 'mask AP, COCO val2017'], rows)
-
-
-def coarse_segmentation(reports: Reports, shares: Sequence[Mapping[str, float]]) -> dict[str, object]:
-    """Return tables and curves of the IoU of the best head."""
+def _coarse_segmentation(reports: Reports, shares: Sequence[Mapping[str, float]]) -> dict[str, object]:
     rules = [*reports[0].coarse]
     first, whole = rules[0], whole_image_miou(shares)
-    last = (f'{report.coarse[first].mean[-1]:.1f}% ({report.model.name})' for report in reports)
+    names, found = [report.model.name for report in reports], [report.coarse[first] for report in reports]
+    counts = Counter(name for image in shares for name in image)
+    heads = itertools.zip_longest(*([f'{value:.1f}' for value in each.heads[-1]] for each in found), fillvalue='')
+    classes = [[name, counts[name], *(f'{each.classes[name][-1]:.1f}' for each in found)] for name in found[0].classes]
     return dict(
-        count=reports[0].coarse[first].images.shape[1],
+        count=found[0].images.shape[1],
         whole=f'{whole:.1f}',
-        last=', '.join(last),
+        last=', '.join(f'{each.mean[-1]:.1f}% ({name})' for each, name in zip(found, names)),
         rule=RULES[first],
-        miou=miou_table(reports, rules),
-        differences=difference_table(reports, rules) if len(reports) > 1 else None,
-        figures={RULES[rule]: miou_figure(reports, rule, whole) for rule in rules},
-        heads=head_table(reports, first),
-        classes=class_table(reports, first, Counter(name for image in shares for name in image)),
+        miou=_miou_table(reports, rules),
+        differences=_difference_table(reports, rules) if len(reports) > 1 else None,
+        figures={RULES[rule]: _miou_figure(reports, rule, whole) for rule in rules},
+        heads=Table(['', *names], [[f'head {index}', *cells] for index, cells in enumerate(heads)]),
+        classes=Table(['class', 'images', *names], sorted(classes, key=lambda row: -row[1])),
     )
 
 
-def mean_with_interval(values: np.ndarray, style: str) -> str:
+def _mean(values: np.ndarray, style: str) -> str:
     """Return the mean over images (n,), and its interval."""
     return with_interval([values.mean(), *bootstrap_interval(values)], style)
 
 
-def miou_table(reports: Reports, rules: Sequence[str]) -> Table:
-    """Return a table of the last and the best layer under each rule."""
+def _miou_table(reports: Reports, rules: Sequence[str]) -> Table:
     rows = []
     for rule in rules:
         for report in reports:
             coarse = report.coarse[rule]
             best = int(coarse.mean.argmax())
-            cells = [mean_with_interval(coarse.images[layer], '.1f') for layer in (-1, best)]
+            cells = [_mean(coarse.images[layer], '.1f') for layer in (-1, best)]
             rows.append([report.model.name, RULES[rule], *cells, best])
     return Table(['model', 'rule', 'mIoU, last layer', 'mIoU, best layer', 'which'], rows)
 
 
-def difference_table(reports: Reports, rules: Sequence[str]) -> Table:
-    """Return a table of every model against the first, on the same images."""
+def _difference_table(reports: Reports, rules: Sequence[str]) -> Table:
+    """Return every model against the first, on the same images."""
     first, *others = reports
     rows = []
     for rule in rules:
@@ -144,13 +128,12 @@ def difference_table(reports: Reports, rules: Sequence[str]) -> Table:
         for report in others:
             coarse = report.coarse[rule]
             layers = (-1, -1), (coarse.mean.argmax(), base.mean.argmax())
-            cells = [mean_with_interval(coarse.images[layer] - base.images[other], '+.1f') for layer, other in layers]
+            cells = [_mean(coarse.images[layer] - base.images[other], '+.1f') for layer, other in layers]
             rows.append([f'{report.model.name} - {first.model.name}', RULES[rule], *cells])
     return Table(['difference', 'rule', 'last layer', 'best layer of each'], rows)
 
 
-def miou_figure(reports: Reports, rule: str, whole: float) -> Figure:
-    """Draw IoU against the layer."""
+def _miou_figure(reports: Reports, rule: str, whole: float) -> Figure:
     curves = {}
     for report in reports:
         coarse = report.coarse[rule]
@@ -161,25 +144,7 @@ def miou_figure(reports: Reports, rule: str, whole: float) -> Figure:
     return figure
 
 
-def head_table(reports: Reports, rule: str) -> Table:
-    """Return a table of each head of the last layer."""
-    heads = [report.coarse[rule].heads[-1] for report in reports]
-    rows = [
-        [f'head {index}', *(f'{values[index]:.1f}' if index < len(values) else '' for values in heads)]
-        for index in range(max(map(len, heads)))
-    ]
-    return Table(['', *names(reports)], rows)
-
-
-def class_table(reports: Reports, rule: str, counts: Mapping[str, int]) -> Table:
-    """Return a table of each class in the last layer, and the number of images with the class."""
-    classes = [report.coarse[rule].classes for report in reports]
-    rows = [[name, counts[name], *(f'{values[name][-1]:.1f}' for values in classes)] for name in classes[0]]
-    return Table(['class', 'images', *names(reports)], sorted(rows, key=lambda row: -row[1]))
-
-
-def maskcut(reports: Reports, count: int) -> dict[str, object]:
-    """Return the table of the AP, and curves if there are several layers."""
+def _maskcut(reports: Reports, count: int) -> dict[str, object]:
     rows, short = [], []
     for report in reports:
         index = [*report.maskcut[0]].index(report.layer)
@@ -211,8 +176,7 @@ def maskcut_figure(reports: Reports, kind: str) -> Figure:
     return curve_figure(curves, LAYER, f'{kind} (%)')
 
 
-def gallery(reports: Reports, images: StudyImages) -> dict[str, object]:
-    """Return figures of the same images, seen by all models."""
+def _gallery(reports: Reports, images: StudyImages) -> dict[str, object]:
     pictures, objects = images.pictures, images.objects
     return dict(
         count=len(pictures),
@@ -220,20 +184,19 @@ def gallery(reports: Reports, images: StudyImages) -> dict[str, object]:
         has_outlines=any(mask.any() for mask in objects),
         attention=[
             attention_figure(
-                pictures, {label(each): each.attention for each in group}, objects, patch_size=group[0].patch_size
+                pictures, {_label(each): each.attention for each in group}, objects, patch_size=group[0].patch_size
             )
             for group in figure_groups(reports)
         ],
-        colours=comparison_figure(pictures, {label(each): (each.colours, each.patch_size) for each in reports}),
-        masks=masks_figure(pictures, {label(each): each.masks for each in reports}),
+        colours=comparison_figure(pictures, {_label(each): (each.colours, each.patch_size) for each in reports}),
+        masks=masks_figure(pictures, {_label(each): each.masks for each in reports}),
     )
 
 
-def noise_figure(group: Reports) -> Figure:
-    """Draw one image with more and more noise."""
+def _noise_figure(group: Reports) -> Figure:
     rows = [f'std {std:g}, {share:.0%}' for std in NOISE['stds'] for share in NOISE['shares']]
     noisy = [*np.concatenate(group[0].noise[0])]
-    maps = {label(report): [*np.concatenate(report.noise[1])] for report in group}
+    maps = {_label(report): [*np.concatenate(report.noise[1])] for report in group}
     return attention_figure(noisy, maps, names=rows, patch_size=group[0].patch_size)
 
 
@@ -244,6 +207,5 @@ def figure_groups(reports: Reports) -> list[Reports]:
     return [reports] if heads < MAX_COLUMNS and alike else [[report] for report in reports]
 
 
-def label(report: ModelMeasurements) -> str:
-    """Return the name in lines as narrow as a picture."""
-    return textwrap.fill(report.model.name, 15)
+def _label(report: ModelMeasurements) -> str:
+    return textwrap.fill(report.model.name, 15)  # lines as narrow as a picture

@@ -47,8 +47,7 @@ def layer_sweep(
         label: Name of the model in the lines that report on the progress.
 
     Returns:
-        (layers (n,), {metric: values (n,)}), in the order of ``layers``; 'coarse_seg/layer_3/mIoU' is called
-        'coarse_seg/mIoU'.
+        (layers (n,), {metric: values (n,)}); 'coarse_seg/layer_3/mIoU' is called 'coarse_seg/mIoU'.
 
     Raises:
         UserError: The model has no layer to choose, or not this one, or there is no such checkpoint.
@@ -71,18 +70,12 @@ def layer_sweep(
 
 
 def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the metrics of every checkpoint of a training.
+    """Return (epochs or iterations (n,), {metric: values (n,)}) of every checkpoint of a training.
 
     Args:
         cfg: Any config that can be tested with these weights, from :func:`read_config`.
         work_dir: Folder of the training, see :func:`find_checkpoints`.
         out: Folder. ``epochs.json`` there keeps what was measured (:class:`Measurements`).
-
-    Returns:
-        (epochs or iterations (n,), ascending, {metric: values (n,)}).
-
-    Raises:
-        UserError: There is no checkpoint, or the config cannot be tested.
     """
     unit, checkpoints = find_checkpoints(work_dir)
     measurements = Measurements(out, 'epochs')
@@ -91,14 +84,10 @@ def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dic
 
 
 def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
-    """Return the checkpoints of a training.
+    """Return the checkpoints of a training in ascending order; a folder without any is a UserError.
 
-    Returns:
-        ('epoch', {epoch: path}) of its ``epoch_*.pth``; if there are none, ('iteration', {iteration: path}) of its
-        ``iter_*.pth``; in ascending order.
-
-    Raises:
-        UserError: There is neither.
+    The result is ('epoch', {epoch: path}) of its ``epoch_*.pth``; if there are none, ('iteration', {iteration: path})
+    of its ``iter_*.pth``.
     """
     for prefix, unit in (('epoch', 'epoch'), ('iter', 'iteration')):
         paths = {path: re.fullmatch(rf'{prefix}_(\d+)\.pth', path.name) for path in Path(work_dir).glob('*.pth')}
@@ -165,15 +154,9 @@ class Measurements:
 
 
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
-    """Return the metrics that ``tools/test.py`` prints, as often as needed in one process, and without its log.
+    """Return the numbers that ``tools/test.py`` prints, as often as needed in one process, and without its log.
 
-    Args:
-        cfg: Config from :func:`read_config`; it stays as it is.
-        checkpoint: Path or URL of the weights.
-        work_dir: Folder for the run's files.
-
-    Returns:
-        {metric: value}; metrics that are no numbers are left out.
+    ``cfg`` comes from :func:`read_config` and stays as it is. ``checkpoint`` is a path or URL.
 
     Raises:
         UserError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
@@ -223,6 +206,6 @@ def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
 
 
 def _table(results: Sequence[Metrics]) -> dict[str, np.ndarray]:
-    """Return {metric: values}, of the metrics that all results have."""
+    """Return the metrics that all results have."""
     names = [name for name in results[0] if all(name in result for result in results)]
     return {name: np.array([result[name] for result in results]) for name in names}

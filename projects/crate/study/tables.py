@@ -9,17 +9,11 @@ from rich.table import Table as TextTable
 
 
 class Table(NamedTuple):
-    """A table of results.
-
-    Attributes:
-        header: Names of the columns.
-        rows: Cells of each row; they become text.
-        is_text: Cells are text, whose lines may be broken; else numbers, aligned to the right.
-    """
+    """A table of results."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    is_text: bool = False
+    rows: Sequence[Sequence[object]]  # cells become text
+    is_text: bool = False  # text, whose lines may be broken; else numbers, aligned to the right
 
 
 def write_table(table: Table, style: str) -> str:
@@ -44,11 +38,6 @@ def write_table(table: Table, style: str) -> str:
 
 
 def with_interval(values: Sequence[float], style: str) -> str:
-    """Return '1.2 [0.8, 1.7]' of a number and the ends of its interval, or '1.2' of a number alone.
-
-    Args:
-        values: Number, and the two ends if there are any.
-        style: Format of each, for example '.1f'.
-    """
+    """Return '1.2 [0.8, 1.7]' of a number and the ends of its interval, or '1.2' of a number alone; style '.1f'."""
     value, *ends = (f'{each:{style}}' for each in values)
     return f'{value} [{", ".join(ends)}]' if ends else value
