@@ -84,7 +84,7 @@ def test_results_are_drawn_and_tabulated(smoke):
     for name in ('curves', 'attention', 'masks'):
         assert (folder / f'{name}.png').read_bytes().startswith(b'\x89PNG')
     text = (folder / 'tables.md').read_text()
-    assert re.findall('^### (.*)$', text, re.MULTILINE) == [
+    assert re.findall('^## (.*)$', text, re.MULTILINE) == [
         'last layer, 48 x 64',
         'every layer, 48 x 64',
         'differences, 48 x 64',

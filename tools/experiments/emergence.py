@@ -165,7 +165,8 @@ class Experiment:
             raise _cli.mistake(f'run it in the folder of the repository: cd {_cli.ROOT}')
         if self.root is not None:
             if not (self.root / TRAINING_SET).is_dir():
-                raise _cli.mistake(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
+                missing = f'no folder {self.root / TRAINING_SET}'
+                raise _cli.mistake(f'{missing}: --data-root must contain {TRAINING_SET}/ (see --help)')
         else:
             self.root = self.out / 'data'
             self.commands.run('tools/make_sample_set.py', self.root, *SAMPLE.split())
