@@ -53,9 +53,10 @@ setup(
     license='Apache-2.0',
     packages=find_namespace_packages(include=['projects.crate', 'projects.crate.*']),
     include_package_data=True,
+    package_data={'projects.crate.study': ['templates/*']},
     cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
-    install_requires=['lion-pytorch', 'safetensors', 'scipy'],
+    install_requires=['jinja2', 'lion-pytorch', 'safetensors', 'scipy'],
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config_tree import ROOT
-from published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
+
+from projects.crate.study.published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
 
 # file in configs/_base_/backbones -> width, heads, layers, attention, feed-forward part, size of the training images
 BACKBONES = {

@@ -7,8 +7,6 @@ interrupted demo goes on where it stopped; a finished one only writes its page a
 
 import json
 import os
-import shlex
-import subprocess
 import sys
 import time
 from importlib.util import find_spec
@@ -17,13 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
 from _cli import positive
+from _commands import Commands
 
 CONFIGS = {
     'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
     'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
-
-
 WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
 PHOTO_SIZE = (160, 160)  # height and width
 
@@ -32,58 +29,43 @@ def main(argv=None):
     return _cli.run('demo', show, parse_args(argv), 'interrupted; the same command goes on')
 
 
-def show(args):
-    """Run the commands and write the page."""
-    started = time.monotonic()
-    commands = []
-    size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
-    run(commands, 'tools/make_sample_set.py', data_root(), '--layouts', 'imagenet', *size)
-    trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
-    page = args.out / 'index.html'
-    print('demo: looking at the attention of both models', flush=True)
-    write(page, trained, commands, args.photos)
-    print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
-
-
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/demo'), help='where to train (default: %(default)s)'
-    )
-    parser.add_argument('--seeds', type=positive, default=1, help='trainings per model; more than one gives the spread')
-    parser.add_argument('--images', type=int, help="images for training and for validation, in place of the set's own")
-    parser.add_argument(
-        '--photos', type=Path, metavar='FOLDER', help='photographs to be shown (default: some of installed packages)'
-    )
-    parser.add_argument('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
+    add = parser.add_argument
+    add('--out', type=Path, default=Path('work_dirs/demo'), help='where to train (default: %(default)s)')
+    add('--seeds', type=positive, default=1, help='trainings per model; more than one gives the spread')
+    add('--images', type=int, help="images for training and for validation, in place of the set's own")
+    add('--photos', type=Path, metavar='FOLDER', help='photographs to be shown (default: some of installed packages)')
+    add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
+    add('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
     args = parser.parse_args(argv)
     if args.photos and not args.photos.exists():
         parser.error(f'--photos: not found: {args.photos}')
     return args
 
 
-def data_root():
-    """Where the configs look for the sample set."""
-    return Path(f'{os.environ.get("CRATE_DATA", "data")}/sample')
-
-
-def run(commands, *command):
-    """Run a tool of this folder with its output on the screen, and remember it as typed."""
-    words = ['python', *map(str, command)]
-    commands.append(shlex.join(words))
-    print(f'\n$ {commands[-1]}', flush=True)
-    if subprocess.run([sys.executable, *words[1:]]).returncode:
-        raise _cli.mistake(f'`{commands[-1]}` failed: see above')
+def show(args):
+    """Run the commands and write the page."""
+    started = time.monotonic()
+    commands = Commands('demo')
+    size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
+    data_root = f'{os.environ.get("CRATE_DATA", "data")}/sample'  # where the configs look for the sample set
+    commands.run('tools/make_sample_set.py', data_root, '--layouts', 'imagenet', *size)
+    trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
+    page = args.out / f'index.{args.format}'
+    print('demo: looking at the attention of both models', flush=True)
+    write(page, trained, commands.typed, args.photos)
+    print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
 
 
 def train(commands, args, name, seed):
-    """Train and test one model; returns (config as trained, seed, folder, checkpoint, accuracy in percent)."""
+    """Train and test one model; return (config as trained, seed, folder, checkpoint, accuracy in percent)."""
     work_dir = args.out / f'{name.lower()}-seed{seed}'
     options = [f'randomness.seed={seed}', *args.cfg_options]
-    run(commands, 'tools/train.py', CONFIGS[name], '--work-dir', work_dir, '--resume', '--cfg-options', *options)
+    commands.run('tools/train.py', CONFIGS[name], '--work-dir', work_dir, '--resume', '--cfg-options', *options)
     checkpoint = work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
     test_dir = work_dir / 'test'
-    run(commands, 'tools/test.py', CONFIGS[name], checkpoint, '--work-dir', test_dir, '--cfg-options', *options)
+    commands.run('tools/test.py', CONFIGS[name], checkpoint, '--work-dir', test_dir, '--cfg-options', *options)
     metrics = json.loads(max(test_dir.glob('*/*.json')).read_text())
     return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
 
@@ -95,48 +77,39 @@ def write(path, trained, commands, photos):
     from mmengine.config import Config
     from PIL import Image
 
-    from projects.crate.visualization.demo import TrainedRun, demo_page, measure, picture_paths
+    from projects.crate.study.demo import TrainedRun, demo_page, measure
 
     def target_of(image_path):
-        """1 on the object: the sample set keeps a mask beside each image."""
+        """Return 1 on the object: the sample set keeps a mask beside each image."""
         image = Path(image_path).resolve()
         mask = np.asarray(Image.open(image.parents[2] / 'masks' / image.relative_to(image.parents[2])))
         return torch.from_numpy((mask > 0).astype(np.int64))
 
-    runs = {
-        name: [TrainedRun(Config.fromfile(config), *rest) for config, *rest in several]
-        for name, several in trained.items()
+    results = {
+        name: measure([TrainedRun(Config.fromfile(config), *rest) for config, *rest in runs], target_of)
+        for name, runs in trained.items()
     }
-    results = {name: measure(several, target_of) for name, several in runs.items()}
-    config = runs['CRATE'][0].config
-    arch = config.model.backbone.arch
-    about = (
-        f'CRATE and ViT, {arch.num_layers} layers of width {arch.embed_dims} with {arch.num_heads} heads each, trained '
-        f'for {config.train_cfg.max_iters} iterations of {config.train_dataloader.batch_size} generated images '
-        f'({config.model.backbone.img_size} x {config.model.backbone.img_size} pixels, '
-        f'{config.model.head.num_classes} classes) with the same recipe.'
-    )
-    images = [(np.asarray(Image.open(path)), target_of(path).numpy()) for path in picture_paths(config)]
-    demo_page(path, results, about, commands, images, draw_photos(photos))
+    demo_page(path, results, Config.fromfile(trained['CRATE'][0][0]), commands, draw_photos(photos))
 
 
 def draw_photos(folder):
-    """What the models in ``WEIGHTS`` see in photographs; None without weights."""
-    from projects.crate.analysis.observer import Observer, read_images
-    from projects.crate.analysis.trained import read_trained
-    from projects.crate.visualization.experiment import pictures
+    """Return what the models in ``WEIGHTS`` see in photographs; None without weights."""
+    from projects.crate.study.checkpoint_model import read_model
+    from projects.crate.study.comparison import last_layer_figures
+    from projects.crate.study.images import read_images
+    from projects.crate.study.observer import Observer
 
     observers = {}
     for name in CONFIGS:
         for weights in WEIGHTS.glob(f'{name.lower()}-*.safetensors'):
-            observers[name] = Observer.from_config(read_trained(weights, name).config, str(weights))
+            observers[name] = Observer.from_config(read_model(weights, name).config, str(weights))
     paths = [folder] if folder else packaged_photos()
     images = [image for path in paths for _, image in read_images(path, PHOTO_SIZE)]
-    return pictures(observers, images) if observers and images else None
+    return last_layer_figures(observers, images) if observers and images else None
 
 
 def packaged_photos():
-    """Photographs that installed packages bring along; matplotlib is always there."""
+    """Return photographs that lie in installed packages."""
     places = {
         'matplotlib': ['mpl-data/sample_data/grace_hopper.jpg'],
         'sklearn': ['datasets/images/flower.jpg', 'datasets/images/china.jpg'],

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One HTML page about one or more checkpoints: tables, curves and pictures, side by side, in a single file.
+"""One page about one or more checkpoints: tables, curves and pictures, side by side, in a single file.
 
   python tools/report.py work_dirs/demo/{crate,vit}-seed0/iter_400.pth --data-root data/sample --out report
   python tools/report.py A.pth B.pth --data-root data data/coco128 --max-images 100 --size 224 224 --out report
@@ -26,14 +26,14 @@ def parse_args(argv):
     add = parser.add_argument
     add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='weights: files')
     add('--data-root', nargs='+', type=Path, required=True, metavar='D', help='folders with VOC or COCO layout')
-    add('--out', type=Path, required=True, metavar='DIR', help='folder for index.html and the measurements')
+    add('--out', type=Path, required=True, metavar='DIR', help='folder for the page and the measurements')
     add(
         '--configs',
         nargs='+',
         metavar='C',
         help="config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: all their own)",
     )
-    add('--names', nargs='+', metavar='N', help='of the models, one per checkpoint (default: of their folders)')
+    add('--names', nargs='+', metavar='N', help='names of the models, one per checkpoint (default: of their folders)')
     add(
         '--size',
         type=positive,
@@ -42,9 +42,9 @@ def parse_args(argv):
         metavar=('H', 'W'),
         help='resize images to this height and width (default: 480 480, the protocol of MaskCut)',
     )
-    add('--layer', type=int, default=-1, help='of MaskCut and the pictures, 0-based; -1 is the last (default: -1)')
-    add('--all-layers', action='store_true', help='MaskCut with every layer: takes as many times as long')
-    add('--max-images', type=positive, metavar='N', help='of each data set, evenly spaced (default: all)')
+    add('--layer', type=int, default=-1, help='layer of MaskCut and pictures, 0-based; -1 is the last (default: -1)')
+    add('--all-layers', action='store_true', help='slower: one MaskCut run per layer')
+    add('--max-images', type=positive, metavar='N', help='images of each data set, evenly spaced (default: all)')
     add(
         '--rule',
         nargs='+',
@@ -52,6 +52,7 @@ def parse_args(argv):
         default=('mass', 'top'),
         help='how attention becomes a mask: 60%% of its mass, or the top 60%% of the patches (default: both)',
     )
+    add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
     add('--num-workers', type=natural, default=2, help='processes that load images (default: %(default)s)')
     args = parser.parse_args(argv)
     for name in ('configs', 'names'):
@@ -70,23 +71,25 @@ def main(argv=None):
 
 def write_report(args):
     """Measure every model and write the page."""
-    from projects.crate.analysis import material, report, trained
     from projects.crate.files import make_folder
-    from projects.crate.visualization.report import report_page
+    from projects.crate.study.checkpoint_model import default_names, read_model
+    from projects.crate.study.images import find_images, object_shares
+    from projects.crate.study.measure import measure_model, versions
+    from projects.crate.study.report import report_page
 
     configs = [None if config == '-' else config for config in args.configs or ['-'] * len(args.checkpoints)]
-    names = args.names or trained.default_names(args.checkpoints)
-    models = [trained.read_trained(*each) for each in zip(args.checkpoints, names, configs)]
-    images = material.gather(args.data_root, args.size, args.max_images)
+    names = args.names or default_names(args.checkpoints)
+    models = [read_model(*each) for each in zip(args.checkpoints, names, configs)]
+    images = find_images(args.data_root, args.size, args.max_images)
     options = dict(rules=args.rule, layer=args.layer, all_layers=args.all_layers, num_workers=args.num_workers)
     make_folder(args.out)
     reports = []
     for model in models:
         print(f'report: measuring {model.name}', file=sys.stderr, flush=True)
-        reports.append(report.measure_model(model, images, args.out, **options))
-    shares = [] if images.voc is None else material.object_shares(images.voc)
-    page = args.out / 'index.html'
-    report_page(page, reports, images, shares, args.command, report.versions())
+        reports.append(measure_model(model, images, args.out, **options))
+    shares = [] if images.voc is None else object_shares(images.voc)
+    page = args.out / f'index.{args.format}'
+    report_page(page, reports, images, shares, args.command, versions())
     print(f'report: open {page.resolve()} in a browser')
 
 

@@ -5,7 +5,7 @@ try:
 
     compat.apply()
 
-    from . import datasets, engine, evaluation, model_index, models, visualization
+    from . import datasets, engine, evaluation, model_index, models, study
 
     model_index.register_models()
 except (ImportError, OSError, RuntimeError) as error:
@@ -16,4 +16,4 @@ except (ImportError, OSError, RuntimeError) as error:
         raise ImportError(message, name='projects.crate') from error
     raise
 
-__all__ = ['compat', 'datasets', 'engine', 'evaluation', 'model_index', 'models', 'visualization']
+__all__ = ['compat', 'datasets', 'engine', 'evaluation', 'model_index', 'models', 'study']

@@ -100,14 +100,14 @@ def test_mmengine_reads_it(trained):
 
 
 def test_the_report_finds_its_config(trained):
-    from projects.crate.analysis.trained import read_trained
+    from projects.crate.study.checkpoint_model import read_model
 
     backbone = dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4)
     text = Config(dict(model=dict(type='ImageClassifier', backbone=backbone))).pretty_text
     trained[1]['meta']['cfg'] = text
     path = trained[0].with_suffix('.safetensors')
     save_safetensors(trained[1]['state_dict'], trained[1]['meta'], path)
-    model = read_trained(path, 'ours')
+    model = read_model(path, 'ours')
     assert model.config.model.backbone.arch == ARCH
     assert (model.config_name, model.training) == ('crate', '1,750 iterations')
 

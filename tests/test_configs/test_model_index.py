@@ -127,6 +127,8 @@ def test_wheel_from_source_distribution_has_the_configs(tmp_path):
     shipped = {str(path.relative_to(site / 'projects/crate')) for path in site.rglob('configs/**/*.*')}
     ours = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.*') if path.suffix in ('.py', '.yml')}
     assert shipped == ours
+    templates = {path.name for path in ROOT.glob('projects/crate/study/templates/*')}
+    assert {path.name for path in (site / 'projects/crate/study/templates').iterdir()} == templates
     code = (
         'from mmpretrain import get_model; import torch; from projects.crate import model_index\n'
         'with torch.device("meta"): model = get_model("crate-small-p16_in1k")\n'

@@ -6,13 +6,14 @@ import pytest
 import torch
 from config_tree import ROOT
 from mmengine.registry import MODELS
+from toy_runs import load_tool
 
-from projects.crate.analysis.experiment import read_results
-from projects.crate.analysis.trained import read_trained
 from projects.crate.checkpoints import fill, read_weights
 from projects.crate.engine.launch import read_config
+from projects.crate.errors import UserError
 from projects.crate.files import sha256
-from projects.crate.visualization.experiment import cell, find, tables, trainings
+from projects.crate.study.checkpoint_model import read_model
+from projects.crate.study.experiment import cell, find, read_results, tables, trainings_of
 
 FOLDER = ROOT / 'docs/experiments'
 PAGE, CARD = FOLDER / 'emergence.md', FOLDER / 'weights/README.md'
@@ -27,18 +28,30 @@ def results():
 
 
 def test_every_table_is_on_the_page(results):
-    rows, _ = results
     text = PAGE.read_text()
-    made = tables(rows)
-    assert len(made) > 3
-    missing = [name for name, table in made.items() if table not in text]
-    assert not missing
+    assert [name for name in tables(results[0]) if f'<!-- table: {name} -->' not in text] == []
+
+
+def test_no_table_is_stale(capsys):
+    """If this fails: python tools/update_tables.py."""
+    assert load_tool('update_tables')(['--check']) == 0, capsys.readouterr().out
+
+
+def test_a_stale_table_is_written_again_and_an_unknown_one_is_named():
+    tool = load_tool('update_tables').__globals__
+    known = {'A': '| 1 |', 'B': '| 2 |'}
+    text = '<!-- table: A -->\n\n| 0 |\n\n<!-- end of table -->\n\n| 0 |\n\n<!-- table: B -->\n<!-- end of table -->\n'
+    found = tool['updated'](text, known)
+    assert found.split() == text.replace('| 0 |', '| 1 |', 1).replace('B -->', 'B --> | 2 |').split()
+    assert tool['updated'](found, known) == found
+    with pytest.raises(UserError, match="no table 'B'; there are: A"):
+        tool['updated'](text, dict(A=''))
 
 
 def test_readme_has_the_same_numbers(results):
     rows, _ = results
     text = (ROOT / 'README.md').read_text()
-    for model, seed, steps in trainings(rows):
+    for model, seed, steps in trainings_of(rows):
         found = [
             [
                 find(rows, model=model, seed=seed, iteration=step, size='128 x 128', metric=metric)[-1].value
@@ -71,7 +84,7 @@ def test_aps_in_the_text_are_means_over_orders(results):
 
 def test_every_model_was_measured(results):
     rows, about = results
-    assert {model for model, _, _ in trainings(rows)} == {'CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1.5e-4'}
+    assert {model for model, _, _ in trainings_of(rows)} == {'CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1.5e-4'}
     assert about['budget'] in PAGE.read_text()
     for path in re.findall(r'configs/\S+\.py', ' '.join(about['commands'])):
         assert (ROOT / path).is_file()
@@ -93,7 +106,7 @@ def test_the_weights_are_small_and_on_the_card():
 
 @each_file
 def test_weights_fill_their_config(weights):
-    model = read_trained(weights, 'model')
+    model = read_model(weights, 'model')
     cfg = read_config(str(CONFIGS / f'{model.config_name}.py'))
     classifier = MODELS.build(dict(cfg.model, _scope_='mmpretrain'))
     fill(classifier, read_weights(str(weights)), absent=())

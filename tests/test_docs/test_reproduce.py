@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 from config_tree import ROOT, build_without_memory
-from published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
 
 from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
+from projects.crate.study.published import FIGURE_4B, TABLE_1, TABLE_2, TABLE_3
 
 PAGE = ROOT / 'docs/reproduce.md'
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/**/*.md'))]

@@ -19,7 +19,7 @@ from toy_runs import InterruptionError, config, last_checkpoint, load_tool, run_
 
 from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set
 from projects.crate.engine import maskcut_hook
-from projects.crate.visualization.curves import read_scalars
+from projects.crate.study.curves import read_scalars
 
 IMAGES = 9  # of two processes with batches of two, one has to see an image twice
 

@@ -13,7 +13,7 @@ from projects.crate.datasets import SampleSpec, make_sample_set
 from projects.crate.engine import SparseRateHook, launch, sparse_rate_hook
 from projects.crate.evaluation.sparse_rate import coding_rate, nonzero_share
 from projects.crate.models import observe
-from projects.crate.visualization.curves import read_scalars
+from projects.crate.study.curves import read_scalars
 
 IMAGES = 7  # of three processes, two have to see an image twice
 KEYS = ('compression', 'nonzero', 'compression_std', 'nonzero_std')

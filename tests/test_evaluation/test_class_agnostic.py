@@ -15,8 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import projects.crate  # noqa: F401  (registers)
-from projects.crate.analysis.sweeps import headline
 from projects.crate.errors import UserError
+from projects.crate.study.sweep import headline
 
 SIZE = (150, 210)  # h, w: objects of all three sizes of COCO fit
 CATEGORIES = [dict(id=9, name='cat'), dict(id=4, name='dog'), dict(id=30, name='cow')]

@@ -7,7 +7,6 @@ from tiny_models import ARCH, build, classifier, images
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from projects.crate.analysis.observer import Observer
 from projects.crate.checkpoints import fill, weights_of
 from projects.crate.engine.model_parts import find_module, find_part
 from projects.crate.errors import UserError
@@ -17,6 +16,7 @@ from projects.crate.models.maskcut_detector import MaskCutDetector
 from projects.crate.models.observe import check_layers, observe
 from projects.crate.models.simple_fpn import SimpleFPN, StridesError, check_strides
 from projects.crate.models.unwrap import plain_linear, unwrap
+from projects.crate.study.observer import Observer
 
 BACKBONES = {
     'CRATE': dict(type='CRATE', arch=ARCH, img_size=(8, 12), patch_size=4),

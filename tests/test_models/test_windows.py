@@ -13,11 +13,11 @@ from mmengine.model import MMFullyShardedDataParallel
 from tiny_models import ARCH, crate, images
 from torch.nn.parallel import DistributedDataParallel
 
-from projects.crate.analysis.observer import Observer
 from projects.crate.engine import wrap_crate_layers
 from projects.crate.models import MaskCutDetector, observe
 from projects.crate.models.layers import MHSA, MSSA
 from projects.crate.models.windows import Windows
+from projects.crate.study.observer import Observer
 
 ATTENTIONS = dict(MSSA=MSSA, MHSA=MHSA)
 EXACT = dict(atol=1e-10, rtol=1e-10)

@@ -2,6 +2,7 @@ import os
 import re
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from toy_report import save_training
 from toy_runs import load_tool
 
 from projects.crate.checkpoints import save_safetensors
-from projects.crate.visualization.demo import TrainedRun, spread
+from projects.crate.study.demo import TrainedRun, mean_and_spread
 
 ROOT = Path(__file__).resolve().parents[2]
 # Nothing is learnt: what is shown after training must be what is shown before it.
@@ -48,8 +49,8 @@ def test_page_shows_both_models_and_stands_alone(demo):
         assert int(parameters.replace(',', '')) > 200_000
         assert before == after
     for command in re.findall(r'^\$ (.*)$', output, flags=re.MULTILINE):
-        assert command in page
-    assert output.count('$ python tools/train.py') == 2 and output.count('$ python tools/test.py') == 2
+        assert escape(command) in page
+    assert output.count(' python tools/train.py') == 2 and output.count(' python tools/test.py') == 2
 
 
 def test_weights_before_training_are_those_of_the_run(demo):
@@ -64,8 +65,8 @@ def test_weights_before_training_are_those_of_the_run(demo):
 
 
 def test_spread_says_how_many_seeds_it_saw():
-    assert spread([0.5], 2) == '0.50'
-    assert spread([0.4, 0.6], 2) == '0.50 ± 0.14'
+    assert mean_and_spread([0.5], 2) == '0.50'
+    assert mean_and_spread([0.4, 0.6], 2) == '0.50 ± 0.14'
 
 
 def test_bad_number_of_seeds():

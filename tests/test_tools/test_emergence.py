@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from toy_runs import ROOT, run_tool
 
-from projects.crate.analysis.experiment import WHOLE_IMAGE, read_results
+from projects.crate.study.experiment import WHOLE_IMAGE, read_results
 
 TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']
@@ -84,7 +84,7 @@ def test_results_are_drawn_and_tabulated(smoke):
     for name in ('curves', 'attention', 'masks'):
         assert (folder / f'{name}.png').read_bytes().startswith(b'\x89PNG')
     text = (folder / 'tables.md').read_text()
-    assert re.findall('^### (.*)$', text, re.MULTILINE) == [
+    assert re.findall('^## (.*)$', text, re.MULTILINE) == [
         'last layer, 48 x 64',
         'every layer, 48 x 64',
         'differences, 48 x 64',

@@ -9,9 +9,10 @@ from mmengine.config import Config
 from PIL import Image
 from toy_runs import ROOT, load_tool, run_tool
 
-from projects.crate.analysis import Observer, read_images
-from projects.crate.analysis.noise import noise_grid
-from projects.crate.analysis.pca import first_components, remove_background
+from projects.crate.study.images import read_images
+from projects.crate.study.noise import noise_grid
+from projects.crate.study.observer import Observer
+from projects.crate.study.pca import first_components, remove_background
 
 TOOL = 'analysis_tools/figures'
 

@@ -130,7 +130,7 @@ BUGS = [
     ('train', ['{toy}'], 'toy_runs.ToyModel.forward'),
     ('test', ['{toy}', '{weights}'], 'projects.crate.engine.launch.prepare_testing'),
     ('maskcut', ['{images}', '{T}/o', '--config', '{config}', '--checkpoint', 'k'], 'projects.crate.files.make_folder'),
-    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.analysis.report.measure_model'),
+    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.study.measure.measure_model'),
     # The constructor is left out: a file's own config, which may be forged, gives its arguments.
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
     ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.sample_set.write.render_image'),

@@ -8,7 +8,7 @@ from toy_observer import checkpoint
 from toy_report import TRAINING, make_data, save_training
 from toy_runs import ROOT, load_tool
 
-from projects.crate.visualization import page
+from projects.crate.study import page
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def report(tmp_path):
 
 def test_two_checkpoints_become_a_page(tmp_path, fast_runner, config, report, capsys, monkeypatch):
     """With and without a config in the checkpoint; a second call measures nothing."""
-    monkeypatch.setattr(page, 'picture', lambda figure, caption: caption)  # to draw takes seconds
+    monkeypatch.setattr(page, 'png', lambda figure: b'')  # to draw takes seconds
     first = save_training(tmp_path / 'crate_a' / 'epoch_3.pth')
     second = checkpoint(tmp_path / 'bare.pth')
     data = make_data(tmp_path / 'sample')

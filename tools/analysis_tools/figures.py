@@ -106,9 +106,10 @@ def add_pictures(commands, config, model, images, layer):
 
 def open_model(args):
     """The observer, and the images one after the other, with a progress bar."""
-    from projects.crate.analysis import Observer, iterate_images
     from projects.crate.engine.launch import read_config
     from projects.crate.progress import Progress
+    from projects.crate.study.images import iterate_images
+    from projects.crate.study.observer import Observer
 
     observer = Observer.from_config(read_config(args.config, args.cfg_options), args.checkpoint)
     return observer, iterate_images(args.images, args.size, Progress('figures'))
@@ -119,9 +120,8 @@ def named(layer, observer):
 
 
 def attention(args):
-    from projects.crate.analysis.attention import attention_of_heads, pages
-    from projects.crate.visualization.attention import attention_figure
-    from projects.crate.visualization.output import save_figure
+    from projects.crate.study.attention import attention_figure, attention_of_heads, pages
+    from projects.crate.study.drawing import save_figure
 
     observer, images = open_model(args)
     layer = observer.number(args.layer)
@@ -144,24 +144,22 @@ def attention(args):
 
 
 def pca(args):
-    from projects.crate.analysis.pca import remove_background
-    from projects.crate.visualization.output import save_figure
-    from projects.crate.visualization.pca import pca_figure
+    from projects.crate.study.drawing import save_figure
+    from projects.crate.study.pca import foreground_figure, remove_background
 
     observer, images = open_model(args)
     layer = observer.number(args.layer)
     paths, images, features = zip(*((path, image, observer.features(image, [layer])[layer]) for path, image in images))
     found = remove_background(features, args.threshold, args.flip)
     title = f'components 1-3 of the foreground, {named(layer, observer)}'
-    figure = pca_figure(images, found.colours, title, observer.patch_size)
+    figure = foreground_figure(images, found.colours, title, observer.patch_size)
     arrays = {f'{key}_{i}': grid for key, grids in vars(found).items() for i, grid in enumerate(grids)}
     return save_figure(figure, args.out / f'pca_layer{layer}', names=[*map(str, paths)], **arrays)
 
 
 def pca_layers(args):
-    from projects.crate.analysis.pca import first_components
-    from projects.crate.visualization.output import save_figure
-    from projects.crate.visualization.pca import layers_figure
+    from projects.crate.study.drawing import save_figure
+    from projects.crate.study.pca import first_components, layers_figure
 
     observer, images = open_model(args)
     layers = [observer.number(layer) for layer in args.layers or range(observer.num_layers)]
@@ -178,9 +176,9 @@ def pca_layers(args):
 
 
 def noise(args):
-    from projects.crate.analysis.noise import noise_grid
-    from projects.crate.visualization.attention import attention_figure
-    from projects.crate.visualization.output import save_figure
+    from projects.crate.study.attention import attention_figure
+    from projects.crate.study.drawing import save_figure
+    from projects.crate.study.noise import noise_grid
 
     observer, images = open_model(args)
     layer = observer.number(args.layer)
@@ -200,16 +198,14 @@ def noise(args):
 
 
 def sparse_rate(args):
-    from rich.console import Console
-
-    from projects.crate.analysis.sparse_rate import layer_rates
-    from projects.crate.evaluation.sparse_rate import mean_and_std, rate_table
-    from projects.crate.visualization.curves import sparse_rate_figure
-    from projects.crate.visualization.output import save_figure
+    from projects.crate.evaluation.sparse_rate import mean_and_std
+    from projects.crate.study.drawing import save_figure
+    from projects.crate.study.sparse_rate import layer_rates, rate_table, sparse_rate_figure
+    from projects.crate.study.tables import write_table
 
     paths, rates = layer_rates(*open_model(args))
     summary = mean_and_std(rates)
-    Console().print(rate_table(summary))
+    print(write_table(rate_table(summary), 'text'))
     figure = sparse_rate_figure({f'{len(paths)} images': summary})
     return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
 
@@ -244,14 +240,14 @@ def add_sweeps(commands, config, model):
 
 
 def layers(args):
-    from projects.crate.analysis.sweeps import layer_sweep
+    from projects.crate.study.sweep import layer_sweep
 
     numbers, metrics = layer_sweep(sweep_config(args), args.checkpoint, args.out, args.layers)
     return save_sweep(args.out / 'layers', 'layer', numbers, metrics)
 
 
 def epochs(args):
-    from projects.crate.analysis.sweeps import epoch_sweep, find_checkpoints
+    from projects.crate.study.sweep import epoch_sweep, find_checkpoints
 
     unit, _ = find_checkpoints(args.work_dir)
     numbers, metrics = epoch_sweep(sweep_config(args), args.work_dir, args.out)
@@ -274,9 +270,9 @@ def sweep_config(args):
 def save_sweep(stem, unit, numbers, metrics):
     from mmengine.dist import is_main_process
 
-    from projects.crate.analysis.sweeps import headline
-    from projects.crate.visualization.curves import curve_figure
-    from projects.crate.visualization.output import save_figure
+    from projects.crate.study.curves import curve_figure
+    from projects.crate.study.drawing import save_figure
+    from projects.crate.study.sweep import headline
 
     if not is_main_process():
         return []

@@ -39,8 +39,8 @@ def main(argv=None):
 def count(args):
     from rich.console import Console
 
-    from projects.crate.analysis import complexity
     from projects.crate.engine import launch
+    from projects.crate.study import complexity
 
     cfg = launch.read_config(args.config, args.cfg_options)
     size, source = (tuple(args.size), '--size') if args.size else complexity.default_size(cfg)

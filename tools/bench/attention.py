@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from projects.crate.analysis import Observer
 from projects.crate.engine.config import read_config
 from projects.crate.models.observe import evaluating, observe
+from projects.crate.study.observer import Observer
 
 from .timing import interleaved_medians
 

@@ -18,9 +18,9 @@ from mmengine.device import get_device
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
-from projects.crate.analysis.complexity import FUSED_ATTENTION, attention_flops
 from projects.crate.models import CRATE
 from projects.crate.models.layers import ISTA, MSSA, merge_heads, split_heads
+from projects.crate.study.complexity import FUSED_ATTENTION, attention_flops
 
 from .memory import infer, peak_memory, train
 from .text import plain_table

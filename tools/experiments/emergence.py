@@ -18,16 +18,14 @@ import argparse
 import json
 import os
 import re
-import shlex
 import signal
-import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _cli
+from _commands import Commands
 
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
@@ -40,29 +38,17 @@ SETTINGS += ('custom_hooks', 'randomness')
 
 @dataclass(frozen=True)
 class Budget:
-    """What is trained and on what it is measured.
+    """What is trained, and on what it is measured."""
 
-    Attributes:
-        size: Of the models, as in the names of their configs.
-        recipe: The rest of those names.
-        image_sizes: (h, w) of the images that are measured; curves along the training are of the last.
-        seeds: Trainings of each model; --also adds to them.
-        num_resamples: Draws behind the intervals of AP.
-        max_images: Of each data set that is measured.
-        options: As --cfg-options of tools/train.py.
-        rates: Learning rates that --tune tries.
-        tuning: Options of the shorter trainings for that.
-    """
-
-    size: str
-    recipe: str
-    image_sizes: tuple[tuple[int, int], ...]
-    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))
-    num_resamples: int = 1000
-    max_images: int = 500
-    options: tuple[str, ...] = ()
-    rates: tuple[float, ...] = ()
-    tuning: tuple[str, ...] = ()
+    size: str  # of the models, as in the names of their configs
+    recipe: str  # the rest of those names
+    image_sizes: tuple[tuple[int, int], ...]  # (h, w) that images are measured at; along the training the last one
+    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))  # trainings; --also adds to them
+    num_resamples: int = 1000  # draws behind the intervals of AP
+    max_images: int = 500  # of each data set that is measured
+    options: tuple[str, ...] = ()  # as --cfg-options of tools/train.py
+    rates: tuple[float, ...] = ()  # learning rates that --tune tries
+    tuning: tuple[str, ...] = ()  # options of the shorter trainings for that
 
 
 SMALL = dict(size='w192d5', recipe='p4_1xb128-coslr-1750i_tinyimagenet100-64px')
@@ -171,7 +157,7 @@ class Experiment:
 
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
-        self.root, self.options, self.commands = args.data_root, self.budget.options, []
+        self.root, self.options, self.commands = args.data_root, self.budget.options, Commands('emergence')
         self.pictures, self.seeds = args.pictures, dict(self.budget.seeds)
         for name, seeds in args.also:
             self.seeds[name] = max(seeds, self.seeds.get(name, 0))
@@ -179,39 +165,40 @@ class Experiment:
             raise _cli.mistake(f'run it in the folder of the repository: cd {_cli.ROOT}')
         if self.root is not None:
             if not (self.root / TRAINING_SET).is_dir():
-                raise _cli.mistake(f'no folder {self.root / TRAINING_SET}: --data-root holds what --help says')
+                missing = f'no folder {self.root / TRAINING_SET}'
+                raise _cli.mistake(f'{missing}: --data-root must contain {TRAINING_SET}/ (see --help)')
         else:
             self.root = self.out / 'data'
-            self.call('tools/make_sample_set.py', self.root, *SAMPLE.split())
+            self.commands.run('tools/make_sample_set.py', self.root, *SAMPLE.split())
             self.options += tuple(
                 f'{split}_dataloader.dataset.data_root={self.root / "imagenet"}' for split in ('train', 'val', 'test')
             )
 
     def run(self):
         """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
-        from projects.crate.analysis.experiment import Training, measure_all, write_results
-        from projects.crate.analysis.report import versions
-        from projects.crate.visualization.experiment import write_up
+        from projects.crate.study.experiment import Training, measure_all, write_pages, write_results
+        from projects.crate.study.measure import versions
         from tools.bench.timing import machine
 
-        materials = self.materials()
-        about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(materials[0]))
+        image_sets = self.find_images()
+        about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(image_sets[0]))
         trainings = []
         for model, seeds in self.seeds.items():
             for seed in range(seeds):
                 work_dir = self.out / f'{model.lower()}-seed{seed}'
                 cfg = self.train(model, work_dir, [f'randomness.seed={seed}', *self.options])
                 trainings.append(Training(model, seed, cfg, work_dir))
-        rows = list(measure_all(trainings, materials, self.out, self.budget.num_resamples))
-        write_results(self.out / 'results.json', rows, dict(about, commands=self.commands))
-        for path in write_up(rows, self.draw(trainings, materials[0].pictures), self.out):
+        rows = list(measure_all(trainings, image_sets, self.out, self.budget.num_resamples))
+        write_results(self.out / 'results.json', rows, dict(about, commands=self.commands.typed))
+        for path in write_pages(rows, self.draw(trainings, image_sets[0].pictures), self.out):
             print(f'emergence: wrote {path}')
 
     def draw(self, trainings, images):
         """What the first training of each model sees in some images."""
-        from projects.crate.analysis.observer import Observer, read_images
-        from projects.crate.analysis.sweeps import find_checkpoints
-        from projects.crate.visualization.experiment import pictures
+        from projects.crate.study.comparison import last_layer_figures
+        from projects.crate.study.images import read_images
+        from projects.crate.study.observer import Observer
+        from projects.crate.study.sweep import find_checkpoints
 
         if self.pictures:
             size = self.budget.image_sizes[0]
@@ -221,13 +208,13 @@ class Experiment:
             if training.seed == 0:
                 last = max(find_checkpoints(training.work_dir)[1].items())[1]
                 observers[training.model] = Observer.from_config(training.config, str(last))
-        return pictures(observers, images)
+        return last_layer_figures(observers, images)
 
     def tune(self):
         """Print and write the accuracy of CRATE and the ViT with every learning rate."""
-        from projects.crate.analysis.sweeps import Measurements, find_checkpoints
         from projects.crate.files import atomic
-        from projects.crate.visualization.experiment import markdown
+        from projects.crate.study.sweep import Measurements, find_checkpoints
+        from projects.crate.study.tables import Table, write_table
 
         table = []
         for rate in self.budget.rates:
@@ -240,7 +227,7 @@ class Experiment:
                 metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
                 found.append(metrics['accuracy/top1'])
             table.append([f'{rate:g}', *(f'{value:.1f}%' for value in [*found, sum(found) / len(found)])])
-        text = markdown(['learning rate', *TUNED, 'mean'], table)
+        text = write_table(Table(['learning rate', *TUNED, 'mean'], table), 'md')
         with atomic(self.out / 'tune' / 'table.md') as part:
             part.write_text(f'{text}\n')
         print(text)
@@ -265,7 +252,7 @@ class Experiment:
         self.check_settings(work_dir, cfg)
         words = [config, '--work-dir', work_dir, '--resume', '--no-validate', '--cfg-options', *options]
         is_done = (work_dir / f'iter_{cfg.train_cfg.max_iters}.pth').is_file()
-        self.call('tools/train.py', *words, is_done=is_done)
+        self.commands.run('tools/train.py', *words, is_done=is_done)
         return cfg
 
     def check_settings(self, work_dir, cfg):
@@ -287,18 +274,18 @@ class Experiment:
         with atomic(path) as part:
             part.write_text(json.dumps(settings, indent=1))
 
-    def materials(self):
-        """The images, once per size."""
-        from projects.crate.analysis.material import gather
+    def find_images(self):
+        """Return the images, once per size."""
+        from projects.crate.study.images import find_images
 
         beneath = sorted(path for path in self.root.iterdir() if path.is_dir())
-        return [gather([self.root, *beneath], size, self.budget.max_images) for size in self.budget.image_sizes]
+        return [find_images([self.root, *beneath], size, self.budget.max_images) for size in self.budget.image_sizes]
 
-    def describe(self, material):
+    def describe(self, images):
         """Tell, before hours of training, what will be measured on which images; {layout: what and how many}."""
         found = {}
         for layout, task in (('voc', 'coarse segmentation'), ('coco', 'MaskCut')):
-            data = getattr(material, layout)
+            data = getattr(images, layout)
             if data is None:
                 print(f'emergence: no data set in {layout.upper()} layout below {self.root}: {task} is not measured')
                 continue
@@ -306,19 +293,6 @@ class Experiment:
             count = f'{len(data.chosen)} of {len(data.images)} images'
             print(f'emergence: {task} on {count} of {data.changes["data_root"]}', flush=True)
         return found
-
-    def call(self, tool, *arguments, is_done=False):
-        """Run a tool of this repository with its output on the screen, and remember it as typed."""
-        words = ['python', tool, *map(str, arguments)]
-        data = f'CRATE_DATA={shlex.quote(os.environ["CRATE_DATA"])} ' if 'CRATE_DATA' in os.environ else ''
-        self.commands.append(data + shlex.join(words))
-        if is_done:
-            return
-        print(f'\n$ {self.commands[-1]}', flush=True)
-        started = time.monotonic()
-        if subprocess.run([sys.executable, *words[1:]]).returncode:
-            raise _cli.mistake(f'`{self.commands[-1]}` failed: see above')
-        print(f'emergence: {(time.monotonic() - started) / 60:.1f} minutes', flush=True)
 
 
 if __name__ == '__main__':

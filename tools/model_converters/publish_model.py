@@ -35,9 +35,9 @@ def publish(args):
     import torch
     from mmengine.config import Config
 
-    from projects.crate.analysis.untrusted import literal_config
     from projects.crate.checkpoints import read_checkpoint, save_safetensors, weights_of
     from projects.crate.errors import UserError
+    from projects.crate.study.untrusted import literal_config
 
     checkpoint = read_checkpoint(args.src)
     weights = weights_of(checkpoint, args.src)

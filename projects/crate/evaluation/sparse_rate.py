@@ -1,11 +1,10 @@
 """Compression and sparsity of the tokens: the two parts of the objective of every layer of CRATE."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.table import Table
 from torch import Tensor
 
 from ..models.layers import split_heads
@@ -57,13 +56,3 @@ def mean_and_std(rates: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
     """Average over n images: {key: (L, n)} -> {key: means, key_std: standard deviations (divisor n)}, per layer."""
     means = {key: values.mean(1).tolist() for key, values in rates.items()}
     return {**means, **{f'{key}_std': values.std(1).tolist() for key, values in rates.items()}}
-
-
-def rate_table(summary: Mapping[str, Sequence[float]]) -> Table:
-    """Return the result of :func:`mean_and_std` as a table for the terminal, a row per layer."""
-    table = Table('layer', 'coding rate (nats)', 'share of non-zeros')
-    for layer, (rate, rate_std, share, share_std) in enumerate(
-        zip(*(summary[key] for key in ('compression', 'compression_std', 'nonzero', 'nonzero_std')))
-    ):
-        table.add_row(str(layer), f'{rate:.2f} ± {rate_std:.2f}', f'{share:.3f} ± {share_std:.3f}')
-    return table

@@ -1,0 +1,208 @@
+"""Images from disk, and the data sets that models are measured on."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from ..datasets.image_list import list_images, spread_evenly
+from ..datasets.label_maps import check_labels, read_label_map
+from ..datasets.loading import LoadImageOrSkip
+from ..engine.launch import read_config
+from ..errors import UserError
+from ..evaluation.coco_file import read_coco
+from ..files import printable
+from ..model_index import config_root
+from ..progress import Progress
+from ..registration import installed_libraries
+from ..sample_set.coats import SEGMENTATION_METAINFO
+from ..sample_set.write import MARKER
+from .checkpoint_model import CheckpointModel
+from .observer import normalisation
+
+VOC_CONFIG = Path('segmentation', 'coarse-seg_crate-emergence-small-p8_1xb8_voc2012.py')
+COCO_CONFIG = Path('maskcut', 'maskcut_crate-emergence-small-p8_1xb8_coco.py')
+VOC_FOLDERS = ('.', 'VOC2012', 'VOCdevkit/VOC2012')
+VOC_LIST = 'ImageSets/Segmentation/val.txt'
+COCO_FOLDERS = ('.', 'coco')
+VOID = 255
+NUM_PICTURES = 5
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set on disk, and the images of it that are measured."""
+
+    config: Path  # its protocol, below the config root
+    changes: dict  # changes of the config's test_dataloader.dataset
+    images: list[Path]  # files of all images
+    targets: list[Path]  # label maps of all images; empty for a data set without label maps
+    chosen: list[int]  # positions of the images that are measured, evenly spaced
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes of ``targets``."""
+        from mmseg.datasets import PascalVOCDataset  # here: it takes seconds, and not everyone has it
+
+        return (self.changes.get('metainfo') or PascalVOCDataset.METAINFO)['classes']
+
+    def read(self, index: int, size: Sequence[int]) -> np.ndarray:
+        """Return image ``index``, resized to ``size`` (H, W): (H, W, 3) uint8 RGB."""
+        return read_images(self.images[index], size)[0][1]
+
+    def read_objects(self, index: int, size: Sequence[int]) -> np.ndarray:
+        """Return where image ``index`` has a class, (H, W) bool; nowhere without label maps."""
+        if not self.targets:
+            return np.zeros(size, bool)
+        labels = Image.fromarray(read_label_map(str(self.targets[index]), str(self.images[index])))
+        labels = np.asarray(labels.resize((size[1], size[0]), Image.Resampling.NEAREST))
+        return (labels > 0) & (labels != VOID)
+
+    def measurement(self, model: CheckpointModel, size: Sequence[int], num_workers: int) -> Config:
+        """Return the config that measures a model on the chosen images, resized to ``size`` (H, W)."""
+        cfg = read_config(str(config_root() / self.config))
+        cfg.model.backbone = model.config.model.backbone
+        preprocessor = normalisation(model.config.model.data_preprocessor)
+        cfg.model.data_preprocessor = dict(type='ImgDataPreprocessor', **preprocessor)
+        del cfg.default_hooks.visualization  # nothing is drawn there, and mmseg's hook warns of that
+        loader = cfg.test_dataloader
+        loader.num_workers = num_workers
+        loader.dataset.update(self.changes, indices=self.chosen)
+        if 'ann_file' in cfg.test_evaluator:
+            cfg.test_evaluator.ann_file = str(Path(self.changes['data_root'], self.changes['ann_file']))
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'Resize':
+                transform.scale = (size[1], size[0])
+        return cfg
+
+
+@dataclass(frozen=True)
+class StudyImages:
+    """The images that every model is measured on, and the pictures that are shown."""
+
+    size: tuple[int, int]  # (H, W) that images are resized to
+    voc: ImageSet | None  # data set in VOC layout, for coarse segmentation
+    coco: ImageSet | None  # data set in COCO layout, for MaskCut
+    pictures: list[np.ndarray]  # some of the images, of VOC's if there are any, (H, W, 3) uint8 RGB each
+    objects: list[np.ndarray]  # where an object is in each of them, (H, W) bool; nowhere if the data set does not say
+
+
+def find_images(roots: Sequence[Path], size: Sequence[int], max_images: int | None = None) -> StudyImages:
+    """Find the first data set of each layout below some folders.
+
+    Args:
+        roots: The folders.
+        size: (H, W) that images are resized to.
+        max_images: Most images of each data set; default: all.
+
+    Raises:
+        UserError: There is no data set, or the library that reads it is not installed.
+    """
+    voc, coco = find_voc(roots, max_images), find_coco(roots, max_images)
+    if voc is None and coco is None:
+        raise UserError(
+            f'no data below --data-root: neither {VOC_LIST} (VOC layout) nor annotations/instances_*.json beside a '
+            'folder of its images (COCO layout); tools/make_sample_set.py makes both'
+        )
+    for data, library in ((voc, 'mmseg'), (coco, 'mmdet')):
+        if data is not None and library not in installed_libraries():
+            raise UserError(f'{data.changes["data_root"]}: {library}, which reads it, is not installed')
+    data = voc or coco
+    shown = [data.chosen[i] for i in spread_evenly(len(data.chosen), NUM_PICTURES)]
+    pictures, objects = ([read(i, size) for i in shown] for read in (data.read, data.read_objects))
+    return StudyImages(tuple(size), voc, coco, pictures, objects)
+
+
+def find_voc(roots: Iterable[Path], max_images: int | None = None) -> ImageSet | None:
+    """Return the first data set in VOC layout: in a folder, its ``VOC2012`` or ``VOCdevkit/VOC2012``."""
+    for root in (Path(root, folder) for root in roots for folder in VOC_FOLDERS):
+        if (root / VOC_LIST).is_file():
+            names = (root / VOC_LIST).read_text().split()
+            changes = dict(data_root=str(root), ann_file=VOC_LIST)
+            if (root.parent / MARKER).is_file():  # PascalVOCDataset knows no classes but VOC's
+                changes.update(type='BaseSegDataset', metainfo=SEGMENTATION_METAINFO)
+            images = [root / 'JPEGImages' / f'{name}.jpg' for name in names]
+            targets = [root / 'SegmentationClass' / f'{name}.png' for name in names]
+            return ImageSet(VOC_CONFIG, changes, images, targets, spread_evenly(len(names), max_images))
+    return None
+
+
+def find_coco(roots: Iterable[Path], max_images: int | None = None) -> ImageSet | None:
+    """Return the first data set in COCO layout, in a folder or its ``coco``; validation counts before training."""
+    for root in (Path(root, folder) for root in roots for folder in COCO_FOLDERS):
+        for file in sorted(root.glob('annotations/instances_*.json'), reverse=True):
+            split = file.stem.removeprefix('instances_')
+            if (root / split).is_dir():
+                names = [image['file_name'] for image in read_coco(str(file), masks=True)['images']]
+                ann_file, prefix = f'annotations/{file.name}', dict(img=f'{split}/')
+                changes = dict(data_root=str(root), ann_file=ann_file, data_prefix=prefix)
+                images = [root / split / name for name in names]
+                return ImageSet(COCO_CONFIG, changes, images, [], spread_evenly(len(names), max_images))
+    return None
+
+
+def object_shares(voc: ImageSet) -> list[dict[str, float]]:
+    """Return of each chosen image {class: share of the pixels that are not void}: the IoU of a whole-image mask."""
+    names, shares = voc.classes, []
+    for i in voc.chosen:
+        labels = read_label_map(str(voc.targets[i]), str(voc.images[i]))
+        check_labels(labels, str(voc.targets[i]), len(names), VOID)
+        found, counts = np.unique(labels[labels != VOID], return_counts=True)
+        shares.append({names[index]: count / counts.sum() for index, count in zip(found, counts) if index})
+    return shares
+
+
+def whole_image_miou(shares: Sequence[Mapping[str, float]]) -> float:
+    """Return the mIoU of a whole-image mask in percent, from the result of :func:`object_shares`."""
+    return 100 * float(np.mean([np.mean([*image.values()]) for image in shares if image]))
+
+
+def read_images(
+    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
+) -> list[tuple[Path, np.ndarray]]:
+    """Return all images at once; see :func:`iterate_images`."""
+    return list(iterate_images(source, size, report))
+
+
+def iterate_images(
+    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield path and image (H, W, 3) uint8 RGB, upright by its EXIF orientation, of one image after the other.
+
+    Unreadable images are named, counted and left out. No readable image at all is a UserError.
+
+    Args:
+        source: An image, a folder (searched with all its folders, sorted by path) or a text file with a path per line.
+        size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: none.
+        report: Shows progress and says what is left out; default: only says it.
+    """
+    source, report = Path(source), report or Progress('images', shows_progress=False)
+    if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):
+        paths = [source]
+    else:
+        listed = list_images(source, Path(tempfile.gettempdir()))
+        paths = [listed.root / name for name in listed]
+    unreadable = 0
+    with report:
+        report.begin(total=len(paths), done=0)
+        for path in paths:
+            try:
+                image = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
+            except OSError as error:
+                report.say(f'unreadable, left out: {printable(path)} ({error.__cause__ or error})')
+                unreadable += 1
+            else:
+                if size is not None:
+                    image = mmcv.imresize(image, (size[1], size[0]), interpolation='lanczos', backend='pillow')
+                yield path, np.ascontiguousarray(image)
+            report.advance(1)
+    if unreadable == len(paths):
+        raise UserError(f'no readable image in {source}')
+    if unreadable:
+        report.say(f'unreadable, left out: {unreadable} of {len(paths)} images')

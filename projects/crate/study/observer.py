@@ -1,0 +1,178 @@
+"""Attention and features of a backbone in images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger, print_log
+from mmengine.model import ImgDataPreprocessor
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.read import read_weights
+from ..engine.mistakes import building
+from ..errors import UserError
+from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
+from ..models.unwrap import unwrap
+
+PREFIX = 'backbone.'
+
+
+class Observer:
+    """Features and attention of a backbone in images as they come from a file.
+
+    The backbone is left as it was: on its device, every part in its mode, without gradients or hooks. Of an attention
+    map only the rows of [CLS] are computed, so that the memory grows with the number of tokens and not with its square,
+    as long as the backbone's own attention keeps to that (torch's fused one does).
+
+    >>> observer = Observer.from_config(Config.fromfile('configs/...'), 'epoch_90.pth')
+    >>> observer.attention(image, layers=[10])[10].shape
+    (6, 28, 28)
+
+    Args:
+        backbone: CRATE or mmpretrain's VisionTransformer.
+        data_preprocessor: Config of a data preprocessor of any of the libraries; only its normalisation and channel
+            order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, which is what OpenMMLab's
+            transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
+
+    Attributes:
+        backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
+
+    Raises:
+        TypeError: The backbone has no attention that can be read.
+    """
+
+    def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
+        check_layers(backbone, [0])
+        self.backbone = unwrap(backbone)
+        self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
+
+    @classmethod
+    def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
+        """Build the backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
+
+        Args:
+            cfg: Config of a classifier, detector, segmentor or measurement.
+            checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
+                a training would start from.
+            device: Default: the best one there is.
+
+        Raises:
+            UserError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
+                or does not fill it.
+        """
+        model = cfg.get('model') or {}
+        if 'backbone' not in model:
+            raise UserError(f'{cfg.filename}: the config has no model.backbone')
+        scope = cfg.get('default_scope') or 'mmengine'
+        with building(cfg):
+            with DefaultScope.overwrite_default_scope(scope), _only_warnings():
+                backbone = MODELS.build(model.backbone)
+                if checkpoint is None:
+                    backbone.init_weights()
+            observer = cls(backbone, model.get('data_preprocessor') or cfg.get('data_preprocessor'))
+        if checkpoint is not None:
+            weights = read_weights(checkpoint)
+            is_whole = any(name.startswith(PREFIX) for name in weights.tensors)
+            if unused := fill(backbone, weights, PREFIX if is_whole else '').surplus:
+                print_log(f'not used from {printable(checkpoint)}: {count_weights(unused)}', logger='current')
+        backbone.to(device or get_device())
+        return observer
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers of the backbone."""
+        return len(self.backbone.layers)
+
+    @property
+    def num_heads(self) -> int:
+        """Number of heads of each layer."""
+        return self.backbone.layers[0].attn.num_heads
+
+    def number(self, layer: int) -> int:
+        """Return the 0-based index of a layer that may be counted from the end; no such layer is an IndexError."""
+        with observe(self.backbone, [layer]):
+            return layer % self.num_layers
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return patch_size(self.backbone)
+
+    def grid(self, size: Sequence[int]) -> tuple[int, int]:
+        """Return (h, w) of the tokens of an image (H, W); a part of a patch is a token too, padded below or right."""
+        return token_grid(self.backbone, size)
+
+    @torch.no_grad()
+    def observe(
+        self, images: Sequence[np.ndarray], layers: Iterable[int], outputs: bool = False
+    ) -> dict[int, Observation]:
+        """Run one forward pass; return {layer as asked for: what its attention saw}.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, all of one size.
+            layers: 0-based indices; negative ones count from the end.
+            outputs: Keep what the layers return.
+
+        Raises:
+            ValueError: Images of several sizes.
+            IndexError: No such layer.
+            LookupError: When a layer is looked up that does not run, since it comes after ``out_indices``.
+        """
+        if len({image.shape for image in images}) != 1:
+            raise ValueError(f'images of several sizes: {", ".join(str(image.shape[:2]) for image in images)}')
+        with evaluating(self.backbone), observe(self.backbone, list(layers), outputs) as seen:
+            self.backbone(self._normalised(images))
+        return seen
+
+    def attention(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
+        """Return the attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) of an image.
+
+        The image is (H, W, 3) uint8 RGB, the result {layer: (K, h, w) float32}, each map with sum 1. A backbone without
+        [CLS] is a ValueError.
+        """
+        layers = list(layers)
+        seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
+        return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
+
+    def features(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
+        """Return U^T z of every patch of an image (H, W, 3) uint8 RGB, all heads side by side (keys of a ViT).
+
+        The result is {layer: (h, w, d) float32}.
+        """
+        layers = list(layers)
+        seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
+        return {layer: _array(seen[layer].patch_features[0].unflatten(0, grid)) for layer in layers}
+
+    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
+        preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
+        return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']
+
+
+def normalisation(cfg: dict) -> dict:
+    """Return the arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does."""
+    while 'data_preprocessor' in cfg:  # mmdet's student-teacher models wrap it
+        cfg = cfg['data_preprocessor']
+    swaps = any(cfg.get(key) for key in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
+    return dict(mean=cfg.get('mean'), std=cfg.get('std'), bgr_to_rgb=swaps)
+
+
+@contextmanager
+def _only_warnings() -> Iterator[None]:
+    """Silence ``init_weights``, which logs every parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()

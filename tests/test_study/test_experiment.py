@@ -1,0 +1,166 @@
+"""Tables and curves of an experiment, from rows made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from projects.crate.study import experiment
+from projects.crate.study.experiment import WHOLE_IMAGE, Row, read_results, write_results
+
+SIZES = ('128 x 128', '64 x 64')
+
+
+def rows():
+    """CRATE with two seeds and a ViT, two layers, three checkpoints; a number tells where it belongs."""
+    made = [Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', 23.14)]
+    for model, seed, base in (('CRATE', 0, 30), ('CRATE', 1, 31), ('ViT', 0, 10)):
+        made.append(Row(model, seed, 200, '', -1, 'top-1', base + 0.55))
+        for size in SIZES:
+            for step in (0, 100, 200) if size == SIZES[-1] else (0, 200):
+                key = dict(model=model, seed=seed, iteration=step, size=size)
+                for layer in (0, 1):
+                    value = round(base + step / 100 + layer / 10, 4)
+                    made.append(Row(**key, layer=layer, metric='mIoU mass', value=value, low=value - 1, high=value + 2))
+                    made.append(Row(**key, layer=layer, metric='mIoU top', value=round(value / 2, 4)))
+                    if layer == 1 or step == 200:
+                        made.append(
+                            Row(
+                                **key,
+                                layer=layer,
+                                metric='mask AP',
+                                value=round(value / 10, 4),
+                                low=0,
+                                high=round(value / 5, 4),
+                            )
+                        )
+        if (model, seed) != ('CRATE', 0):
+            made.append(Row(model, seed, 200, SIZES[-1], 1, 'mIoU mass - CRATE', base - 30, -3, 4))
+    return made
+
+
+def cells(table):
+    """Header and rows as text."""
+    return [[str(cell) for cell in line] for line in (table.header, *table.rows)]
+
+
+def test_results_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / 'new' / 'results.json'
+    write_results(path, rows(), dict(budget='cpu', versions=dict(torch='2')))
+    found, about = read_results(path)
+    assert found == rows()
+    assert about == dict(budget='cpu', versions=dict(torch='2'))
+    assert len(path.read_text().splitlines()) < len(rows()) + 25  # a row is a line: a change can be read
+    write_results(path, [Row('CRATE', 0, 1, '', -1, 'top-1', 1 / 3)], {})
+    assert read_results(path)[0][0].value == 0.3333
+
+
+def test_last_layer_of_every_training_beside_its_random_weights():
+    header, *lines = cells(experiment.last_layer_table(rows(), SIZES[0]))
+    assert header[:5] == ['model', 'seed', 'top-1', 'mIoU, 60% of the mass', 'mIoU, top 60% of patches']
+    assert [line[:3] for line in lines] == [
+        ['CRATE', '0', 'random weights'],
+        ['CRATE', '0', '30.6%'],
+        ['CRATE', '1', 'random weights'],
+        ['CRATE', '1', '31.6%'],
+        ['ViT', '0', 'random weights'],
+        ['ViT', '0', '10.6%'],
+        [WHOLE_IMAGE, '', ''],
+    ]
+    assert lines[-1][3:] == ['23.1', *[''] * 7]
+    found = dict(zip(header, lines[1]))
+    assert found['mIoU, 60% of the mass'] == '32.1 [31.1, 34.1]'
+    assert found['mIoU, top 60% of patches'] == '16.1'
+    assert found['mask AP'] == '3.21 [0.00, 6.42]'
+    assert found['box AP'] == ''  # not measured
+
+
+def by_ids(seed):
+    """The rows, where the APs of this seed of CRATE are by the order of the image ids and all others are not."""
+    order = {seed: 'as given'}
+    return [
+        replace(row, order=order.get(row.seed, 'expected') if row.model == 'CRATE' else 'expected')
+        if row.metric == 'mask AP'
+        else row
+        for row in rows()
+    ]
+
+
+def test_every_ap_by_the_order_of_ids_has_a_star():
+    _, *lines = cells(experiment.last_layer_table(by_ids(1), SIZES[0]))
+    assert [line[-1] for line in lines[1:6:2]] == ['3.21 [0.00, 6.42]', '3.31* [0.00, 6.62]', '1.21 [0.00, 2.42]']
+    assert lines[3][3] == '33.1 [32.1, 35.1]'
+    _, *lines = cells(experiment.layer_table(by_ids(1), SIZES[1]))
+    assert [line[3:] for line in lines[1:6:2]] == [['3.20', '3.21'], ['3.30*', '3.31*'], ['1.20', '1.21']]
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+def test_aps_by_two_rules_have_neither_mean_nor_curve(seed):
+    assert cells(experiment.seed_table(by_ids(seed), SIZES[0], ['CRATE']))[1][-1] == ''
+    axes = experiment.curves(by_ids(seed), SIZES[1]).axes
+    for axis in axes:  # colours and names are those of all
+        lines = [container.lines[0] for container in axis.get_legend_handles_labels()[0]]
+        drawn = [bool(np.isfinite(np.asarray(line.get_ydata(), float)).all()) for line in lines]
+        assert drawn == ([seed == 1, seed == 0, True] if 'AP' in axis.get_ylabel() else [True] * 3)
+    assert len(axes) == 4
+    every = [replace(row, order='as given' if row.metric == 'mask AP' else '') for row in rows()]
+    assert len(experiment.curves(every, SIZES[1]).axes) == 2
+
+
+def test_several_seeds():
+    header, *lines = cells(experiment.seed_table(rows(), SIZES[0], ['CRATE']))
+    assert header == [
+        'model',
+        'trainings',
+        'top-1',
+        'mIoU, 60% of the mass',
+        'mIoU, top 60% of patches',
+        'box AP',
+        'mask AP',
+    ]
+    assert lines == [
+        ['CRATE', '2', '31.1 (30.6 to 31.6)', '32.6 (32.1 to 33.1)', '16.3 (16.1 to 16.6)', '', '3.26 (3.21 to 3.31)']
+    ]
+    single = [row for row in rows() if row.seed == 0]
+    assert not [name for name in experiment.tables(single) if 'seeds' in name]
+
+
+def test_every_layer():
+    header, *lines = cells(experiment.layer_table(rows(), SIZES[1]))
+    assert header == ['model', 'seed', '', 'layer 0', 'layer 1']
+    assert lines[4] == ['ViT', '0', 'mIoU, 60% of the mass', '12.0', '12.1']
+    assert lines[5] == ['ViT', '0', 'mask AP', '1.20', '1.21']
+    assert len(lines) == 6
+
+
+def test_differences():
+    _, *lines = cells(experiment.difference_table(rows(), SIZES[1]))
+    assert lines == [
+        ['CRATE, seed 1', 'CRATE', 'mIoU, 60% of the mass', '1.0 [-3.0, 4.0]'],
+        ['ViT, seed 0', 'CRATE', 'mIoU, 60% of the mass', '-20.0 [-3.0, 4.0]'],
+    ]
+    assert len(cells(experiment.difference_table(rows(), SIZES[0]))) == 1  # header alone
+
+
+def test_curves_along_training_and_layers():
+    figure = experiment.curves(rows(), SIZES[1])
+    assert [axis.get_xlabel() for axis in figure.axes] == ['iteration', 'layer (0-based)'] * 2
+    training, layers = (axis.get_legend_handles_labels() for axis in figure.axes[:2])
+    assert training[1] == layers[1] == ['CRATE', 'CRATE, seed 1', 'ViT']
+    first, second, other = (container.lines[0] for container in training[0])
+    assert first.get_color() == second.get_color() != other.get_color()
+    assert [line.get_linestyle() for line in (first, second, other)] == ['-', '--', '-']
+    steps, values = other.get_data()
+    assert list(steps) == [0, 100, 200]
+    assert list(values) == pytest.approx([10.1, 11.1, 12.1])
+    assert list(layers[0][0].lines[0].get_data()[1]) == pytest.approx([32.0, 32.1])
+
+
+def test_everything_is_written(tmp_path):
+    paths = experiment.write_pages(rows(), {}, tmp_path / 'new')
+    assert [path.name for path in paths] == ['tables.md', 'index.html', 'curves.png']
+    assert all(path.is_file() for path in paths)
+    text = paths[0].read_text()
+    assert text.count('## ') == 9
+    assert 'All in percent.' in text and '<img src="data:image/png' in paths[1].read_text()
+    assert sorted((tmp_path / 'new').iterdir()) == sorted(paths)
