@@ -16,6 +16,7 @@ from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import read_weights
 from ..engine.mistakes import building
 from ..errors import UserError
+from ..files import printable
 from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
 from ..models.unwrap import unwrap
 
