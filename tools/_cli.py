@@ -47,16 +47,16 @@ def positive(text: str) -> int:
 
 
 def mistake(message: str) -> Exception:
-    """Return a UserError; the package is imported now, since --help needs no library."""
+    """Return a UserError. Import the package only here, since --help needs no library."""
     from projects.crate.errors import UserError
 
     return UserError(message)
 
 
 def wait_without_spinning() -> None:
-    """Let idle threads of OpenMP sleep, unless the user chose how they wait; call it before torch is imported.
+    """Let idle threads of OpenMP sleep, unless the user chose how they wait. Call it before torch is imported.
 
-    Threads that spin take the processor from those that work, as soon as another process is busy.
+    As soon as another process is busy, spinning threads take the processor from working threads.
     """
     if not {'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'} & os.environ.keys():
         os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
@@ -70,8 +70,8 @@ def run(
 ) -> int:
     """Run ``work(args)`` and return the exit code of the tool.
 
-    A mistake of the user is one line on stderr and exit code 1, and so is what the machine refuses: a permission, a
-    full disk. Every other error is a bug and keeps its traceback; with ``--debug`` mistakes keep theirs, too.
+    Print a mistake of the user as one line on stderr and return 1. Do the same if the machine refuses: no permission,
+    full disk. Every other error is a bug and keeps its traceback. With ``--debug``, every error keeps its traceback.
 
     Args:
         name: Name of the tool, with which its messages start.
@@ -96,7 +96,7 @@ def run(
 
 
 def _outcome(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> tuple[str, int]:
-    """Return what to say, and the exit code."""
+    """Do the work; return the message to print ('' if there is none) and the exit code."""
     try:
         from projects.crate.errors import UserError, explain, refusal
     except ImportError as error:
@@ -123,5 +123,5 @@ def _add_debug(parser: argparse.ArgumentParser, default: object) -> None:
 def _at_least(least: int, text: str) -> int:
     number = int(text)
     if number < least:
-        raise argparse.ArgumentTypeError(f'at least {least}; not {number}')
+        raise argparse.ArgumentTypeError(f'must be at least {least}, not {number}')
     return number

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measure this project against what its users could take instead, in one process.
+"""Measure speed and memory of this project beside alternatives, in one process.
 
-python tools/benchmark.py speed       # our backbone, against the textbook formulation and ViTs of its size
-python tools/benchmark.py maskcut     # against dense eigensolvers, on the features of four photographs
-python tools/benchmark.py attention   # what reading the attention of [CLS] adds to a forward pass
-python tools/benchmark.py memory      # of a backbone on images of 1024 x 1024, against the window of its attention
-python tools/benchmark.py input       # the transforms of a training, against the model's step
-python tools/benchmark.py pseudo-labels  # the whole of tools/maskcut.py, by stage
+python tools/benchmark.py speed       # speed of the backbone, beside the textbook formulation and ViTs of its size
+python tools/benchmark.py maskcut     # MaskCut beside dense eigensolvers, on the features of four photographs
+python tools/benchmark.py attention   # time that reading the attention of [CLS] adds to a forward pass
+python tools/benchmark.py memory      # memory of a backbone at 1024 x 1024, for several attention windows
+python tools/benchmark.py input       # time of the image transforms of a config, beside its training step
+python tools/benchmark.py pseudo-labels  # time of each stage of tools/maskcut.py
 python tools/benchmark.py maskcut --threads 2 --repeats 5 --json maskcut.json
 """
 
@@ -32,8 +32,9 @@ def parse_args(argv):
     output = _cli.new_parent()
     output.add_argument('--json', type=Path, help='also write the numbers to this file')
     network = argparse.ArgumentParser(add_help=False)
-    network.add_argument('--arch', default='base', help='arch of the CRATE (default: %(default)s)')
-    network.add_argument('--patch-size', type=positive, default=16, help='patch side in pixels (default: %(default)s)')
+    network.add_argument('--arch', default='base', help='size of CRATE (default: %(default)s)')
+    text = 'side of a patch in pixels (default: %(default)s)'
+    network.add_argument('--patch-size', type=positive, default=16, help=text)
     options = argparse.ArgumentParser(add_help=False)
     _cli.add_cfg_options(options)
 
@@ -41,7 +42,7 @@ def parse_args(argv):
         """Return an adder of arguments; parents are not shared: subcommands would change each other's defaults."""
         shared = argparse.ArgumentParser(add_help=False)
         if repeats:
-            text = 'number of threads of every alternative (default: %(default)s)'
+            text = 'number of threads for every alternative (default: %(default)s)'
             shared.add_argument('--threads', type=positive, default=1, help=text)
             text = 'number of repeats per alternative (default: %(default)s)'
             shared.add_argument('--repeats', type=positive, default=repeats, help=text)
@@ -53,62 +54,64 @@ def parse_args(argv):
     speed = add(
         'speed',
         'speed',
-        'our backbone, against the textbook formulation and ViTs of its width and depth',
+        'speed of the backbone, beside the textbook formulation and ViTs of the same size',
         network,
         repeats=7,
-        description='Images a second of forward and of forward and backward, against the same network with three '
-        "products in ISTA and the attention map in memory, mmpretrain's VisionTransformer, and timm's if it is "
-        'installed; peak memory, and operations a second as a share of those of a matrix product in the same run.',
+        description='Report images per second, forward and with backward. Alternatives: the same network with three '
+        "products in ISTA and the attention map in memory; mmpretrain's VisionTransformer; timm's, if installed. "
+        'Also report peak memory, and operations per second as a share of a matrix product.',
     )
     speed('--size', type=positive, default=224, help='side of the images (default: %(default)s)')
     speed('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
     speed('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
-    speed('--bf16', action='store_true', help='under bfloat16 autocast')
+    speed('--bf16', action='store_true', help='run under bfloat16 autocast')
 
-    maskcut = add('maskcut', 'maskcut', 'MaskCut, against dense eigensolvers')
+    maskcut = add('maskcut', 'maskcut', 'speed and memory of MaskCut, beside dense eigensolvers')
     features = _cli.ROOT / 'tests' / 'data' / 'maskcut_golden_60.npz'
     text = 'npz file with entries NAME_feat (C, h * h) (default: the photographs of the tests, 60 x 60 tokens)'
     maskcut('--features', type=Path, default=features, help=text)
     maskcut('--sides', type=positive, nargs='*', default=[60, 120], help='sides of the grids whose memory is measured')
 
-    attention = add('attention', 'attention', 'reading the attention of [CLS], against the forward pass', repeats=15)
+    attention = add('attention', 'attention', 'time of reading [CLS] attention, beside the forward pass', repeats=15)
     backbones = [CONFIGS / f'{name}.py' for name in BACKBONES]
-    text = 'configs of the backbones, which get random weights (default: CRATE-S/8 and ViT-S/8)'
+    text = 'configs of the backbones to measure, with random weights (default: CRATE-S/8 and ViT-S/8)'
     attention('--configs', type=Path, nargs='+', default=backbones, help=text)
-    attention('--size', type=positive, nargs=2, metavar=('H', 'W'), default=[224, 224], help='size of the images')
+    text = 'height and width of the images (default: 224 224)'
+    attention('--size', type=positive, nargs=2, metavar=('H', 'W'), default=[224, 224], help=text)
     attention('--batch-size', type=positive, default=1, help='images in a pass (default: %(default)s)')
 
     memory = add(
         'memory',
         'memory',
-        'memory of a forward and a backward pass, against the window of the attention',
+        'memory of a forward and a backward pass, for several attention windows',
         network,
-        description='Peak memory on square images, with attention fused and with its matrix in memory, and the speed '
-        'of the forward pass on the last of them. Without a GPU the bytes of live tensors are counted: no memory is '
-        'needed but for the speed.',
+        description='Report peak memory on square images, with attention fused and with its matrix in memory. Also '
+        'report the speed of the forward pass at the last size. Without a GPU, count the bytes of live tensors; only '
+        'the speed needs memory.',
     )
     memory('--sizes', type=positive, nargs='+', default=[512, 1024], help='sides of the images (default: 512 1024)')
     text = 'sides of the windows in tokens; global attention is always measured (default: 7 14 28)'
     memory('--windows', type=positive, nargs='+', default=[7, 14, 28], help=text)
-    memory('--no-global-layers', action='store_true', help='windows in all layers, not in all but four')
+    text = 'use windows in all layers (default: four layers stay global)'
+    memory('--no-global-layers', action='store_true', help=text)
 
     training = add(
-        'input', 'training_input', "the transforms of a training, against the model's step on this device", options
+        'input', 'training_input', 'time of the image transforms of a config, beside its training step', options
     )
-    training('config', help='config of mmpretrain, mmdet or mmseg; its data set must be there')
+    training('config', help='config file of mmpretrain, mmdet or mmseg; its data set must exist')
     training('--images', type=positive, default=100, help='number of images to transform (default: %(default)s)')
 
     labels = add(
         'pseudo-labels',
         'pseudo_labels',
-        'the whole of tools/maskcut.py, from images to JSON, by stage',
+        'time of each stage of tools/maskcut.py, from images to JSON',
         options,
         repeats=None,
-        description='One run in one process with one thread, which also loads the images.',
+        description='Run once, in one process with one thread. The same thread loads the images.',
     )
     labels('images', type=Path, help='folder, or text file with a path per line')
-    labels('--config', required=True, help='config file, of configs/maskcut')
-    labels('--checkpoint', required=True, help='weights of its backbone: a file')
+    labels('--config', required=True, help='config file, one of configs/maskcut')
+    labels('--checkpoint', required=True, help='file with the weights of the backbone')
     return parser.parse_args(argv)
 
 

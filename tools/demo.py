@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Train a small CRATE and its ViT twin on the generated sample set, and write a page that shows what they look at.
+"""Train a small CRATE and its ViT twin on the generated sample set, and write a page that shows their attention.
 
-The same commands a user would type, one after the other: tools/make_sample_set.py, tools/train.py, tools/test.py. An
-interrupted demo goes on where it stopped; a finished one only writes its page again.
+It runs the commands that a user would type: tools/make_sample_set.py, tools/train.py, tools/test.py. An interrupted
+demo continues where it stopped; a finished one only writes its page again.
 """
 
 import json
@@ -26,16 +26,18 @@ PHOTO_SIZE = (160, 160)  # height and width
 
 
 def main(argv=None):
-    return _cli.run('demo', show, parse_args(argv), 'interrupted; the same command goes on')
+    return _cli.run('demo', show, parse_args(argv), 'interrupted; run the same command to continue')
 
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
-    add('--out', type=Path, default=Path('work_dirs/demo'), help='where to train (default: %(default)s)')
+    add('--out', type=Path, default=Path('work_dirs/demo'), help='folder for trainings and page (default: %(default)s)')
     add('--seeds', type=positive, default=1, help='trainings per model; more than one gives the spread')
-    add('--images', type=int, help="images for training and for validation, in place of the set's own")
-    add('--photos', type=Path, metavar='FOLDER', help='photographs to be shown (default: some of installed packages)')
+    text = 'number of training and of validation images (default: those of the sample set)'
+    add('--images', type=int, help=text)
+    text = 'folder of photographs to show (default: samples of installed packages)'
+    add('--photos', type=Path, metavar='FOLDER', help=text)
     add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
     add('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
     args = parser.parse_args(argv)

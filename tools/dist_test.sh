@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test on NUMBER GPUs of this machine, or in NUMBER processes where there is no GPU:
+# Test on NUMBER GPUs of this machine, or in NUMBER processes if there is no GPU:
 #   bash tools/dist_test.sh CONFIG CHECKPOINT NUMBER [options of tools/test.py]
 # Several machines: run it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set. PYTHON chooses the interpreter.
 set -euo pipefail

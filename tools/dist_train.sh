@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on NUMBER GPUs of this machine, or in NUMBER processes where there is no GPU:
+# Train on NUMBER GPUs of this machine, or in NUMBER processes if there is no GPU:
 #   bash tools/dist_train.sh CONFIG NUMBER [options of tools/train.py]
 # Several machines: run it on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set. PYTHON chooses the interpreter.
 set -euo pipefail

@@ -5,7 +5,7 @@ OUT/imagenet   {train,val}/<class>/*.png, one object per image; masks/{train,val
 OUT/VOCdevkit  VOC2012/{JPEGImages,SegmentationClass,SegmentationObject,ImageSets/Segmentation}, several objects
 OUT/coco       {train2017,val2017} and annotations/instances_{train,val}2017.json, the same images as VOCdevkit
 
-The same arguments make the same bytes, for any number of workers. Layouts that are there already are kept.
+The same arguments make the same bytes, for any number of workers. Existing layouts are kept.
 """
 
 import os
@@ -21,7 +21,7 @@ LAYOUTS = ('imagenet', 'voc', 'coco')
 
 def main(argv=None):
     """Write the layouts that the command line names."""
-    return _cli.run('make_sample_set', make, parse_args(argv), 'interrupted; the same command starts again')
+    return _cli.run('make_sample_set', make, parse_args(argv), 'interrupted; run the same command to start again')
 
 
 def make(args):
@@ -56,15 +56,15 @@ def parse_args(argv):
         type=int,
         nargs='+',
         default=[48],
-        help='side of images of imagenet, or height and width (default: 48)',
+        help='side, or height and width, of images of imagenet in pixels (default: 48)',
     )
     add('--scenes', type=int, default=1000, help='training images of voc and coco (default: %(default)s)')
     add('--val-scenes', type=int, default=200, help='validation images of voc and coco (default: %(default)s)')
-    add('--scene-size', type=int, nargs='+', default=[96, 128], help='--size for voc and coco (default: 96 128)')
-    add(
-        '--max-objects', type=int, default=4, help='objects per image of voc and coco, at most 8 (default: %(default)s)'
-    )
-    add('--seed', type=int, default=0, help='seed of the set (default: %(default)s)')
+    text = 'side, or height and width, of images of voc and coco in pixels (default: 96 128)'
+    add('--scene-size', type=int, nargs='+', default=[96, 128], help=text)
+    text = 'largest number of objects in an image of voc and coco, at most 8 (default: %(default)s)'
+    add('--max-objects', type=int, default=4, help=text)
+    add('--seed', type=int, default=0, help='seed of the generator (default: %(default)s)')
     workers = min(os.cpu_count() or 1, 8)
     add('--workers', type=positive, default=workers, help='number of processes (default: one per core, at most 8)')
     return parser.parse_args(argv)

@@ -3,11 +3,13 @@
 
   python tools/maskcut.py IMAGES OUT.json --config configs/maskcut/NAME.py --checkpoint crate.pth
 
-  one process per GPU:          torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
-  one of 16, on a shared disk:  RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
+One process per GPU:
+  torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
+Process 3 of 16, on any machines with a shared disk:
+  RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
 
 After Ctrl-C, a kill or a power failure, repeat the command, with any number of processes. OUT.json.parts holds one file
-per finished batch; only the batches in work are computed again. OUT.json is the same, byte for byte.
+per finished batch. Only the batches that were in work are computed again. OUT.json is the same, byte for byte.
 
 OUT.json.unreadable.txt lists images that cannot be read. They are left out.
 
@@ -28,17 +30,17 @@ ONE_THREAD = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
-    add('images', type=Path, help='folder (searched with all its folders), or text file with a path per line')
-    add('out', type=Path, metavar='OUT.json', help='COCO file to write, with paths below IMAGES, or as listed')
+    add('images', type=Path, help='folder (searched with all folders in it), or text file with a path per line')
+    add('out', type=Path, metavar='OUT.json', help='COCO file to write; its paths are below IMAGES, or as in the list')
     add('--config', required=True, help='config file: one of configs/maskcut, or a detector with a mask head')
     add('--checkpoint', required=True, help='file with the weights of the backbone, or of the whole detector')
-    add('--root', type=Path, help='folder that relative paths of a text file start at (default: the current folder)')
+    add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
     add('--batch-size', type=positive, help='images per batch (default: as in the config)')
     add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
     add(
         '--forget-unreadable',
         action='store_true',
-        help='after an interrupt: let the next run try unreadable images again; write no file now',
+        help='write no file; mark unreadable images of an unfinished run, so that the next run tries them again',
     )
     add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings, such as model.tau=0.2')
     add(
@@ -53,7 +55,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     os.environ.update(ONE_THREAD)  # before the libraries are imported; see make_pseudo_labels
-    return _cli.run('maskcut', label, args, f'interrupted; the same command goes on from {args.out}.parts')
+    return _cli.run('maskcut', label, args, f'interrupted; run the same command to continue from {args.out}.parts')
 
 
 def label(args):

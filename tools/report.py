@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""One page about one or more checkpoints: tables, curves and pictures, side by side, in a single file.
+"""Write one page about one or more checkpoints: tables, curves and pictures, side by side, in a single file.
 
   python tools/report.py work_dirs/demo/{crate,vit}-seed0/iter_400.pth --data-root data/sample --out report
   python tools/report.py A.pth B.pth --data-root data data/coco128 --max-images 100 --size 224 224 --out report
 
-Measured are coarse segmentation by attention on a data set in VOC layout, MaskCut on one in COCO layout (the first of
-each that is found below the data roots), and the compression and sparsity of every layer. Measurements are kept beside
-the page: the same command again only does what is missing (empty the folder after a change of images, masks or code).
-A checkpoint of a training holds its config. It is read without being executed, and may name nothing but layers whose
-weights are in the same file. For others, such as converted ones, name a config with --configs: config files are Python
-code and are executed, so take them from people you trust.
+The report measures coarse segmentation by attention on a data set in VOC layout, and MaskCut on one in COCO layout. It
+takes the first data set of each layout below the data roots. It also measures the compression and sparsity of every
+layer. Measurements are kept beside the page: the same command again only does what is missing. Empty the folder after a
+change of images, masks or code.
+
+A checkpoint of a training contains its config. It is read, never executed. It may name only layers whose weights are in
+the file. For other checkpoints, such as converted ones, name a config with --configs. Config files are Python code and
+are executed, so take them from people you trust.
 """
 
 import shlex
@@ -24,16 +26,16 @@ from _cli import natural, positive
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
-    add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='weights: files')
+    add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='files with weights')
     add('--data-root', nargs='+', type=Path, required=True, metavar='D', help='folders with VOC or COCO layout')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the page and the measurements')
     add(
         '--configs',
         nargs='+',
         metavar='C',
-        help="config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: all their own)",
+        help="config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: '-' for all)",
     )
-    add('--names', nargs='+', metavar='N', help='names of the models, one per checkpoint (default: of their folders)')
+    add('--names', nargs='+', metavar='N', help='model names, one per checkpoint (default: folder names)')
     add(
         '--size',
         type=positive,
@@ -42,15 +44,16 @@ def parse_args(argv):
         metavar=('H', 'W'),
         help='resize images to this height and width (default: 480 480, the protocol of MaskCut)',
     )
-    add('--layer', type=int, default=-1, help='layer of MaskCut and pictures, 0-based; -1 is the last (default: -1)')
+    add('--layer', type=int, default=-1, help='layer for MaskCut and pictures, from 0; -1 is the last (default: -1)')
     add('--all-layers', action='store_true', help='slower: one MaskCut run per layer')
-    add('--max-images', type=positive, metavar='N', help='images of each data set, evenly spaced (default: all)')
+    add('--max-images', type=positive, metavar='N', help='number of images per data set, evenly spaced (default: all)')
     add(
         '--rule',
         nargs='+',
         choices=('mass', 'top'),
         default=('mass', 'top'),
-        help='how attention becomes a mask: 60%% of its mass, or the top 60%% of the patches (default: both)',
+        help='rule that turns attention into a mask: patches with 60%% of the mass, or top 60%% of the patches '
+        '(default: both)',
     )
     add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
     add('--num-workers', type=natural, default=2, help='processes that load images (default: %(default)s)')

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on a slurm cluster, one task per GPU:
 #   GPUS=64 GPUS_PER_NODE=8 bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options of tools/train.py]
-# Also read: CPUS_PER_TASK, SRUN_ARGS (more options of srun), PYTHON. GPUS_PER_NODE=0 asks for no GPU.
+# Other variables: CPUS_PER_TASK, SRUN_ARGS (more options of srun), PYTHON. GPUS_PER_NODE=0 asks for no GPU.
 set -euo pipefail
 if [ $# -lt 4 ]; then sed -n 's/^# //p' "$0" >&2; exit 2; fi
 ROOT=$(cd "$(dirname "$0")/.." && pwd)

@@ -19,10 +19,10 @@ def parse_args(argv):
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights: a file or a URL')
     parser.add_argument('--work-dir', help="log and metrics (default: the config's work_dir, or work_dirs/CONFIG)")
-    parser.add_argument('--out', metavar='FILE.pkl', help='write all predictions here')
-    parser.add_argument('--show-dir', help='draw predictions into this folder')
+    parser.add_argument('--out', metavar='FILE.pkl', help='file for all predictions')
+    parser.add_argument('--show-dir', help='folder for drawn predictions')
     parser.add_argument(
-        '--tta', action='store_true', help="test-time augmentation by the config's tta_model and tta_pipeline"
+        '--tta', action='store_true', help='use test-time augmentation (tta_model and tta_pipeline of the config)'
     )
     _cli.add_cfg_options(parser)
     _cli.add_launcher(parser)

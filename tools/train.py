@@ -2,14 +2,14 @@
 """Train a config of mmpretrain, mmdet or mmseg, on CPU or GPU, in one process or many.
 
   python tools/train.py configs/classification/NAME.py
-  python tools/train.py CONFIG --resume                    # go on after a kill, or start: the same command every time
+  python tools/train.py CONFIG --resume                    # continue after a kill, or start: always the same command
   python tools/train.py CONFIG --cfg-options train_dataloader.batch_size=64 randomness.seed=0
   python tools/train.py CONFIG --cfg-options load_from=FILE load_from_except=PART,PART  # fine-tune; PARTs start random
   bash tools/dist_train.sh CONFIG 8                        # one machine; more: NNODES, NODE_RANK, MASTER_ADDR, PORT
   bash tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR  # GPUS=64 GPUS_PER_NODE=8
 
-Resume restores iteration, optimiser, schedulers, EMA and the order of samples, and loads no past sample again; the
-random numbers of augmentations start anew. Checkpoints within an epoch: --cfg-options
+--resume restores iteration, optimiser, schedulers, EMA and the order of samples. It does not load past samples again.
+The random numbers of augmentations start anew. Checkpoints within an epoch: --cfg-options
 default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
 """
 
@@ -30,14 +30,14 @@ def parse_args(argv):
         nargs='?',
         const='auto',
         metavar='auto|PATH',
-        help='go on from the last checkpoint of the work folder, if any, or from this one',
+        help='continue from the last checkpoint of the work folder (start if there is none), or from PATH',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision; on a CPU bfloat16 without a loss scaler')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate to the batch (auto_scale_lr in the config)',
+        help='multiply the learning rate by batch size / auto_scale_lr.base_batch_size',
     )
     _cli.add_cfg_options(parser)
     _cli.add_launcher(parser)
@@ -47,7 +47,7 @@ def parse_args(argv):
 def main(argv=None):
     args = parse_args(argv)
     os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    return _cli.run('train', train, args, 'interrupted; the same command with --resume goes on')
+    return _cli.run('train', train, args, 'interrupted; run the same command with --resume to continue')
 
 
 def train(args):

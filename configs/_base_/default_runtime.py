@@ -1,4 +1,4 @@
-# What every run shares.
+# Settings that every run shares.
 #
 # A config (configs/*/*.py) is a backbone times a recipe. A file of _base_/backbones gives `backbone`, its `width` and,
 # where weights exist, `pretrained`: the backbone that starts from them. A file of _base_/recipes gives the rest: data,
@@ -10,13 +10,13 @@
 #   --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D \
 #       test_dataloader.dataset.data_root=D
 # Configs read the variable from os.environ: mmengine's own substitution pastes the value into Python source, where a
-# quote in a path ends the string. mmengine drops names that begin with __ from a config, and it takes a config with an
-# import statement for one of another kind.
+# quote in a path ends the string. mmengine drops names that begin with __ from a config. It reads a config with an
+# import statement as a new-style config.
 #
-# Batch size: a config's name says {gpus}xb{batch per gpu}; `auto_scale_lr.base_batch_size` is their product, the batch
-# that the learning rate is meant for. With another number of GPUs or another `train_dataloader.batch_size`, mmengine
+# Batch size: a config's name says {gpus}xb{batch per gpu}; `auto_scale_lr.base_batch_size` is their product. The
+# learning rate is for this batch. With another number of GPUs or another `train_dataloader.batch_size`, mmengine
 # multiplies the learning rate by the ratio of the batches and says so in the log. It does not count
-# `optim_wrapper.accumulative_counts`: a run that keeps the batch by accumulating keeps the learning rate with
+# `optim_wrapper.accumulative_counts`. If a run keeps the batch by accumulating, keep the learning rate with
 # --cfg-options auto_scale_lr.enable=False. Minimum learning rates (`eta_min`) are never scaled.
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 default_scope = 'mmpretrain'

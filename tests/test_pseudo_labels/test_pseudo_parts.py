@@ -313,7 +313,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
             file.write(text[:100])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match='No space left.*the same command goes on'):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match='No space left.*run the same command'):
         patch.setattr(Path, 'write_text', refuse)
         parts.write(1, records(1))
     assert names(parts.folder / '0') == ['0.json']
@@ -322,7 +322,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(UserError, match='No space left.*the same command goes on'):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match='No space left.*run the same command'):
         patch.setattr(os, 'fsync', full)
         parts.merge(unchanged)
     assert names(tmp_path) == ['out.json.parts'] and names(parts.folder) == ['0', 'parameters.json']

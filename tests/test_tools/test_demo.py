@@ -71,7 +71,7 @@ def test_spread_says_how_many_seeds_it_saw():
 
 def test_bad_number_of_seeds():
     result = subprocess.run([sys.executable, 'tools/demo.py', '--seeds', '0'], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2 and '--seeds: at least 1' in result.stderr
+    assert result.returncode == 2 and '--seeds: must be at least 1' in result.stderr
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
         (['--budget', 'smoke', '--also', 'DINO=1'], "'DINO=1' is not like CRATE=3"),
         (['--budget', 'smoke', '--also', 'ViT-lr0=1'], "'ViT-lr0=1' is not like CRATE=3"),
         (['--budget', 'smoke', '--also', 'ViT-lr1..5=1'], "'ViT-lr1..5=1' is not like CRATE=3"),
-        (['--budget', 'cpu', '--data-root', '.', '--tune', '--also', 'CRATE=2'], '--tune: has no use for --also'),
+        (['--budget', 'cpu', '--data-root', '.', '--tune', '--also', 'CRATE=2'], '--tune and --also do not go'),
         (['--budget', 'smoke', '--tune'], '--tune: budget smoke has no learning rates'),
         (['--budget', 'huge'], "invalid choice: 'huge'"),
     ],

@@ -74,7 +74,7 @@ def test_mistakes_are_one_line(tmp_path, flops, capsys):
     assert not out and len(err.splitlines()) == 1 and 'huge' in err
     with pytest.raises(SystemExit):
         flops(path, '--size', 0, 12)
-    assert 'at least 1; not 0' in capsys.readouterr().err
+    assert 'must be at least 1, not 0' in capsys.readouterr().err
 
 
 def test_help_needs_no_library():

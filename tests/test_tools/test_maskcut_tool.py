@@ -367,7 +367,7 @@ def test_killed_command_goes_on(tmp_path, monkeypatch, capsys):
     n = rng.randrange(6, 12)
     first = run_tool(*command, check=False, **{DEATH: f'SIGINT {n} 0', LOG: str(log)})
     assert first.returncode == 130, first.stderr
-    assert first.stderr.splitlines()[-1] == f'maskcut: interrupted; the same command goes on from {out}.parts'
+    assert first.stderr.splitlines()[-1] == f'maskcut: interrupted; run the same command to continue from {out}.parts'
     assert 'Traceback' not in first.stderr
     done = ids_done(out)
     assert len(done) == (n - 3 + 1) // 3 * BATCH

@@ -70,7 +70,7 @@ def test_mistakes_are_one_line(tmp_path, config, report, capsys):
         (['--names', 'a'], '--names: 1 for 2 checkpoints'),
         (['--configs', 'a', 'b', 'c'], '--configs: 3 for 2 checkpoints'),
         (['--names', 'a', 'a'], '--names must differ'),
-        (['--size', '0', '3'], 'at least 1; not 0'),
+        (['--size', '0', '3'], 'must be at least 1, not 0'),
     ],
 )
 def test_arguments_that_cannot_be(words, message, capsys):

@@ -16,7 +16,7 @@ from toy_runs import ROOT, config, forget_runs, last_checkpoint, load_tool, same
 from projects.crate.engine import disk
 
 pytestmark = pytest.mark.usefixtures('fast_runner')
-GO_ON = ', then the same command with --resume goes on'
+GO_ON = ', then run the same command with --resume to continue'
 
 
 def train(*arguments):

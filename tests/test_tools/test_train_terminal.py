@@ -56,7 +56,7 @@ def test_cursor_comes_back_after_a_signal(tmp_path, number, code):
     assert found == code, plain(text)[-2000:]
     assert HIDE in text and text.rindex(SHOW) > text.rindex(HIDE)
     assert 'Traceback' not in text
-    said = 'train: interrupted; the same command with --resume goes on' in plain(text).splitlines()
+    said = 'train: interrupted; run the same command with --resume to continue' in plain(text).splitlines()
     assert said == (number == signal.SIGINT)
 
 

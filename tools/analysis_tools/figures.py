@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The figures of arXiv 2308.16271, of any checkpoint: each as PNG and PDF, and its numbers as npz.
+"""Draw the figures of arXiv 2308.16271 for any checkpoint: each as PNG and PDF, with its numbers as npz.
 
   python tools/analysis_tools/figures.py attention CONFIG CHECKPOINT IMAGES     # Figures 1, 7, 13, 14
-  python tools/analysis_tools/figures.py pca --help                             # what a figure takes
+  python tools/analysis_tools/figures.py pca --help                             # options of a figure
 
-CONFIG is any config with a backbone: of the training, of configs/maskcut or of configs/segmentation. IMAGES is an
-image, a folder or a text file with a path per line. Layers count from 0; -1 is the last.
+CONFIG is any config with a backbone: the config of the training, of configs/maskcut or of configs/segmentation. IMAGES
+is an image, a folder or a text file with a path per line. Layers count from 0; -1 is the last.
 """
 
 import argparse
@@ -29,45 +29,49 @@ def parse_args(argv):
 
 
 def shared_arguments():
-    """Arguments that several figures take, as parsers to be given as ``parents``."""
+    """Return the arguments that several figures share, as parsers for ``parents``."""
     config = _cli.new_parent()
     model, images, layer = (argparse.ArgumentParser(add_help=False) for _ in range(3))
     config.add_argument('config', help='config file')
     config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
     config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
-    model.add_argument('checkpoint', help='weights: a file')
+    model.add_argument('checkpoint', help='file with the weights')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
     images.add_argument(
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: as they are)'
     )
-    layer.add_argument('--layer', type=int, default=-1, help='0-based; negative ones count from the end (default: -1)')
+    layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
     return config, model, images, layer
 
 
 def add_pictures(commands, config, model, images, layer):
-    """The figures that show images."""
+    """Add the figures that show images."""
     figure = commands.add_parser(
         'attention',
         parents=[config, model, images, layer],
         help='attention of all heads (Figures 1, 7, 13, 14)',
-        description='A row per image: the image, and what [CLS] attends to in every head, without [CLS] itself.',
+        description='Draw a row per image: the image, and the attention of [CLS] to the patches in every head.',
     )
-    figure.add_argument('--per-image', action='store_true', help='a file per image, in place of pages')
+    figure.add_argument('--per-image', action='store_true', help='write one file per image (default: pages)')
     figure.add_argument('--rows', type=positive, default=10, help='images on a page (default: %(default)s)')
-    figure.add_argument('--outline', action='store_true', help='outline of each map made a mask, as mIoU takes it')
-    figure.add_argument('--rule', choices=['mass', 'top'], default='mass', help='of the mask (default: %(default)s)')
-    figure.add_argument('--share', type=float, default=0.6, help='of mass or patches in it (default: %(default)s)')
-    figure.add_argument('--width', type=float, default=1.1, help='of a picture in inches (default: %(default)s)')
+    figure.add_argument('--outline', action='store_true', help='outline the mask of each map, as used for mIoU')
+    text = 'rule that turns attention into a mask (default: %(default)s)'
+    figure.add_argument('--rule', choices=['mass', 'top'], default='mass', help=text)
+    text = 'share of mass or patches in a mask (default: %(default)s)'
+    figure.add_argument('--share', type=float, default=0.6, help=text)
+    text = 'width of a picture in inches (default: %(default)s)'
+    figure.add_argument('--width', type=float, default=1.1, help=text)
     figure.set_defaults(run=attention)
 
     figure = commands.add_parser(
         'pca',
         parents=[config, model, images, layer],
         help='principal components of the foreground of several images (Figure 3)',
-        description='IMAGES are of one class. What projects on the leading eigenvector by less than the threshold is '
-        'background, black; the first three components of the rest are red, green and blue.',
+        description='IMAGES are of one class. Patches whose projection on the leading eigenvector is below the '
+        'threshold are background (black). Red, green and blue are the first three components of the other patches.',
     )
-    figure.add_argument('--threshold', type=float, default=12.0, help='of the projection (default: %(default)s)')
+    text = 'threshold of the projection (default: %(default)s)'
+    figure.add_argument('--threshold', type=float, default=12.0, help=text)
     figure.add_argument('--flip', action='store_true', help='take the other side of the eigenvector as foreground')
     figure.set_defaults(run=pca)
 
@@ -75,37 +79,37 @@ def add_pictures(commands, config, model, images, layer):
         'pca-layers',
         parents=[config, model, images],
         help='principal components of all patches, layer by layer (Figures 6, 9)',
-        description='Component 1 as grey, and 2 to 4 as red, green and blue, over all IMAGES together.',
+        description='Draw component 1 in grey, and 2 to 4 in red, green and blue. They are of all IMAGES together.',
     )
-    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='0-based (default: all)')
+    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
     figure.set_defaults(run=pca_layers)
 
     figure = commands.add_parser(
         'noise',
         parents=[config, model, images, layer],
         help='attention of all heads under noise (Figures 11, 12)',
-        description='A file per image: a row without noise, and one for each strength and share of noisy pixels.',
+        description='Write a file per image: a row without noise, and a row for each strength and share of noise.',
     )
     numbers = dict(type=float, nargs='+', metavar='X')
-    figure.add_argument('--std', default=[10, 25, 50, 75], help='grey levels, of 255 (default: 10 25 50 75)', **numbers)
-    figure.add_argument(
-        '--share', default=[0.1, 0.25, 0.5, 0.75], help='of the pixels (default: 0.1 0.25 0.5 0.75)', **numbers
-    )
-    figure.add_argument('--seed', type=int, default=0, help='of the noise (default: %(default)s)')
+    text = 'strengths of the noise in grey levels, of 255 (default: 10 25 50 75)'
+    figure.add_argument('--std', default=[10, 25, 50, 75], help=text, **numbers)
+    text = 'shares of noisy pixels (default: 0.1 0.25 0.5 0.75)'
+    figure.add_argument('--share', default=[0.1, 0.25, 0.5, 0.75], help=text, **numbers)
+    figure.add_argument('--seed', type=int, default=0, help='seed of the noise (default: %(default)s)')
     figure.set_defaults(run=noise)
 
     figure = commands.add_parser(
         'sparse-rate',
         parents=[config, model, images],
         help='compression and sparsity, layer by layer',
-        description='Coding rate and share of non-zeros of the tokens of each layer: a table and curves, mean and '
-        'standard deviation over IMAGES.',
+        description='Write coding rate and share of non-zeros of the tokens of each layer, as a table and as curves. '
+        'Mean and standard deviation are over IMAGES.',
     )
     figure.set_defaults(run=sparse_rate)
 
 
 def open_model(args):
-    """The observer, and the images one after the other, with a progress bar."""
+    """Return the observer, and an iterator over the images with a progress bar."""
     from projects.crate.engine.launch import read_config
     from projects.crate.progress import Progress
     from projects.crate.study.images import iterate_images
@@ -211,13 +215,13 @@ def sparse_rate(args):
 
 
 def add_sweeps(commands, config, model):
-    """The figures that take an evaluation per point."""
+    """Add the figures that need an evaluation per point."""
     launcher = argparse.ArgumentParser(add_help=False)
     launchers = ['none', 'pytorch', 'slurm', 'mpi']
     launcher.add_argument('--launcher', choices=launchers, default='none', help='job launcher, as in tools/test.py')
     again = (
-        'What was measured is kept in OUT, so that the same command goes on after an interrupt; '
-        'empty OUT after a change of images, masks or code.'
+        'Measurements are kept in OUT. After an interrupt, run the same command to continue. '
+        'Empty OUT after a change of images, masks or code.'
     )
 
     figure = commands.add_parser(
@@ -226,14 +230,14 @@ def add_sweeps(commands, config, model):
         help='AP or mIoU against the layer (Figure 6)',
         description=f'CONFIG is one of configs/maskcut or configs/segmentation. {again}',
     )
-    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='0-based (default: all)')
+    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
     figure.set_defaults(run=layers)
 
     figure = commands.add_parser(
         'epochs',
         parents=[config, launcher],
         help='AP, mIoU or accuracy against the epoch (Figure 10)',
-        description=f'CONFIG is any config that tools/test.py takes with checkpoints of WORK_DIR. {again}',
+        description=f'CONFIG is any config that tools/test.py runs with the checkpoints of WORK_DIR. {again}',
     )
     figure.add_argument('work_dir', type=Path, help='folder of a training, with epoch_*.pth or iter_*.pth')
     figure.set_defaults(run=epochs)
@@ -283,7 +287,7 @@ def save_sweep(stem, unit, numbers, metrics):
 
 
 def main(argv=None):
-    return _cli.run('figures', draw, parse_args(argv), 'interrupted; layers and epochs go on where they were')
+    return _cli.run('figures', draw, parse_args(argv), 'interrupted; run the same command to continue layers or epochs')
 
 
 def draw(args):

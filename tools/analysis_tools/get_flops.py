@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""FLOPs and parameters of a config of mmpretrain, mmdet or mmseg, by module.
+"""Count FLOPs and parameters of a config of mmpretrain, mmdet or mmseg, by module.
 
   python tools/analysis_tools/get_flops.py CONFIG
   python tools/analysis_tools/get_flops.py CONFIG --size 1024 1024 --depth 2
   python tools/analysis_tools/get_flops.py CONFIG --cfg-options model.backbone.window_size=14
 
 Both conventions are printed: MACs (one per multiply-add, what OpenMMLab calls FLOPs) and FLOPs (two). Fused attention
-is counted, and within windows the pairs of tokens that attend. No memory is needed, unless a detector's forward pass
-needs values (proposals); then it runs once on the CPU. What could not be counted is named below the table.
+is counted; within windows, only the pairs of tokens that attend. The count needs no memory. If the forward pass of a
+detector needs values (proposals), it runs once on the CPU. The line below the table names what could not be counted.
 """
 
 import os
@@ -23,7 +23,7 @@ def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help="of the image (default: the config's)"
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='height and width of the image (default: config)'
     )
     parser.add_argument('--depth', type=positive, default=1, help='levels of modules in the table (default: 1)')
     _cli.add_cfg_options(parser)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Does segmentation emerge? Tables 1 and 2 of arXiv 2308.16271 in miniature, by one command.
+"""Repeat Tables 1 and 2 of arXiv 2308.16271 in miniature: does segmentation emerge?
 
   python tools/experiments/emergence.py --budget cpu --data-root /datasets  # two cores, two and a half hours
   python tools/experiments/emergence.py --budget gpu --data-root /datasets  # a data-centre GPU, half an hour (estimate)
   python tools/experiments/emergence.py --budget smoke                      # a minute or two, on generated images
 
-CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet, and measured on images
-that none of them saw: coarse segmentation by attention, MaskCut, along training and layers, and with random weights.
-The same command goes on where an interrupted one stopped; a finished one only writes its tables again. Run it in the
-folder of the repository.
+CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet. Then they are measured
+on images that none of them saw: coarse segmentation by attention, and MaskCut. This is done along training, for every
+layer, and with random weights. After an interrupt, run the same command to continue; a finished one only writes its
+tables again. Run it in the folder of the repository.
 
-Below --data-root: tiny-imagenet-100/{train,val}/<wnid>/*.JPEG, and a data set in VOC and one in COCO layout (in the
-folder itself or one beneath it; the first of each counts).
+--data-root contains tiny-imagenet-100/{train,val}/<wnid>/*.JPEG, a data set in VOC layout and one in COCO layout. The
+data sets are in this folder or in a folder of it; the first of each layout counts.
 """
 
 import argparse
@@ -38,7 +38,7 @@ SETTINGS += ('custom_hooks', 'randomness')
 
 @dataclass(frozen=True)
 class Budget:
-    """What is trained, and on what it is measured."""
+    """Settings of the trainings and of their measurements."""
 
     size: str  # of the models, as in the names of their configs
     recipe: str  # the rest of those names
@@ -93,9 +93,10 @@ BUDGETS = {
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument('--budget', choices=BUDGETS, required=True, help='what it may cost')
+    parser.add_argument('--budget', choices=BUDGETS, required=True, help='size of the experiment')
     parser.add_argument('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='default: work_dirs/emergence-BUDGET')
+    text = 'folder for trainings and results (default: work_dirs/emergence-BUDGET)'
+    parser.add_argument('--out', type=Path, metavar='DIR', help=text)
     parser.add_argument(
         '--also',
         nargs='+',
@@ -103,11 +104,11 @@ def parse_args(argv):
         type=name_and_seeds,
         default=[],
         metavar='MODEL=SEEDS',
-        help='CRATE=3 ViT-lr1e-3=1: at least three trainings of CRATE (seeds 0, 1, 2), and a ViT with that learning '
-        'rate; the tables have them as long as it is given',
+        help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate. The tables '
+        'show them only if the option is given',
     )
     parser.add_argument(
-        '--pictures', nargs='+', type=Path, metavar='IMAGE', help='what is shown (default: some of the images measured)'
+        '--pictures', nargs='+', type=Path, metavar='IMAGE', help='images to show (default: some measured images)'
     )
     parser.add_argument(
         '--tune',
@@ -120,7 +121,7 @@ def parse_args(argv):
     if args.data_root is not None and args.budget == 'smoke':
         parser.error('--data-root: the smoke budget makes its own images')
     if args.tune and args.also:
-        parser.error('--tune: has no use for --also')
+        parser.error('--tune and --also do not go together: remove one')
     if args.tune and not BUDGETS[args.budget].rates:
         parser.error(f'--tune: budget {args.budget} has no learning rates to compare')
     if missing := [path for path in args.pictures or [] if not path.exists()]:
@@ -130,7 +131,7 @@ def parse_args(argv):
 
 
 def name_and_seeds(text):
-    """('ViT-lr1e-3', 2) of 'ViT-lr1e-3=2'."""
+    """Return ('ViT-lr1e-3', 2) for 'ViT-lr1e-3=2'."""
     match = re.fullmatch(rf'((?:{"|".join(MODELS)})(?:-lr(\d+(?:\.\d+)?(?:e-\d+)?))?)=([1-9]\d*)', text)
     if not match or float(match[2] or 1) == 0:
         raise argparse.ArgumentTypeError(f'{text!r} is not like CRATE=3 or ViT-lr1e-3=1 (models: {", ".join(MODELS)})')
@@ -140,7 +141,7 @@ def name_and_seeds(text):
 def main(argv=None):
     args = parse_args(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception: the training that runs is ended, too
-    return _cli.run('emergence', work, args, 'stopped; the same command goes on')
+    return _cli.run('emergence', work, args, 'stopped; run the same command to continue')
 
 
 def work(args):
@@ -194,7 +195,7 @@ class Experiment:
             print(f'emergence: wrote {path}')
 
     def draw(self, trainings, images):
-        """What the first training of each model sees in some images."""
+        """Return pictures of attention and masks of the first training of each model."""
         from projects.crate.study.comparison import last_layer_figures
         from projects.crate.study.images import read_images
         from projects.crate.study.observer import Observer
@@ -233,12 +234,12 @@ class Experiment:
         print(text)
 
     def train(self, name, work_dir, options):
-        """Train a model, or go on with it; returns its config.
+        """Train a model, or continue its training; return its config.
 
         Args:
-            name: Of the model, with its learning rate where that is not the one of the config: 'ViT-lr1e-3'.
-            work_dir: Of the training.
-            options: As --cfg-options of tools/train.py.
+            name: Name of the model, with its learning rate if it differs from the config: 'ViT-lr1e-3'.
+            work_dir: Work folder of the training.
+            options: Values for --cfg-options of tools/train.py.
         """
         from projects.crate.engine.launch import read_config
 
@@ -256,7 +257,7 @@ class Experiment:
         return cfg
 
     def check_settings(self, work_dir, cfg):
-        """Refuse to go on with a training of other settings; its results would be given for those of these."""
+        """Raise UserError if the folder holds a training with other settings."""
         from projects.crate.files import atomic, make_folder
 
         path = work_dir / 'settings.json'
@@ -282,7 +283,7 @@ class Experiment:
         return [find_images([self.root, *beneath], size, self.budget.max_images) for size in self.budget.image_sizes]
 
     def describe(self, images):
-        """Tell, before hours of training, what will be measured on which images; {layout: what and how many}."""
+        """Print, before hours of training, what will be measured on which images; return {layout: number}."""
         found = {}
         for layout, task in (('voc', 'coarse segmentation'), ('coco', 'MaskCut')):
             data = getattr(images, layout)

@@ -21,7 +21,7 @@ def parse_args(argv):
     heads.add_argument(
         '--arch',
         metavar='NAME',
-        help='name of the model, such as alpha-base, where the file cannot tell (an unknown name lists all)',
+        help='name of the model, if the file does not tell: for example alpha-base (an unknown name lists all)',
     )
     heads.add_argument('--heads', type=int, metavar='N', help='number of attention heads, instead of --arch')
     return parser.parse_args(argv)

@@ -3,8 +3,8 @@
 
   python tools/model_converters/publish_model.py work_dirs/NAME/iter_1750.pth crate.safetensors
 
-Use the result as any checkpoint: in tools/test.py, load_from and init_cfg=dict(type='Pretrained'). Of the config it
-keeps the model and its normalisation; it leaves out folders, init_cfg and all that depends on the machine.
+Use the result as any checkpoint: in tools/test.py, load_from and init_cfg=dict(type='Pretrained'). It keeps the model
+and its normalisation from the config. It leaves out everything about the machine, such as folders and init_cfg.
 """
 
 import sys
@@ -46,13 +46,13 @@ def publish(args):
         try:
             meta['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
         except UserError:
-            print('publish_model: its config holds more than plain values and is left out', file=sys.stderr)
+            print('publish_model: its config has more than plain values, so it is left out', file=sys.stderr)
     save_safetensors(weights.tensors, meta, args.dst, getattr(torch, args.dtype))
     print(f'publish_model: wrote {args.dst} ({args.dst.stat().st_size / 1e6:.2f} MB)')
 
 
 def without(config, key):
-    """A config without this key, anywhere."""
+    """Return a config without this key, at any depth."""
     if isinstance(config, dict):
         return {name: without(value, key) for name, value in config.items() if name != key}
     return [without(value, key) for value in config] if isinstance(config, list) else config

@@ -1,5 +1,5 @@
-# A small CRATE for images of 48 x 48. Small initial positions, as in the ViT beside it: the N(0, 1) of the released
-# code hides the content at first.
+# A small CRATE for images of 48 x 48. Initial positions are small, as in the ViT: N(0, 1), as in the released code,
+# hides the content at first.
 # Weights: the last checkpoint of configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py, or of
 # `make demo`.
 width = 128

@@ -1,4 +1,4 @@
-# ViT-B/16, the baseline of CRATE-Base/16, built from CRATE's parts; names of weights are those of mmpretrain's ViT.
+# ViT-B/16, the baseline of CRATE-Base/16, built from CRATE's parts with the weight names of mmpretrain's ViT.
 # Weights: mmpretrain's vit-base-p16_32xb128-mae_in1k, which learnt the labels of ImageNet-1k at 224 x 224:
 #   curl --create-dirs -o checkpoints/vit-base-p16_in1k.pth \
 #       https://download.openmmlab.com/mmclassification/v0/vit/vit-base-p16_pt-32xb128-mae_in1k_20220623-4c544545.pth

@@ -1,6 +1,6 @@
-# CIFAR-10, enlarged to 224 x 224 so that the position table of a model trained at that size fits. The images are RGB in
-# memory, not files. CIFAR-100 has the same form and takes all but the class and the folder. The first run downloads the
-# data. The batch size is the recipe's.
+# CIFAR-10, enlarged to 224 x 224, so that the position table of a model trained at this size fits. The images are RGB
+# in memory, not files. CIFAR-100 has the same form and changes only the class and the folder. The first run downloads
+# the data. The recipe sets the batch size.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=False)
 

@@ -1,8 +1,7 @@
 # COCO val2017 for detectors that are not trained, class-agnostic: $CRATE_DATA/coco with val2017/ and
-# annotations/instances_val2017.json. Images become 480 x 480 whatever their shape, by PIL's Lanczos filter: the same
-# pixels as Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS), a test says, but that an EXIF orientation
-# is applied. Every object is an 'object'.
-# Eight images a step.
+# annotations/instances_val2017.json. Every image becomes 480 x 480 by PIL's Lanczos filter, whatever its shape. A test
+# compares the pixels with Image.open(path).convert('RGB').resize((480, 480), Image.LANCZOS). In addition, an EXIF
+# orientation is applied. Every object is an 'object'. Eight images per step.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
     dict(type='LoadImageOrSkip', skip=False),

@@ -1,6 +1,6 @@
 # coco_instance.py with large-scale jitter (arXiv 2203.16527 and before it 2012.07177). In training, an image is resized
-# to fit into a square of 0.1 to 2.0 times 1024, cut to 1024 x 1024 where it is larger, and flipped every other time. In
-# testing, it is resized to fit into 1024 x 1024. The model pads to the full square. Batch size of the training: leaf.
+# to fit into a square of 0.1 to 2.0 times 1024. A larger result is cut to 1024 x 1024; half of the images are flipped.
+# In testing, it is resized to fit into 1024 x 1024. The model pads to the full square. The leaf sets the batch size.
 _base_ = './coco_instance.py'
 
 train_pipeline = [

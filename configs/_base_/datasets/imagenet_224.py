@@ -1,6 +1,6 @@
-# ImageNet-1k at 224 x 224 in the folders $CRATE_DATA/imagenet/{train,val}/<wnid>/; random resized crop and flip, the
-# usual 256 -> 224 for evaluation. Other data sets of photographs take the pipelines and name their own class and
-# folder. The batch size is the recipe's.
+# ImageNet-1k at 224 x 224 in the folders $CRATE_DATA/imagenet/{train,val}/<wnid>/. Training: random resized crop and
+# flip. Evaluation: the usual 256 -> 224. Other data sets of photographs use these pipelines and name their own class
+# and folder. The recipe sets the batch size.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 data_preprocessor = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 

@@ -1,7 +1,7 @@
 # VOC 2012 segmentation val for models that are not trained, in mmseg's own layout: $CRATE_DATA/VOCdevkit/VOC2012 with
-# JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt (1,449 images). Images become 480 x 480 whatever
-# their shape, by PIL's Lanczos filter; annotations are loaded after that and keep their own size.
-# Eight images a step.
+# JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/val.txt (1,449 images). Every image becomes 480 x 480 by
+# PIL's Lanczos filter, whatever its shape. Annotations are loaded after that and keep their own size.
+# Eight images per step.
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 test_pipeline = [
     dict(type='LoadImageOrSkip', skip=False),

@@ -1,16 +1,16 @@
 # "Scaling White-Box Transformers for Vision" (arXiv 2405.20299): pre-training of CRATE-alpha on ImageNet-21k.
 #   NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh CONFIG 8                  32 GPUs: NNODES=4
-# Nothing is published of the weights before the second stage.
+# No results are published for the weights before the second stage.
 #
-# Published: batch 4096, Adam with betas (0.9, 0.95), learning rate 5e-5 per 256, which is 5e-5 * 4096 / 256 = 8e-4;
-# weight decay 0.1; 91 epochs, 10 of them warm-up, then a cosine to 1e-6; mixup 0.8, cutmix 1.0; gradient clipped at
-# 1.0; the initialisation (arch alpha-*, head N(0, 0.02)).
-# Chosen here: AdamW ("Adam" would divide an l2 term of 0.1 by the gradient's size); random resized crop and flip; mixup
-# and cutmix with equal chances; mean and std of ImageNet; a warm-up that starts from 1e-3 of the learning rate.
+# Published: batch 4096, Adam with betas (0.9, 0.95), learning rate 5e-5 per 256, which is 5e-5 * 4096 / 256 = 8e-4.
+# Weight decay 0.1. 91 epochs, 10 of them warm-up, then a cosine to 1e-6. Mixup 0.8, cutmix 1.0. Gradient clipped at
+# 1.0. The initialisation (arch alpha-*, head N(0, 0.02)).
+# Chosen here: AdamW ("Adam" would divide an l2 term of 0.1 by the gradient's size). Random resized crop and flip. Mixup
+# and cutmix with equal chances. Mean and std of ImageNet. A warm-up that starts from 1e-3 of the learning rate.
 #
-# Data: $CRATE_DATA/imagenet21k-19167/train/<wnid>/*.JPEG with the 19,167 classes that remain after filtering as
-# folders, and no other: the sorted folder names are the labels, and a run on another number of classes stops before its
-# first step. Links to the folders of the full ImageNet-21k will do. There is no validation set.
+# Data: $CRATE_DATA/imagenet21k-19167/train/<wnid>/*.JPEG, with the 19,167 classes that remain after filtering, and no
+# other folders. The sorted folder names are the labels. A run on another number of classes stops before its first step.
+# Links to the folders of the full ImageNet-21k work. There is no validation set.
 _base_ = '../default_runtime.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 

@@ -1,5 +1,5 @@
-# Cascade Mask R-CNN of ViTDet (arXiv 2203.16527) on COCO, 100 epochs of 64 images with large-scale jitter:
-# mask-rcnn_lsj-100e.py, where it is explained, with three box and mask heads, each stricter than the one before.
+# Cascade Mask R-CNN of ViTDet (arXiv 2203.16527) on COCO, 100 epochs of 64 images with large-scale jitter.
+# See mask-rcnn_lsj-100e.py. Here are three box and mask heads, each stricter than the one before.
 #   NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh CONFIG 8                  32 GPUs: NNODES=4
 _base_ = [
     'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',

@@ -8,7 +8,7 @@
 #   --cfg-options test_dataloader.dataset.pipeline.1.scale=224                  another input size, here 224 x 224
 #   --cfg-options test_dataloader.dataset.ann_file=FILE     another list of images
 #   --show-dir pictures                         draw the annotations; tools/analysis_tools/figures.py draws attention
-# CHECKPOINT: where the backbone's file says that its weights come from.
+# CHECKPOINT: see `Weights` in the file of the backbone.
 # The backbone is built as it was trained; at 480 x 480 its positions are interpolated to 60 x 60. The paper does not
 # state its input size: 480 x 480 is that of its MaskCut protocol.
 _base_ = ['../datasets/voc2012_480.py', '../default_runtime.py']

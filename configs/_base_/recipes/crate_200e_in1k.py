@@ -1,8 +1,8 @@
 # "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129): CRATE, supervised on ImageNet-1k.
 #   bash tools/dist_train.sh CONFIG 8
-# As the released training script and its example: Lion, batch 512, learning rate 2e-4, weight decay 0.05 on every
-# parameter, label smoothing 0.1, random resized crop and flip, 200 epochs. The learning rate rises over 20 epochs under
-# a cosine. The script defines a clipping of the gradient and never applies it: there is none here.
+# Settings of the released training script and its example: Lion, batch 512, learning rate 2e-4, weight decay 0.05 on
+# every parameter. Label smoothing 0.1, random resized crop and flip, 200 epochs. The learning rate rises over 20 epochs
+# under a cosine. The script defines a clipping of the gradient and never applies it, so the gradient is not clipped.
 _base_ = ['../datasets/imagenet_224.py', '../default_runtime.py']
 
 model = dict(

@@ -1,9 +1,9 @@
-# mmdet's DINO on COCO, four scales, 12 epochs: transformer, images and schedule are mmdet's own, and so is the tenth of
-# the learning rate for the backbone.
+# mmdet's DINO on COCO, four scales, 12 epochs. Transformer, images and schedule are mmdet's own, also the learning rate
+# of the backbone (a tenth).
 #   bash tools/dist_train.sh CONFIG 8
-# A run without the file `model.backbone.init_cfg.checkpoint` stops before its first step.
-# Chosen here: the simple pyramid (arXiv 2203.16527) of strides 8 to 64 in place of ChannelMapper; a drop path rate of
-# 0.1; images padded to a multiple of the coarsest stride, so that all levels divide them.
+# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
+# Chosen here: the simple pyramid (arXiv 2203.16527) of strides 8 to 64 in place of ChannelMapper; drop path rate 0.1.
+# Images are padded to a multiple of the coarsest stride, so that all levels divide them.
 # Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth; --amp saves more.
 # Data: $CRATE_DATA/coco with train2017/, val2017/ and annotations/instances_{train,val}2017.json.
 _base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'

@@ -1,9 +1,9 @@
 # "Emergence of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271), Appendix C.1: CRATE and its
 # baselines, supervised on ImageNet-21k.
 #   bash tools/dist_train.sh CONFIG 8           16 and 32 GPUs: NNODES=2 (4) NODE_RANK=... MASTER_ADDR=... in front
-# The appendix gives: Lion, batch 4096, learning rate 9.6e-5, weight decay 0.05, 90 epochs; images resized to 224 x 224,
-# centre crop (which a 224 x 224 image passes unchanged), random flip. It gives no schedule: the factor is that of the
-# released code for arXiv 2306.01129. No exception from weight decay is published: norms, biases and tokens decay too.
+# The appendix gives: Lion, batch 4096, learning rate 9.6e-5, weight decay 0.05, 90 epochs. Images are resized to
+# 224 x 224, then centre crop (which changes nothing at 224 x 224), then random flip. It gives no schedule: we use the
+# factor of the code for arXiv 2306.01129. It excepts nothing from weight decay: norms, biases and tokens decay too.
 # 512 images of CRATE-S with their activations in fp32 are about 50 GB; --amp takes less.
 #
 # Data: $CRATE_DATA/imagenet21k/train/<wnid>/*.JPEG, 21,841 folders; meta/train.txt beside train/, one line

@@ -1,6 +1,6 @@
 # Fine-tuning of CRATE (arXiv 2308.16271, Appendix C.2 and Table 3) from the weights of ImageNet-21k.
 #   bash tools/dist_train.sh CONFIG 4
-# A run without the file `model.backbone.init_cfg.checkpoint` stops before its first step.
+# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE
 # Published: AdamW, learning rate 5e-5, weight decay 0.01, batch 256 (128 for CRATE-B). Weight decay acts on every
 # parameter: no exception is published. Chosen here: 50 epochs (ImageNet-1k: 20), a cosine to zero, the augmentation.

@@ -1,4 +1,4 @@
-# linear-seg.py on ADE20K (150 classes), 160,000 iterations, as mmseg's ViT, BEiT and MAE have.
+# linear-seg.py on ADE20K (150 classes), 160,000 iterations, as in mmseg's ViT, BEiT and MAE.
 _base_ = ['./linear-seg.py', '../datasets/ade20k_512.py']
 
 model = dict(decode_head=dict(num_classes=150))

@@ -1,7 +1,7 @@
 # A small Mask R-CNN for one CPU core: narrow neck and heads, few proposals; the smallest anchor is 16 wide, half of
 # mmdet's. The backbone's windows are as large as the images of its pre-training; its last layer is global.
-# Layers of 64 channels learn with a large rate. The box head's, which sum 3,136 values, died with it and have a smaller
-# one.
+# Layers of 64 channels have a large learning rate. The layers of the box head sum 3,136 values. With the large rate
+# their outputs became 0, so their rate is smaller.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 

@@ -5,7 +5,7 @@
 #   --cfg-options model.crf=True    masks refined by a dense CRF (extra `crf`); Tables 1 and 2 are without
 #   --cfg-options model.score=ncut  masks ranked by their cut; 'one': all equal (docs/maskcut.md)
 #   --show-dir pictures             draw the masks
-# CHECKPOINT: where the backbone's file says that its weights come from.
+# CHECKPOINT: see `Weights` in the file of the backbone.
 # The backbone is built as it was trained; at 480 x 480 its positions are interpolated to 60 x 60.
 _base_ = ['../datasets/coco_480.py', '../default_runtime.py']
 default_scope = 'mmdet'

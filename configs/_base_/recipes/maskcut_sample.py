@@ -1,5 +1,5 @@
-# maskcut_coco.py on the generated sample set, with the last of five layers: its 200 validation scenes, 96 high and 128
-# wide, as they are, a grid of 24 x 32 tokens. Most masks miss the small objects: a set to try the commands on.
+# maskcut_coco.py on the 200 validation scenes of the generated sample set, with the last of five layers. Scenes are 96
+# high and 128 wide: a grid of 24 x 32 tokens. Most masks miss the small objects; use it to try the commands.
 # Data: $CRATE_DATA/sample/coco with val2017/ and annotations/instances_val2017.json.
 _base_ = './maskcut_coco.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')

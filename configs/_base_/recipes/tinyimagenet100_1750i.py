@@ -1,8 +1,8 @@
 # A part of `python tools/experiments/emergence.py --budget cpu`: what two CPU cores can learn from the 100-class
 # Tiny-ImageNet, whose training images are decoded once and kept in memory.
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
-# 4.5 epochs, of which the first 4.1 see images of 32 x 32 (64 tokens, six times as fast) and the last 150 iterations
-# those of 64 x 64. The backbone has the positions of the small images: both sizes train all of them.
+# 4.5 epochs. The first 4.1 epochs use images of 32 x 32 (64 tokens, six times as fast), the last 150 iterations images
+# of 64 x 64. The backbone has the positions of the small images: both sizes train all of them.
 _base_ = ['../datasets/tinyimagenet100_64.py', '../default_runtime.py']
 
 model = dict(

@@ -1,6 +1,6 @@
-# mmdet's schedule of 12 epochs, 16 images a step. Chosen here: AdamW with the learning rate and weight decay of mmdet's
-# Mask R-CNN with Swin-T, without weight decay on norms, biases, [CLS] and positions; layer-wise decay of the learning
-# rate by 0.7, that of ViTDet-B (arXiv 2203.16527), for every size; mixed precision, for the memory.
+# mmdet's schedule of 12 epochs, 16 images per step. Chosen here: AdamW with the learning rate and weight decay of
+# mmdet's Mask R-CNN with Swin-T. No weight decay on norms, biases, [CLS] and positions. Layer-wise decay of the
+# learning rate by 0.7, as in ViTDet-B (arXiv 2203.16527), for every size. Mixed precision saves memory.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
 optim_wrapper = dict(

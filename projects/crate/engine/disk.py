@@ -14,7 +14,7 @@ from typing import IO
 
 from ..errors import WriteError
 
-GO_ON = 'the same command with --resume goes on'
+GO_ON = 'run the same command with --resume to continue'
 # Only a write meets these errors.
 _WRITES = {
     errno.ENOSPC: 'free some space',

@@ -211,8 +211,8 @@ class Parts:
             if isinstance(error, FileNotFoundError) and not self.folder.exists():
                 raise UserError(self._gone()) from error
             raise UserError(
-                f'cannot write {error.filename or self.root}: {error.strerror}; what is done is kept, '
-                'and the same command goes on'
+                f'cannot write {error.filename or self.root}: {error.strerror}; finished batches are kept: '
+                'run the same command to continue'
             ) from error
 
     def _list_unreadable(self) -> int:
