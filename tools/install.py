@@ -6,7 +6,7 @@ the virtual environment, installs torch and torchvision, builds mmcv with its co
 this project in editable mode. A second call finds its stamp and returns at once, without network.
 
 It builds mmcv itself, since the package index has mmcv as source only. mmcv's setup needs torch at build time (no build
-isolation), and pip would later offer a cached wheel for another torch. Wheels are kept in one folder per combination of
+isolation). pip would later offer a cached wheel for another torch. So wheels are kept in one folder per combination of
 versions.
 
 Two things cut the build from a quarter of an hour to minutes:

@@ -1,4 +1,4 @@
-"""Progress of a long run, for the person who waits for it."""
+"""Show the progress of a long run."""
 
 from datetime import timedelta
 from types import TracebackType
@@ -17,7 +17,7 @@ class Progress:
     Work of an earlier run counts as done, but not for the rate. Use it as a context around the work.
 
     Args:
-        name: What each line starts with.
+        name: First word of each line.
         shows_progress: False: only print messages.
     """
 

@@ -1,9 +1,9 @@
 """Stand-ins for the types in the logs of a checkpoint, so that reading a file cannot do more than read numbers.
 
-mmengine saves its message hub as HistoryBuffer objects around NumPy arrays. NumPy's own constructors trust what they
-are given: an object dtype makes them follow pointers from the file, and forged states of a dtype or an array crash
-later. The stand-ins take only what mmengine writes, and raise ValueError for everything else. What they build are
-HistoryBuffers, arrays and numbers that are saved again as the real ones are.
+mmengine saves its message hub as HistoryBuffer objects around NumPy arrays. NumPy's own constructors trust their
+arguments: an object dtype makes them follow pointers from the file. Forged states of a dtype or an array crash later.
+The stand-ins take only what mmengine writes, and raise ValueError for everything else. They build HistoryBuffers,
+arrays and numbers, which are saved again as the real ones are.
 """
 
 import math
@@ -152,7 +152,7 @@ def allow_mmengine_checkpoints() -> None:
 
 @contextmanager
 def refuse_code() -> Iterator[None]:
-    """Within, ``torch.load`` runs no code from a file, whatever its caller says.
+    """Let ``torch.load`` run no code from a file within the block, whatever its caller says.
 
     Reason: onedl-mmengine <= 0.10.12 loads again with ``weights_only=False`` what asks for code; torch < 2.6 does so at
     once. ``tools/train.py`` and ``tools/test.py`` set the same variable for the whole process.

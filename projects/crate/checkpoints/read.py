@@ -70,8 +70,8 @@ class Weights:
 
     Attributes:
         source: File or URL, for messages.
-        tensors: By the names of the model. ``_metadata`` holds what torch keeps of each module, such as its version
-            and the grid of a position table.
+        tensors: Tensors by their names in the model. ``_metadata`` has the entries that torch keeps of each module,
+            such as its version and the grid of a position table.
         training: Config that the file was trained with; empty if the file does not say.
         left_out: Names of entries that are not tensors.
     """
@@ -99,7 +99,7 @@ def read_weights(source: str, map_location: str = 'cpu') -> Weights:
 
 
 def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = True):
-    """Return what a checkpoint holds. Nothing in it is executed.
+    """Return the content of a checkpoint. Nothing in it is executed.
 
     The checksums of a local .pth file are verified (at 5 GB/s). Safetensors and the format before torch 1.6 have none.
 
@@ -306,13 +306,13 @@ def _without(name: str, prefix: str) -> str:
 
 
 def _is_weight(key, value) -> bool:
-    """Whether it is a name with a tensor of numbers: no sparse, nested, quantised or empty (meta) one."""
+    """Return True for a name with a tensor of numbers: no sparse, nested, quantised or empty (meta) tensor."""
     is_plain = type(value) in (Tensor, nn.Parameter) and not (value.is_nested or value.is_quantized or value.is_meta)
     return is_plain and isinstance(key, str) and value.layout == torch.strided
 
 
 def _known(metadata) -> dict[str, dict]:
-    """What torch keeps of modules, as far as it is used: their versions, and the grids of position tables."""
+    """Return the used part of what torch keeps of modules: their versions, and the grids of position tables."""
     entries = metadata.items() if isinstance(metadata, Mapping) else ()
     return {
         name: {key: value for key, value in entry.items() if type(value) is int or is_grid(value)}
@@ -322,7 +322,7 @@ def _known(metadata) -> dict[str, dict]:
 
 
 def _elsewhere(entries: Mapping) -> str:
-    """Say where weights may be, or what there is in their place."""
+    """Return a hint: where the weights may be, or what the file has in their place."""
     for name, value in entries.items():
         if isinstance(value, Mapping) and any(map(_is_weight, value, value.values())):
             return f', but under the key {name!r}: save checkpoint[{name!r}] alone'

@@ -20,9 +20,9 @@ _NEEDS_QUOTES = re.compile(r'^"|[\x00-\x1f\x7f\x85\u2028\u2029]')
 
 
 class ImageList(Sequence[str]):
-    """Names of images, on disk: the memory a process needs does not grow with their number.
+    """Names of images, on disk, so that the memory of a process does not grow with their number.
 
-    The two files that hold them have no name and vanish with the process. Processes forked from it share them.
+    Two temporary files hold the names; they vanish with the process. Processes forked from it share them.
 
     Args:
         names: The names, in their order.
@@ -30,7 +30,7 @@ class ImageList(Sequence[str]):
         scratch: Folder on whose disk the names are kept.
 
     Attributes:
-        root: As given.
+        root: Folder that the names are relative to.
         sha256: SHA-256 of the names.
         left_out: One line for each folder that could not be searched.
     """

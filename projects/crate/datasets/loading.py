@@ -60,7 +60,8 @@ class LoadImageOrSkip(LoadImageFromFile):
         skip: Log the path and return None (True), or raise (False).
         strict: Decode with Pillow too, and count libjpeg's warning of corrupt data as damage.
         max_pixels: Largest number of pixels; default: environment variable CRATE_MAX_PIXELS, or 89,478,485.
-        **kwargs: As :class:`mmcv.transforms.LoadImageFromFile`, without ``file_client_args`` and ``ignore_empty``.
+        **kwargs: Arguments of :class:`mmcv.transforms.LoadImageFromFile`, but not ``file_client_args`` or
+            ``ignore_empty``.
 
     Raises:
         ImageFileError: The image cannot be used and ``skip`` is False. It is an OSError.

@@ -22,7 +22,7 @@ class AutocastOptimWrapper(OptimWrapper):
     Args:
         parts: Names of the parts of the model that run in bfloat16 and return float32; None: the whole model. Detectors
             need ``parts=['backbone', 'neck']``: operators of mmcv in their heads (NMS, RoIAlign) take no bfloat16.
-        **kwargs: As :class:`mmengine.optim.OptimWrapper`.
+        **kwargs: Arguments of :class:`mmengine.optim.OptimWrapper`.
 
     >>> optim_wrapper = dict(type='AutocastOptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
 

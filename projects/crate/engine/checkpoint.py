@@ -51,10 +51,10 @@ class AtomicCheckpointHook(CheckpointHook):
     ``FlexibleRunner``, which counts one too many when a best checkpoint is saved.
 
     Args:
-        *args: As :class:`mmengine.hooks.CheckpointHook`.
+        *args: Arguments of :class:`mmengine.hooks.CheckpointHook`.
         initial: Also save the weights before the first step, as ``iter_0.pth`` or ``epoch_0.pth``: measurements along
             the training begin with them. They are never removed.
-        **kwargs: As :class:`mmengine.hooks.CheckpointHook`.
+        **kwargs: Arguments of :class:`mmengine.hooks.CheckpointHook`.
 
     Raises:
         UserError: ``filename_tmpl`` names a folder; before training: another process trains in the same folder; while

@@ -1,4 +1,4 @@
-"""From a config of mmpretrain, mmdet or mmseg to a runner: what ``tools/train.py`` and ``tools/test.py`` do."""
+"""Build a runner from a config of mmpretrain, mmdet or mmseg, for ``tools/train.py`` and ``tools/test.py``."""
 
 import copy
 import os
@@ -45,18 +45,18 @@ def flush_tiny_numbers() -> None:
 def prepare_training(
     cfg: Config, resume: str | None = None, amp: bool = False, validate: bool = True, scale_lr: bool = False
 ) -> None:
-    """Change ``cfg`` in place into what will be trained.
+    """Prepare ``cfg`` for a training, in place.
 
     Args:
         cfg: Config that :func:`read_config` returned.
-        resume: 'auto' goes on from the last checkpoint in the work folder and starts a new run where there is none; a
-            path goes on from there; None starts a new run.
-        amp: Mixed precision: mmengine's ``AmpOptimWrapper`` on a GPU, bfloat16 without a scaler on a CPU.
-        validate: False drops the validation.
+        resume: 'auto': continue from the last checkpoint in the work folder, or start if there is none. A path:
+            continue from this checkpoint. None: start a new run.
+        amp: Use mixed precision: mmengine's ``AmpOptimWrapper`` on a GPU, bfloat16 without a scaler on a CPU.
+        validate: False: train without validation.
         scale_lr: Scale the learning rate by the ratio of the real batch and ``auto_scale_lr.base_batch_size``.
 
     Raises:
-        UserError: The config or the work folder lacks what is asked for.
+        UserError: The config or the work folder lacks something that an argument needs.
     """
     if cfg.get('train_cfg') is None:
         raise UserError('this config has no train_cfg: it cannot be trained')
@@ -79,7 +79,7 @@ def prepare_training(
 def prepare_testing(
     cfg: Config, checkpoint: str, out: str | None = None, show_dir: str | None = None, tta: bool = False
 ) -> None:
-    """Change ``cfg`` in place into what will be tested.
+    """Prepare ``cfg`` for a test, in place.
 
     Args:
         cfg: Config that :func:`read_config` returned.

@@ -29,13 +29,13 @@ LIMITS = dict(batches=2**31, samples=2**20, shift=2**24)
 
 @LOOPS.register_module()
 class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
-    """mmengine's ``EpochBasedTrainLoop``, which after a resume goes on within the epoch, at the next batch.
+    """mmengine's ``EpochBasedTrainLoop``, which after a resume continues within the epoch, at the next batch.
 
     It needs checkpoints within epochs: ``CheckpointHook(by_epoch=False, interval=...)``. If the number of batches per
-    epoch has changed since the checkpoint, the same share of the epoch is skipped, and iterations are counted anew from
-    there, with a warning.
+    epoch has changed since the checkpoint, the loop skips the same share of the epoch. It then counts iterations anew,
+    with a warning.
 
-    Args: as :class:`mmengine.runner.EpochBasedTrainLoop`.
+    Args: See :class:`mmengine.runner.EpochBasedTrainLoop`.
     """
 
     def run(self):
@@ -67,7 +67,7 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
-    """mmengine's ``IterBasedTrainLoop``, which after a resume goes on at the next batch without loading the past ones.
+    """mmengine's ``IterBasedTrainLoop``, which after a resume continues at the next batch and loads no past batch.
 
     If the number of samples per iteration has changed since the checkpoint, as many samples as were seen are skipped,
     with a warning.

@@ -39,17 +39,17 @@ class MaskCutHook(MeasuringHook):
     Args:
         dataloader: Config of a data loader over a COCO-format set in mmdet's scope, its pipeline as in
             ``configs/maskcut``. Its sampler, if none is given, takes the images in order.
-        layer, tau, num_masks, crf, score: As :class:`MaskCutDetector`.
+        layer, tau, num_masks, crf, score: Arguments of :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
         num_pictures: Number of images in the picture; 0 draws none.
         name: Name of the folder and prefix of the metrics.
         draw: Name in ``FUNCTIONS`` of a function (images, masks) -> picture; None draws neither masks nor curves.
-        **kwargs: As :class:`MeasuringHook`: ``interval``, ``by_epoch``, ``initial``, ``backbone``, ``use_ema``,
-            ``data_preprocessor``.
+        **kwargs: Arguments of :class:`MeasuringHook`: ``interval``, ``by_epoch``, ``initial``, ``backbone``,
+            ``use_ema``, ``data_preprocessor``.
 
     Raises:
-        ValueError: As :class:`MeasuringHook`.
+        ValueError: See :class:`MeasuringHook`.
         ImportError: Before training: mmdet is not installed.
         FileNotFoundError: Before training: the annotation file is missing.
         CocoFileError: Before training: the annotation file cannot be used, or names other sizes than its images have.

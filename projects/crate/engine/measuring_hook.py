@@ -1,4 +1,4 @@
-"""Base of the hooks that measure the backbone beside a training, which does not notice."""
+"""Base of the hooks that measure the backbone beside a training, without changing the training."""
 
 import json
 import logging
@@ -29,12 +29,12 @@ from .model_parts import averaged_model, find_module, normalisation_of, without_
 class MeasuringHook(Hook):
     """Measure the backbone every few epochs or iterations, log the result, and extend a curve.
 
-    The training does not notice: weights, optimiser, random numbers, modes of the layers and order of the data are bit
-    for bit those of a run without this hook. Its time is not counted as training.
+    The training does not change: weights, optimiser, random numbers, modes of the layers and order of the data are bit
+    for bit as without this hook. Its time is not counted as training.
 
     Each measurement rewrites ``{work_dir}/{name}/curve.json``, ``[{"step": n, ...}, ...]``; n counts the epochs or
     iterations done. The log gets a line. Every backend of the run's visualizer gets the scalars as ``{name}/{scalar}``
-    at step n. The checkpoint keeps the curve, so that a resumed run goes on with it. The last epoch or iteration is
+    at step n. The checkpoint keeps the curve, so that a resumed run continues it. The last epoch or iteration is
     measured, too.
 
     A subclass defines :meth:`build` and :meth:`measure`, and may define the methods after them.
@@ -50,8 +50,8 @@ class MeasuringHook(Hook):
         data_preprocessor: Config; default is the normalisation and the channel order that the model trains with.
 
     Raises:
-        ValueError: ``interval`` is less than 1; before training: there is no such backbone or no ``EMAHook``, FSDP has
-            sharded the weights, or the training loop knows no epochs to count.
+        ValueError: ``interval`` is less than 1. Before training: there is no such backbone or no ``EMAHook``; FSDP has
+            sharded the weights; or the training loop has no epochs to count.
         KeyError: Before training: there is no such drawing function.
     """
 

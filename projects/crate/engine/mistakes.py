@@ -33,10 +33,10 @@ INPUTS = re.compile(r'(.*_)?(dataloader|evaluator|hooks|model|load_from)')
 
 @contextmanager
 def mistakes_of(cfg: Config) -> Iterator[None]:
-    """Raise mistakes of a config as UserError, while its parts are built and run; messages start with its file name.
+    """Raise mistakes of a config as UserError while its parts are built and run; messages start with its file name.
 
-    Mistakes are: a type that no registry has, an argument that a type does not take or a library refuses, and a missing
-    file whose path is in the config or below a path in the config.
+    Three kinds of errors are mistakes. No registry has a type. A type or a library refuses an argument. A file is
+    missing whose path is in the config or below a path in the config.
     """
     inputs = [value for key, value in cfg.items() if INPUTS.fullmatch(key)]
     with reading(cfg.filename):

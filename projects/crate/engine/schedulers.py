@@ -15,8 +15,8 @@ from ..errors import ArgumentError
 class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
     """Set the learning rate lr_t = lr min((t + 1) / ramp, (1 + cos(pi t / T)) / 2).
 
-    It is the schedule of the training script released with arXiv 2306.01129, where ramp = 20 epochs: a cosine over the
-    whole training under a ramp, not a warm-up with a cosine after it. t counts the steps since ``begin``, and
+    It is the schedule of the training script released with arXiv 2306.01129, where ramp = 20 epochs. The cosine spans
+    the whole training under the ramp; it does not begin after a warm-up. t counts the steps since ``begin``, and
     T = end - begin. The value depends on t alone, so no other scheduler may change the same learning rate. With
     ``convert_to_iter_based=True``, t, ramp and T are iterations.
 

@@ -35,8 +35,9 @@ class SparseRateHook(MeasuringHook):
     'compression_std', 'nonzero' and 'nonzero_std'. After each one the work folder has in ``{name}/``
 
     - ``curve.json``: all measurements up to now, ``[{"step": n, "compression": [layer 0, layer 1, ...], ...}, ...]``;
-    - ``curve.png``, ``.pdf`` and ``.npz``: both against the layer, with the standard deviation as error bars, at up to
-      six steps between the first and the last; the numbers drawn.
+    - ``curve.png`` and ``.pdf``: both against the layer, at up to six steps from the first to the last; error bars are
+      standard deviations;
+    - ``curve.npz``: the numbers drawn.
 
     The visualizer gets scalars such as ``{name}/compression/layer_0``. In a distributed run the images are split over
     the processes. A test (``tools/test.py``) is measured once, before it begins; its files are named ``test`` in place
@@ -45,16 +46,16 @@ class SparseRateHook(MeasuringHook):
     >>> dict(type='SparseRateHook', interval=5, num_images=500)
 
     Args:
-        dataloader: Config of a data loader, in the scope of the run, whose samples are dicts with an image (3, H, W),
-            not normalised, under 'inputs'; default is the loader of the validation or the test.
+        dataloader: Config of a data loader, in the scope of the run; default is the loader of the validation or the
+            test. Its samples are dicts with an image (3, H, W), not normalised, under 'inputs'.
         num_images: Largest number of images that are measured, evenly spread over the data set; None takes all.
         name: Name of the folder and prefix of the scalars.
         draw: Name in ``FUNCTIONS`` of a function ({name: measurement}) -> figure; None draws and writes no figure.
-        **kwargs: As :class:`MeasuringHook`: ``interval``, ``by_epoch``, ``initial``, ``backbone``, ``use_ema`` (a test
-            takes the weights that it tests), ``data_preprocessor``.
+        **kwargs: Arguments of :class:`MeasuringHook`: ``interval``, ``by_epoch``, ``initial``, ``backbone``,
+            ``use_ema`` (a test takes the weights that it tests), ``data_preprocessor``.
 
     Raises:
-        ValueError: As :class:`MeasuringHook`, or ``num_images`` is less than 1; before training: the run has no
+        ValueError: See :class:`MeasuringHook`; or ``num_images`` is less than 1. Before training: the run has no
             validation, or its samples are no images.
         TypeError: Before training: the backbone has no attention that can be read.
         FileNotFoundError: Before training: a file of ``dataloader`` is missing.

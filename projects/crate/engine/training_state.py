@@ -20,7 +20,7 @@ def check_state(checkpoint: object, source: str) -> None:
     mmengine <= 0.10.7 runs the text in ``meta['config']``, a key of old files, as Python when a training is resumed.
 
     Args:
-        checkpoint: What the file holds, changed in place: ``meta['config']`` and histories without entries are removed.
+        checkpoint: Content of the file, changed in place: ``meta['config']`` and empty histories are removed.
         source: File, for messages.
 
     Raises:

@@ -19,15 +19,14 @@ from .training_state import check_state
 class WholeWeightsHook(Hook):
     """Fill the model from a checkpoint as it is loaded, or raise an error.
 
-    mmengine logs a warning where names or shapes differ, and goes on with random weights. This hook takes the weights
-    out of known wrappers, checks and loads them, and hands them to mmengine under the names of the model, so that later
-    hooks (EMA) find them, too. Shards, which FSDP writes to folders, are left to its strategy.
+    If names or shapes differ, mmengine only logs a warning and continues with random weights. This hook takes the
+    weights out of known wrappers, checks them and loads them. It gives them to mmengine under the names of the model,
+    so that later hooks (EMA) find them, too. Shards, which FSDP writes to folders, are left to its strategy.
 
-    A training that is resumed must be of the same model: weights of the file that the model has no place for are an
-    error as well.
+    A resumed training must be of the same model: weights without a place in the model are an error as well.
 
     Args:
-        optional: Parts of the model that may stay random where ``load_from`` has no weights of their shapes.
+        optional: Parts of the model that may stay random if ``load_from`` has no weights of their shapes.
     """
 
     priority = 'VERY_HIGH'

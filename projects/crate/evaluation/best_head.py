@@ -20,7 +20,7 @@ def binarise(attention: Tensor, rule: str = 'mass', share: float = 0.6) -> Tenso
     Args:
         attention: (K, h, w), non-negative.
         rule: 'mass' or 'top'.
-        share: Between 0 and 1.
+        share: Share of the mass or of the entries, between 0 and 1.
 
     Returns:
         (K, h, w) bool.
@@ -39,7 +39,7 @@ def binarise(attention: Tensor, rule: str = 'mass', share: float = 0.6) -> Tenso
 
 
 def check_rule(rule: str, share: float) -> None:
-    """Raises: ValueError: Unknown rule, or share outside (0, 1]."""
+    """Raise ValueError if the rule is unknown or the share outside (0, 1]."""
     if rule not in RULES:
         raise ArgumentError(f'rule must be one of {", ".join(RULES)}; not {rule!r}')
     if not 0 < share <= 1:
@@ -52,8 +52,8 @@ def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Ext
     IoU_kc = |M_k and T_c| / |M_k or T_c|, with M_k the mask, brought to the target's size by nearest neighbour, and T_c
     the pixels of class c. Pixels with ``ignore_index`` count nowhere.
 
-    No mask is brought to any size: with n_ic the number of pixels of class c under token i, |M_k and T_c| is the sum of
-    n_ic over the tokens i of M_k, one matrix product for all masks and classes.
+    No mask is resized. Let n_ic be the number of pixels of class c under token i. Then |M_k and T_c| is the sum of n_ic
+    over the tokens i of M_k: one matrix product for all masks and classes.
 
     Args:
         masks: (K, h, w) bool, K being heads, or heads of several layers.
@@ -82,7 +82,7 @@ def count_labels(target: Tensor, grid: tuple[int, int], ignore_index: int, exten
         target: (H, W), labels.
         grid: (h, w).
         ignore_index: Label that is not counted.
-        extent: As in :func:`head_iou`.
+        extent: See :func:`head_iou`.
 
     Returns:
         {label: (h, w) float32, exact}.
@@ -109,7 +109,7 @@ def label_tokens(target: Tensor, grid: tuple[int, int], ignore_index: int, exten
         target: (H, W), labels.
         grid: (h, w).
         ignore_index: Void label.
-        extent: As in :func:`head_iou`.
+        extent: See :func:`head_iou`.
 
     Returns:
         (h, w) labels.

@@ -26,9 +26,9 @@ class ClassAgnosticCocoMetric(CocoMetric):
     arXiv 2308.16271 (Tables 1 and 2) and CutLER (arXiv 2301.11320) report it for unsupervised detectors. It ignores
     labels of predictions and categories of annotations, so any detector fits, whatever its number of classes.
 
-    Departures from mmdet's ``CocoMetric``: nothing is rounded to three decimals; without any prediction every AP is 0;
-    only the images that were evaluated count, such as the first 100 of a data set (``indices=100``). The names,
-    'coco/bbox_mAP_50' and so on, and ``proposal_nums`` are those of ``CocoMetric``.
+    Departures from mmdet's ``CocoMetric``: nothing is rounded to three decimals. Without any prediction, every AP is 0.
+    Only the evaluated images count, such as the first 100 of a data set (``indices=100``). Names, such as
+    'coco/bbox_mAP_50', and ``proposal_nums`` are the same as in ``CocoMetric``.
 
     Predictions of equal score (by default all of MaskCut's) have no ranking. The AP is then the mean over all orders of
     the images (``resampling.order_stats``), which does not depend on image ids.
@@ -44,8 +44,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
             masks, and any model on the same images. 1000 take seconds on hundreds of images.
         ann_file: COCO file of the ground truth, checked at once (``coco_file.read_coco``); default: the data set's.
         backend_args: Arguments of mmengine's file backend.
-        **kwargs: As :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one of them
-            100, where pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
+        **kwargs: Arguments of :class:`mmdet.evaluation.CocoMetric`. ``proposal_nums`` are three ascending numbers, one
+            of them 100, for which pycocotools computes 'mAP'. ``use_mp_eval`` changes nothing: there is one category.
 
     Raises:
         ValueError: A metric of proposals, or ``classwise``: use ``CocoMetric``; wrong ``proposal_nums`` or ``order``;

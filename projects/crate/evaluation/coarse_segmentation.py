@@ -49,7 +49,7 @@ class BestHeadIoU(BaseMetric):
         per_image: Whether to return the value of every image, for intervals and tests.
         collect_device: 'cpu' or 'gpu', as in every metric.
         prefix: Prefix of the results' names.
-        collect_dir: As in every metric.
+        collect_dir: Argument of every metric.
 
     Raises:
         ValueError: Unknown rule or resolution, share outside (0, 1].

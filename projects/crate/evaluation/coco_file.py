@@ -1,8 +1,8 @@
-"""COCO annotation files from anywhere: checked before the first image is evaluated.
+"""Check COCO annotation files from anywhere, before the first image is evaluated.
 
-pycocotools checks nothing. It ends in a KeyError after all images, or takes the process down: a run-length code of
-10^6 x 10^6 pixels, or a polygon with a coordinate of 10^9, is a segmentation fault. All checks here look at the numbers
-of the file, before pycocotools sees them.
+pycocotools checks nothing. It may raise a KeyError after all images, or crash the process. For example, a run-length
+code of 10^6 x 10^6 pixels, or a polygon with a coordinate of 10^9, is a segmentation fault. All checks here look at the
+numbers of the file, before pycocotools sees them.
 """
 
 import json
@@ -61,12 +61,12 @@ def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool
     Args:
         content: Content of the JSON file.
         name: Name of the file, for messages.
-        masks: Whether masks are evaluated: every annotation then needs a ``segmentation``, which is checked.
+        masks: Whether masks are evaluated. Then every annotation needs a valid ``segmentation``.
         needs_iscrowd: Whether to refuse an annotation without ``iscrowd``, since another reader of the file needs it.
 
     Raises:
-        CocoFileError: A list or a key is missing, an id stands twice or is unknown, a size is absurd, a box or a
-            polygon is no box or polygon, or a run-length code does not fit its image.
+        CocoFileError: A list or a key is missing. An id is unknown or not unique. A size is absurd. A box or a polygon
+            is invalid, or a run-length code does not fit its image.
     """
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):

@@ -16,13 +16,13 @@ def coding_rate(features: Tensor, num_heads: int, eps_squared: float = 0.01) -> 
 
     R^c = sum over heads k of 1/2 log det(I + p / (m eps^2) W_k W_k^T)      (CRATE, arXiv 2306.01129)
 
-    as its released code measures it: W_k (m x p) has a row U_k^T z for every token, [CLS] included, scaled to unit
-    length (a zero row stays zero). By Sylvester's identity the determinant is that of I + p / (m eps^2) W_k^T W_k, a p
-    x p matrix. 0 <= R^c <= K p / 2 log(1 + 1 / eps^2).
+    It is measured as in the released code. W_k (m x p) has a row U_k^T z for every token, [CLS] included, scaled to
+    unit length (a zero row stays zero). By Sylvester's identity, I + p / (m eps^2) W_k^T W_k, a p x p matrix, has the
+    same determinant. 0 <= R^c <= K p / 2 log(1 + 1 / eps^2).
 
     Args:
         features: U^T z of all heads side by side (keys for a ViT), (B, m, K p): ``Observation.features``.
-        num_heads: K.
+        num_heads: Number of heads K.
         eps_squared: Allowed distortion eps^2; the released code has 0.01 in this place.
 
     Returns:

@@ -50,15 +50,15 @@ def maskcut(
 ) -> tuple[Tensor, Tensor]:
     """Find up to ``num_masks`` objects as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
 
-    Each round cuts the graph in two (:func:`ncut`), takes the part that holds the peak of the eigenvector
-    (:func:`salient_part`), and sets its features to zero for the next round. From the second round on, a mask is left
-    empty if its IoU with the previous mask exceeds 0.5, or if it covers at most 1% of the grid. The graph is then
-    unchanged, and the next round compares with an empty mask.
+    Each round cuts the graph in two (:func:`ncut`) and takes the part that holds the peak of the eigenvector
+    (:func:`salient_part`). It sets the features of this part to zero for the next round. A mask that
+    covers at most 1% of the grid, or whose IoU with the previous mask exceeds 0.5, is left empty (from the second round
+    on). The graph is then unchanged, and the next round compares with an empty mask.
 
     The sign rule: the reference takes each eigenvector with the sign that LAPACK happens to return. Where the side of
     the peak holds three or more corners, one sign yields that side and the other sign its complement. Here the peak is
-    always positive, so the result is a function of the features: the side of the peak, unless it holds three or more
-    corners of the grid, then the other side.
+    always positive, so the result is a function of the features. It is the side of the peak; if this side holds three
+    or more corners of the grid, it is the other side.
 
     Args:
         features: (C, h * w) of the patch tokens, row by row, or (B, C, h * w) for a batch. A GPU solves the images
@@ -91,13 +91,14 @@ def maskcut(
 def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
     """Score the masks of :func:`maskcut` by how well each separates the graph that it was cut from.
 
-    The score is half of the normalised association of Shi & Malik (2000), 1 - Ncut / 2. It is the mean of two shares:
-    of the edges of the mask's tokens, those that end in the mask; of all other tokens' edges, those that do not.
+    The score is half of the normalised association of Shi & Malik (2000), 1 - Ncut / 2. It is the mean of two shares.
+    The first is the share of the mask's edges that end in the mask. The second is the share of all other tokens' edges
+    that end outside it.
 
     Args:
-        features: Features (C, h * w), or (B, C, h * w), as given to :func:`maskcut`.
+        features: Features (C, h * w), or (B, C, h * w), that :func:`maskcut` got.
         masks: Masks that it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
-        tau: Threshold as given to it.
+        tau: Threshold that it got.
 
     Returns:
         (num_masks,) or (B, num_masks) float64 from 0 to 1; 0 for an empty mask and for one of the whole grid.

@@ -75,7 +75,7 @@ class CRATELayer(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, z: Tensor, windows: Windows | None = None, rows: slice | None = None) -> Tensor:
-        """(B, N, d) -> (B, N, d); or (B, rows, d) of the tokens ``rows``, which attend to all, whatever the windows."""
+        """Apply the layer to tokens (B, N, d); return (B, N, d), or (B, rows, d) for ``rows``, which attend to all."""
         x = self.ln1(z)
         if rows is not None:
             attended, x, z = self.attn(x, rows=rows), x[:, rows], z[:, rows]
@@ -105,8 +105,8 @@ class CRATE(BaseModule):
 
     Args:
         arch: A name of ``ARCHS``, or a dict with ``embed_dims``, ``num_heads`` and ``num_layers``.
-        img_size: Size of the training images, an int or (height, width), which is that of the position table. For other
-            sizes the table is interpolated.
+        img_size: Size of the training images, an int or (height, width); it sets the position table. For other sizes
+            the table is interpolated.
         patch_size: Size of a patch, an int or (height, width). Images that it does not divide are padded below and to
             the right.
         in_channels: Channels of the images.
@@ -114,7 +114,7 @@ class CRATE(BaseModule):
             run and take no part in training.
         out_type: 'cls_token': (B, d); the last layer then computes [CLS] alone. 'raw': (B, N, d), [CLS] first.
             'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
-        with_cls_token: Whether there is a [CLS] token.
+        with_cls_token: Whether the model has a [CLS] token.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
         ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)`` with the arguments of that class.
@@ -276,7 +276,7 @@ class CRATE(BaseModule):
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (B, C, H, W) -> one tensor per layer of ``out_indices``, in the shape of ``out_type``."""
+        """Return one tensor per layer of ``out_indices`` for normalised images (B, C, H, W); see ``out_type``."""
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
             z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
@@ -333,7 +333,7 @@ class CRATE(BaseModule):
 
 
 def _record_grid(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict) -> None:
-    """Record the grid beside the weights, where torch keeps a module's version: a table's shape gives its area only."""
+    """Record the grid where torch keeps a module's version: the shape of a table gives only its area."""
     local_metadata['grid'] = module.grid
 
 
@@ -362,10 +362,10 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata:
 def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[int] | None) -> tuple[int, int]:
     """Return the grid of a table of ``number`` patches in a checkpoint.
 
-    If the checkpoint does not say, a square number is a square, also where this model's own grid has as many patches
-    (14 x 14 and 7 x 28): no released ViT or CRATE records its grid, and all of them are square, while the files of this
-    project record theirs, as ``state_dict()``, the converter and trainings do. Any other number is the grid of this
-    model, or unknown. Where two grids are possible, a warning says which was taken.
+    A file of this project records its grid (``state_dict()``, the converter and trainings write it). Files of released
+    ViTs and CRATEs do not, and all their grids are square. So without a record, a square number is a square grid, even
+    if this model's own grid has as many patches (14 x 14 and 7 x 28). Any other number is the grid of this model, or
+    unknown. If two grids are possible, a warning says which was taken.
     """
     if recorded is not None:
         if recorded[0] * recorded[1] != number:

@@ -1,8 +1,8 @@
 """Layers of CRATE and of its ablations. Imports torch and the errors of this project.
 
-Notation, after "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and "Emergence
-of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271): tokens Z are rows, (B, N, d). K heads have
-subspaces of dimension p = d / K.
+The notation follows "White-Box Transformers via Sparse Rate Reduction" (arXiv 2306.01129, called CRATE below) and
+"Emergence of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271). Tokens Z are rows, (B, N, d). K
+heads have subspaces of dimension p = d / K.
 
 To add an attention, write a subclass of :class:`Attention` and enter it in ``ATTENTIONS``.
 """
@@ -17,17 +17,17 @@ from ..errors import ArgumentError
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(B, N, K p) -> (B, K, N, p)."""
+    """Split the width into heads: (B, N, K p) -> (B, K, N, p)."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """(B, K, N, p) -> (B, N, K p)."""
+    """Put the heads side by side: (B, K, N, p) -> (B, N, K p)."""
     return x.transpose(1, 2).flatten(2)
 
 
 def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(p)): (B, K, Q, p) and (B, K, N, p) -> (B, K, Q, N)."""
+    """Return softmax(Q K^T / sqrt(p)): (B, K, Q, p) and (B, K, N, p) -> (B, K, Q, N)."""
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1)
 
 
@@ -36,9 +36,9 @@ class Attention(nn.Module):
 
     out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  result = [out_1 ... out_K] O + b
 
-    A subclass returns Q, K and V of all heads (:meth:`query_key_value`). One with another formula overrides
-    :meth:`attend` and :meth:`attention`. The output of ``qkv`` is all that these methods need. So features and single
-    rows of the attention map can be read after a forward pass (``observe.py``), and windows fit any formula.
+    A subclass returns Q, K and V of all heads (:meth:`query_key_value`). A subclass with another formula overrides
+    :meth:`attend` and :meth:`attention`. These methods need only the output of ``qkv``. So features and single rows of
+    the attention map can be read after a forward pass (``observe.py``), and windows fit any formula.
 
     Args:
         qkv: Projection of the tokens.
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         self.num_heads, self.qkv, self.proj = num_heads, qkv, proj
 
     def forward(self, x: Tensor, windows: Callable | None = None, rows: slice = slice(None)) -> Tensor:
-        """(B, N, d) -> (B, rows, d) of the tokens ``rows``, which attend to all; or (B, N, d), all within windows."""
+        """Attend: tokens (B, N, d) -> (B, rows, d) for ``rows``, which attend to all; with windows (B, N, d)."""
         projected = self.qkv(x)
         return self.proj(windows(self.attend, projected) if windows else self.attend(projected, rows))
 
@@ -62,7 +62,7 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
-        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        """Return [out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
         # the backward pass of torch's kernel on a CPU takes three times as long for bfloat16 as for float32
         is_slow = projected.dtype == torch.bfloat16 and projected.is_cpu and projected.requires_grad
         query, key, value = self.query_key_value(projected.float() if is_slow else projected)
@@ -71,11 +71,11 @@ class Attention(nn.Module):
         return merge_heads(output).to(projected.dtype)
 
     def features(self, projected: Tensor) -> Tensor:
-        """U^T z (keys, where there are keys) of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        """Return U^T z (or the keys) of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected
 
     def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Attention of the tokens ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
+        """Return the attention of ``rows`` to ``columns`` alone, (B, K, rows, columns), from the output of ``qkv``."""
         query, key, _ = self.query_key_value(projected)
         return softmax_rows(query[:, :, rows], key[:, :, columns])
 
@@ -88,7 +88,7 @@ class MSSA(Attention):
 
     One projection serves as query, key and value. Symbols: U is ``qkv.weight`` transposed (d x d, no bias), O and b are
     ``proj``. Departures from the paper, as in its released code: O is free (the paper has the scaled U there) and has a
-    bias, and there is no O at all where K = 1.
+    bias. With K = 1 there is no O.
 
     Args:
         dim: Token width d.
@@ -101,7 +101,7 @@ class MSSA(Attention):
         super().__init__(qkv, nn.Linear(dim, dim, bias=proj_bias) if num_heads > 1 else nn.Identity(), num_heads)
 
     def query_key_value(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """W_k in all three places."""
+        """Return W_k as Q, K and V."""
         w = split_heads(projected, self.num_heads)
         return w, w, w
 
@@ -128,7 +128,7 @@ class MHSA(Attention):
         return query, key, value
 
     def features(self, projected: Tensor) -> Tensor:
-        """Keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
+        """Return the keys of all heads side by side, (B, N, d), from the output of ``qkv``."""
         return projected.chunk(3, dim=-1)[1]
 
 
@@ -155,11 +155,11 @@ class TSSA(Attention):
         self.temp = nn.Parameter(torch.ones(num_heads, 1))
 
     def membership(self, w: Tensor) -> Tensor:
-        """pi, (B, K, N), of the projected tokens (B, K, N, p)."""
+        """Return pi, (B, K, N), of the projected tokens (B, K, N, p)."""
         return (F.normalize(w, dim=-2).square().sum(-1) * self.temp).softmax(dim=1)
 
     def attend(self, projected: Tensor, rows: slice = slice(None)) -> Tensor:
-        """[out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
+        """Return [out_1 ... out_K] of the tokens ``rows``, (B, rows, d), from the output of ``qkv``."""
         w = split_heads(projected, self.num_heads)
         pi = self.membership(w).unsqueeze(-2)  # (B, K, 1, N)
         second_moment = pi / (pi.sum(-1, keepdim=True) + 1e-8) @ w.square()  # (B, K, 1, p)
@@ -167,7 +167,7 @@ class TSSA(Attention):
         return merge_heads(-w * pi.transpose(-2, -1) / (1 + second_moment))
 
     def attention(self, projected: Tensor, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Pi of ``columns``, (B, K, rows, columns): equal for all ``rows``, since no token attends to another."""
+        """Return pi of ``columns``, (B, K, rows, columns): equal for all ``rows``; no token attends to another."""
         pi = self.membership(split_heads(projected, self.num_heads))[:, :, None, columns]
         return pi.expand(-1, -1, len(range(*rows.indices(projected.shape[1]))), -1)
 
@@ -204,7 +204,7 @@ class ISTA(nn.Module):
         self._kept: tuple[Tensor, Tensor] | None = None  # weights, and their H
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Take one step: (B, N, d) -> (B, N, d)."""
         z, D, eta, lambd = x.flatten(0, -2), self.weight, self.eta, self.lambd
         H = self._product(z.shape[0])
         # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
@@ -251,14 +251,14 @@ def _is_recorded() -> bool:
 class Fold(torch.autograd.Function):
     """H = eta (D - D^T D) with a gradient of one product: dD = eta (dH - D (dH + dH^T)).
 
-    Automatic differentiation does not know that the factors of D^T D are the same, and takes two products.
+    Automatic differentiation needs two products: it does not know that both factors of D^T D are the same.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(weight: Tensor, eta: float) -> Tensor:
-        """(d, d) -> (d, d)."""
+        """Return H, (d, d), of D, (d, d)."""
         return torch.addmm(weight, weight.t(), weight, beta=eta, alpha=-eta)
 
     @staticmethod
@@ -270,14 +270,14 @@ class Fold(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx, tangent: Tensor, _: None) -> Tensor:
-        """(d, d) -> (d, d), forward mode."""
+        """Return the change of H for a change of D, (d, d)."""
         (weight,) = ctx.saved_tensors
         half = weight.t() @ tangent
         return ctx.eta * (tangent - half - half.t())
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        """(d, d) -> (d, d), and nothing for eta."""
+        """Return dD, (d, d), of dH, and None for eta."""
         (weight,) = ctx.saved_tensors
         return torch.addmm(grad, weight, grad + grad.t(), beta=ctx.eta, alpha=-ctx.eta), None
 
@@ -316,7 +316,7 @@ class ODL(nn.Module):
             nn.init.kaiming_uniform_(dictionary.t())  # fan-in d
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Encode and decode: (B, N, d) -> (B, N, d)."""
         code = F.relu(self.eta * (x @ self.D) - self.eta * self.lambd)
         error = x - F.linear(code, self.D)
         code = F.relu(code + self.eta * (error @ self.D) - self.eta * self.lambd)
@@ -341,7 +341,7 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, ratio * dim), nn.GELU()), nn.Linear(ratio * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Apply the MLP: (B, N, d) -> (B, N, d)."""
         return self.layers(x)
 
 
@@ -356,7 +356,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Drop the branch of some samples: (B, N, d) -> (B, N, d)."""
         if not self.training or self.rate == 0:
             return x
         keep = 1 - self.rate

@@ -78,8 +78,8 @@ class MaskCutDetector(BackboneReader):
 
         Returns:
             'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
-            'predict': ``data_samples``, each with ``pred_instances``: ``masks`` (n, H0, W0) bool in the size of the
-            original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,) and ``labels`` 0, on the CPU.
+            'predict': ``data_samples``, each with ``pred_instances`` on the CPU. These have ``masks`` (n, H0, W0) bool
+            in the size of the original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,), ``labels`` 0.
             Empty masks are left out.
 
         Raises:

@@ -15,7 +15,7 @@ class Windows:
     """Every patch attends to its window and to [CLS]; [CLS] attends to all tokens (windows: ViTDet, arXiv 2203.16527).
 
     Patch (i, j) of the grid belongs to window (i // h, j // w), where ``size`` = (h, w). The cost grows with N h w
-    instead of N^2. Departures from ViTDet: nothing is padded, windows at the lower and right edge may be smaller; [CLS]
+    instead of N^2. Departures from ViTDet: nothing is padded; windows at the lower and right edge may be smaller. [CLS]
     takes part, so that its row of the attention can be read in every layer.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Batches of images, and how a change of an image is found."""
+"""Load batches of images, and find images that changed."""
 
 import hashlib
 import os
@@ -116,7 +116,7 @@ def is_same(path: Path, old: list | None) -> bool:
 
     Args:
         path: The file.
-        old: What :func:`fingerprint` returned, or None if it raised.
+        old: Earlier result of :func:`fingerprint`, or None if it raised.
     """
     try:
         if old is not None and _size_and_times(path.stat()) == old[:3]:

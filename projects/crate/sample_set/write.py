@@ -24,7 +24,7 @@ MARKER = 'sample_set.json'
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What a set holds; equal specs make equal bytes.
+    """Contents of a set; equal specs make equal bytes.
 
     Args:
         train: Number of training images.
@@ -32,7 +32,7 @@ class SampleSpec:
         size: (height, width) in pixels.
         max_objects: 1: one object per image, and classes equally often (to within one image). 2 to 8: from 1 to this
             many objects, which occlude each other; classes take turns in front, and are random behind.
-        seed: From 0 to 2**32 - 1.
+        seed: Seed of the generator, from 0 to 2**32 - 1.
 
     Raises:
         ValueError: A number is out of range; the message names it.
@@ -80,7 +80,7 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
     Args:
         out: Folder of the set; the layout's folder is made in it.
         layout: A key of ``LAYOUTS``.
-        spec: What to make.
+        spec: Contents of the set.
         workers: Number of processes; it does not change the result.
 
     Returns:

@@ -41,7 +41,7 @@ def attention_of_heads(
         observer: The backbone.
         images: Path and image (H, W, 3) uint8 RGB each; sizes may differ.
         layer: 0-based; negative ones count from the end.
-        rule: How a map becomes a mask, as ``share``: see :func:`projects.crate.evaluation.binarise`.
+        rule: Rule that turns a map into a mask; see :func:`projects.crate.evaluation.binarise`.
         share: Share of the mass or of the patches.
     """
     for path, image in images:
@@ -72,10 +72,10 @@ def attention_figure(
         images: (H, W, 3) uint8 each.
         maps: Title of a group (may be empty) -> per image (K, h, w), each map scaled to its own maximum.
         outlines: Per image a mask (H, W), drawn as a white line over every map.
-        masks: As ``maps``, (K, h, w) bool: each drawn as a white line over its map.
+        masks: Title of a group -> per image (K, h, w) bool, each drawn as a white line over its map.
         names: Names of the images, left of them.
         title: Title of the figure.
-        patch_size: As for :func:`draw_tokens`.
+        patch_size: See :func:`draw_tokens`.
         cell: Width of a picture in inches.
     """
     columns = 1 + sum(len(group[0]) for group in maps.values())

@@ -3,14 +3,14 @@
 ``torch.utils.flop_counter.FlopCounterMode`` counts matrix products, convolutions and attention where torch runs them.
 This module adds:
 
-- a formula for the fused attention of CPUs, by the pairs of tokens that attend, so that a window costs what it computes
-  (mmengine's ``get_model_complexity_info`` has no formula for any fused attention);
-- the cost of each module alone: a head's branch that a decoder calls counts once, for the head;
-- names of the operators that may multiply and add and have no formula (``Complexity.uncounted``), mmcv's above all;
+- a formula for the fused attention of CPUs, which counts the pairs of tokens that attend, so that windows cost less;
+  mmengine's ``get_model_complexity_info`` has none;
+- the cost of each module alone: if a decoder calls a branch of a head, it counts once, for the head;
+- names of the operators that may multiply and add and have no formula (``Complexity.uncounted``), mostly of mmcv;
 - the model of any config, with weights that take no memory, and the size of its images.
 
-Norms, activations, softmax, additions and interpolation are not counted, as in torch. What does not run is not counted:
-in the last layer of a CRATE that returns [CLS] alone, everything but [CLS] after the projection.
+Norms, activations, softmax, additions and interpolation are not counted, as in torch. Only code that runs is counted:
+in the last layer of a CRATE that returns [CLS] alone, only [CLS] after the projection.
 
 OpenMMLab and fvcore call one multiply-add one FLOP; torch calls it two. Here they are MACs, and FLOPs = 2 x MACs.
 """

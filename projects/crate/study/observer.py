@@ -26,9 +26,9 @@ PREFIX = 'backbone.'
 class Observer:
     """Features and attention of a backbone in images as they come from a file.
 
-    The backbone is left as it was: on its device, every part in its mode, without gradients or hooks. Of an attention
-    map only the rows of [CLS] are computed, so that the memory grows with the number of tokens and not with its square,
-    as long as the backbone's own attention keeps to that (torch's fused one does).
+    The backbone stays as it was: on its device, every part in its mode, without gradients or hooks. Only the [CLS] rows
+    of an attention map are computed. So the memory grows with the number of tokens, not with its square, if the
+    backbone's own attention does the same (torch's fused one does).
 
     >>> observer = Observer.from_config(Config.fromfile('configs/...'), 'epoch_90.pth')
     >>> observer.attention(image, layers=[10])[10].shape
@@ -37,8 +37,8 @@ class Observer:
     Args:
         backbone: CRATE or mmpretrain's VisionTransformer.
         data_preprocessor: Config of a data preprocessor of any of the libraries; only its normalisation and channel
-            order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, which is what OpenMMLab's
-            transforms load; of a training whose data set gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
+            order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, as OpenMMLab's transforms
+            load. If the data set of the training gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
 
     Attributes:
         backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).

@@ -110,14 +110,14 @@ def headline(names: Iterable[str]) -> tuple[list[str], str]:
 
 
 class Measurements:
-    """Evaluations that are done only once: an interrupted sweep goes on where it stopped.
+    """Evaluations that are done only once: an interrupted sweep continues where it stopped.
 
     Two evaluations are the same if the contents of their configs, checkpoints and annotation files (or lists of images)
-    are equal; the images, their masks and the code are not compared. In a distributed run the main process knows what
+    are equal. The images, their masks and the code are not compared. In a distributed run the main process knows what
     is done and tells the others.
 
     Args:
-        folder: For ``{name}.json``, which is written after each evaluation, and for the logs, in ``runs``.
+        folder: Folder of ``{name}.json``, which is written after each evaluation, and of the logs, in ``runs``.
         name: Name of the file; the lines that report on the progress start with it.
     """
 

@@ -56,14 +56,14 @@ BUGS = (AttributeError, ImportError, LookupError)  # those of them that no argum
 
 
 def literal_config(text: str, source: str) -> dict:
-    """``KEYS`` of a config's text as mmengine writes it into checkpoints and work folders, without running it.
+    """Return the ``KEYS`` of a config's text without running it.
 
-    ``Config.fromstring`` executes the text, and a checkpoint may come from anywhere. Here only literals and ``dict()``
-    have a meaning.
+    mmengine writes this text into checkpoints and work folders. ``Config.fromstring`` executes the text, and a
+    checkpoint may come from anywhere. Here only literals and ``dict()`` have a meaning.
 
     Args:
         text: Python source.
-        source: For messages: where it comes from.
+        source: Origin of the text, for messages.
 
     Raises:
         UserError: One of ``KEYS`` is more than that or nested too deep, or the text is no Python.
@@ -91,8 +91,8 @@ def check_backbone(backbone: dict, scope: str | None, source: Path) -> None:
         source: File with the config and the weights.
 
     Raises:
-        UserError: A ``type`` is not registered, or does more than build layers; a scope is unknown; a number is too
-            large; or the backbone cannot be built, or has more weights than the file has bytes.
+        UserError: A ``type`` is not registered, or does more than build layers. A scope is unknown. A number is too
+            large. The backbone cannot be built, or it has more weights than the file has bytes.
     """
     if scope not in (None, *SCOPES):
         raise _refusal(source, 'default_scope', f'{scope!r} is none of {", ".join(SCOPES)}')
