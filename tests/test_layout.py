@@ -15,7 +15,7 @@ FLOORS = (
     ('maskcut', 'checkpoints', 'datasets', 'sample_set'),
     ('compat', 'models'),
     ('evaluation',),
-    ('engine', 'pseudo_labels', 'discovery', 'selfsup'),
+    ('engine', 'pseudo_labels'),
     ('study',),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

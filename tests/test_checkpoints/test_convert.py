@@ -375,5 +375,5 @@ def test_heads_of_the_released_vits_are_known(dim, heads, patch, side):
 def test_the_table_of_released_models_agrees_with_the_archs():
     families = [(CRATE, CRATE_FAMILY), (ALPHA, ALPHA_FAMILY)]
     released = {name: (*sizes, family) for ours, family in families for name, *sizes in ours.released if name}
-    assert released == ARCHS
+    assert released.items() <= ARCHS.items()  # an arch need not be released
     assert ALPHA.parts == ALPHA_FAMILY and not any(name for name, *_ in VIT.released)

@@ -177,5 +177,5 @@ def check_classes(row, cfg, model):
         assert model.head.num_classes == cfg.data_preprocessor.get('num_classes', classes) == classes
     elif row.recipe.prefix.startswith('detection/'):
         head = model.bbox_head if row.recipe.prefix.endswith(('retinanet_', 'dino_')) else model.roi_head.bbox_head
-        heads = head if row.recipe.prefix == 'detection/cascade-mask-rcnn_' else [head]
+        heads = head if row.recipe.prefix.startswith('detection/cascade-') else [head]
         assert [one.num_classes for one in heads] == [classes] * len(heads)

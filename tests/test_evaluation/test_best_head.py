@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_coarse_seg import best, masks_of, pixel_iou, token_labels
+from oracle_coarse_seg import best, masks_of, pixel_iou, token_labels
 
 from projects.crate.evaluation import best_head_iou, binarise, head_iou
 from projects.crate.evaluation.best_head import label_tokens

@@ -7,7 +7,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement, PixelData
-from slow_coarse_seg import averages, masks_of, pixel_iou, token_labels
+from oracle_coarse_seg import averages, masks_of, pixel_iou, token_labels
 
 from projects.crate.evaluation import coarse_segmentation
 

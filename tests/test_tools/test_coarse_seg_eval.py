@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
-from slow_coarse_seg import averages, masks_of
+from oracle_coarse_seg import averages, masks_of
 from toy_runs import forget_runs, load_tool, run_tool
 from toy_sweeps import ARCH, CONFIGS, command_for, metrics_of
 

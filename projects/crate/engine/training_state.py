@@ -37,9 +37,10 @@ def check_state(checkpoint: object, source: str) -> None:
 
 def saved_seed(checkpoint: object, source: str) -> int | None:
     """Return the seed in a checkpoint of a training; raise CheckpointError as :func:`check_state` does."""
-    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= {*PARTS}:
-        source = printable(source)
-        raise CheckpointError(f'{source} holds weights only: start from it with --cfg-options load_from={source}')
+    missing = [part for part in PARTS if not isinstance(checkpoint, dict) or part not in checkpoint]
+    if missing:
+        source, what = printable(source), 'no optimizer' if missing == ['optimizer'] else 'weights only'
+        raise CheckpointError(f'{source} holds {what}: start from it with --cfg-options load_from={source}')
     if not isinstance(checkpoint['meta'], dict):
         raise _refusal(source, 'meta')
     seed = checkpoint['meta'].get('seed')

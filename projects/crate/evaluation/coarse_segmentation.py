@@ -1,6 +1,7 @@
 """Coarse segmentation by attention, as a metric of a data set."""
 
 import io
+import logging
 import time
 from collections.abc import Sequence
 from fractions import Fraction
@@ -87,6 +88,9 @@ class BestHeadIoU(BaseMetric):
         """
         if self.dataset_meta and self.dataset_meta.get('reduce_zero_label'):
             raise ArgumentError('BestHeadIoU: class 0 must be the background: set reduce_zero_label=False')
+        first = self.dataset_meta['classes'][0] if self.dataset_meta else 'background'
+        if self._begin is None and first != 'background':
+            print_log(f'BestHeadIoU: class 0, {first!r}, is left out as the background', 'current', logging.WARNING)
         start = now()
         self.results += [self._score(sample) for sample in data_samples]
         end = now()

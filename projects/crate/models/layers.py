@@ -4,7 +4,8 @@ The notation follows "White-Box Transformers via Sparse Rate Reduction" (arXiv 2
 "Emergence of Segmentation with Minimalistic White-Box Transformers" (arXiv 2308.16271). Tokens Z are rows, (B, N, d). K
 heads have subspaces of dimension p = d / K.
 
-To add an attention, write a subclass of :class:`Attention` and enter it in ``ATTENTIONS``.
+To add an attention, write a subclass of :class:`Attention` and enter it in ``ATTENTIONS``. State it if the rows of its
+``attention`` do not sum to 1: figures show them.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class Attention(nn.Module):
         num_heads: K; divides d.
     """
 
-    has_windows = True  # False: the attention is linear in the tokens
+    has_windows = True  # False: no `window_size`, since windows would change the formula
 
     def __init__(self, qkv: nn.Module, proj: nn.Module, num_heads: int) -> None:
         super().__init__()
