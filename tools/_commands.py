@@ -16,7 +16,7 @@ class Commands:
         name: Name of the tool that runs them.
 
     Attributes:
-        typed: The commands as a user would type them, also those that were already done.
+        typed: Commands as a user would type them, also commands that were already done.
     """
 
     def __init__(self, name: str) -> None:

@@ -95,7 +95,7 @@ def write(path, trained, commands, photos):
 
 
 def draw_photos(folder):
-    """Return what the models in ``WEIGHTS`` see in photographs; None without weights."""
+    """Return figures of the models in ``WEIGHTS`` on photographs; None without weights."""
     from projects.crate.study.checkpoint_model import read_model
     from projects.crate.study.comparison import last_layer_figures
     from projects.crate.study.images import read_images

@@ -106,7 +106,7 @@ def check_python():
 
 
 def check_compiler(wheels):
-    """Check what a build of mmcv needs before gigabytes are downloaded, unless a wheel is kept."""
+    """Check compiler and Python headers before gigabytes are downloaded, unless a wheel of mmcv is kept."""
     if next(wheels.glob('*/*.whl'), None):
         return
     if not shutil.which(compiler()):
@@ -124,7 +124,7 @@ def compiler():
 
 
 def describe_request(args):
-    """Return all that decides what gets installed, as text: the stamp of a finished installation."""
+    """Return everything that decides about the installation, as text: the stamp of a finished one."""
     digest = hashlib.sha256(b''.join(path.read_bytes() for path in (Path(__file__), ROOT / 'setup.py'))).hexdigest()
     return f'{args.stack} {" ".join(args.torch)} {args.ops} {sys.version} {ROOT} {digest}\n'
 
@@ -174,7 +174,7 @@ def pip(python, *arguments, what, quiet=True):
 
 
 def ask(python, code):
-    """Return what ``code`` prints in the environment's interpreter."""
+    """Return the output of ``code`` in the environment's interpreter."""
     result = subprocess.run([str(python), '-c', code], capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         raise InstallError(result.stderr.strip().splitlines()[-1])
@@ -267,7 +267,7 @@ def compiler_flags():
 
 
 def check_result(python):
-    """Check what was installed: a broken environment must not stop a training later."""
+    """Check the installation: a broken environment must not stop a training later."""
     problems = ask(python, 'from projects.crate.environment import diagnose; print(*diagnose(), sep="\\n")')
     if problems:
         raise InstallError(problems)

@@ -6,7 +6,7 @@ from .errors import MissingPackageError
 
 
 def coco_annotation(mask: np.ndarray, label: int) -> dict:
-    """Category, run-length code, tight box [x, y, w, h] and area, in pixels, of a mask (H, W) bool.
+    """Return category, run-length code, tight box [x, y, w, h] and area, in pixels, of a mask (H, W) bool.
 
     Raises:
         ImportError: pycocotools is not installed.

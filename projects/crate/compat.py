@@ -1,4 +1,4 @@
-"""What the released OpenMMLab packages need to run on current torch and NumPy.
+"""Remedies for the released OpenMMLab packages on current torch and NumPy.
 
 Imported first by ``projects.crate``; nothing installed is edited. Each remedy names its reason and the release that
 makes it unnecessary.

@@ -51,7 +51,7 @@ class FileError(UserError, OSError):
 
 
 class WriteError(FileError):
-    """A file cannot be written; what is wrong is the disk or a permission, and no setting."""
+    """A file cannot be written: the disk or a permission is the reason, not a setting."""
 
 
 class FileInTheWayError(UserError, FileExistsError):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Write files that are whole or absent, even if the process dies meanwhile."""
 
 import hashlib
 import os
@@ -63,7 +63,7 @@ def atomic(path: Path, folder: Path | None = None) -> Iterator[Path]:
 
     Args:
         path: File to write. Its folder exists.
-        folder: Folder of the temporary file, on the same file system; default that of ``path``.
+        folder: Folder of the temporary file, on the same file system; default: the folder of ``path``.
     """
     part = (folder or path.parent) / f'.{path.name}.{secrets.token_hex(4)}.part'
     try:

@@ -1,4 +1,4 @@
-"""Measure what reading the attention of [CLS] adds to a forward pass."""
+"""Measure the time that reading the attention of [CLS] adds to a forward pass."""
 
 from argparse import Namespace
 from collections.abc import Sequence

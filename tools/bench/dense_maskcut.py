@@ -14,25 +14,25 @@ EPS = 1e-5
 
 
 def affinity(features: np.ndarray, tau: float) -> np.ndarray:
-    """(C, N) -> (N, N): 1 where the cosine exceeds tau, else eps; a zero feature has cosine 0 with everything."""
+    """Return the graph (N, N) of (C, N): 1 where the cosine exceeds tau, else eps; a zero feature has cosine 0."""
     lengths = np.linalg.norm(features, axis=0)
     units = features / np.where(lengths > 0, lengths, 1)
     return np.where(units.T @ units > tau, 1.0, EPS)
 
 
 def eigenvectors(A: np.ndarray, subset: tuple[int, int] | None = (1, 2)) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
-    """Eigenvalues mu, ascending, and eigenvectors of (D - A) x = mu D x; those of ``subset``, both ends included."""
+    """Return eigenvalues mu, ascending, and eigenvectors of (D - A) x = mu D x, from ``subset[0]`` to ``subset[1]``."""
     D = np.diag(A.sum(1))
     return scipy.linalg.eigh(D - A, D, subset_by_index=subset)
 
 
 def peak_positive(x: np.ndarray) -> np.ndarray:
-    """The eigenvector with the sign that makes its entry of largest magnitude positive."""
+    """Return the eigenvector with the sign that makes its entry of largest magnitude positive."""
     return x * np.sign(x[np.abs(x).argmax()])
 
 
 def bipartition(x: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """The part of the grid (h, w) that holds the object."""
+    """Return the part of the grid (h, w) that holds the object."""
     front = (x > x.mean()).reshape(grid)
     seed = np.abs(x).argmax()
     corners = sum(front[i, j] for i in (0, -1) for j in (0, -1))
@@ -51,7 +51,7 @@ def dense_maskcut(
     num_masks: int = 3,
     orient: Callable[[np.ndarray], np.ndarray] = peak_positive,
 ) -> np.ndarray:
-    """(C, h * w) -> (num_masks, h, w) bool, each without the tokens of the earlier ones."""
+    """Return masks (num_masks, h, w) bool for (C, h * w), each without the tokens of the earlier masks."""
     features = features.copy()
     masks: list[np.ndarray] = []
     for number in range(num_masks):

@@ -60,7 +60,7 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
 
 
 def _seconds(stats: Mapping, function: Callable) -> float:
-    """Return the seconds of all calls of a function, with what they called."""
+    """Return the seconds of all calls of a function, including the functions that it called."""
     code = function.__code__
     found = stats.get((code.co_filename, code.co_firstlineno, code.co_name))
     return found[3] if found else 0.0

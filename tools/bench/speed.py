@@ -162,7 +162,7 @@ def difference(subject: Subject, models: Mapping[str, nn.Module]) -> float:
 
 
 def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], batch_size: int) -> str:
-    """Return the measurements as text: what :func:`measure` returned for batches of ``batch_size``."""
+    """Return the results of :func:`measure` for batches of ``batch_size`` as text."""
     columns = ('', 'images/s', 'ours is', 'GFLOP/image', 'GFLOP/s', 'of the ceiling', 'peak MB')
     tables = []
     for kind, numbers in found.items():

@@ -176,7 +176,7 @@ class Experiment:
             )
 
     def run(self):
-        """Train what is not trained yet, measure what is not measured yet, write tables and curves."""
+        """Do the missing trainings and measurements; write tables and curves."""
         from projects.crate.study.experiment import Training, measure_all, write_pages, write_results
         from projects.crate.study.measure import versions
         from tools.bench.timing import machine

@@ -126,7 +126,7 @@ class Conversion:
         state_dict: 'backbone.*', and 'head.fc.*' or 'released_head.*' where a head is kept.
         meta: ``layout``, ``arch``, ``num_heads``, ``patch_size``, ``img_size``; ``backbone`` is the config to build.
         rows: (source key, target key or ``LEFT_OUT``, shape) of every source key, in the order of the source.
-        notes: Assumptions, and what was kept aside.
+        notes: Assumptions, and entries that were left out.
     """
 
     state_dict: dict[str, Tensor]
@@ -260,7 +260,7 @@ def detect_layout(source: Mapping[str, Tensor]) -> Layout:
 
 
 def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> tuple[dict, int, list[str]]:
-    """Return the config of the backbone with this layout, its number of heads, and what was assumed.
+    """Return the config of the backbone with this layout, its number of heads, and the assumptions.
 
     Raises:
         ConversionError: The number of heads is needed, or ``arch`` or ``num_heads`` does not fit the weights.
@@ -321,7 +321,7 @@ def _backbone_places(layout: Layout, num_heads: int) -> dict[str, tuple[str, tup
 
 
 def _vit_modules(layout: Layout) -> Iterator[tuple[str, str, Shapes]]:
-    """(released module, module here, shapes) of a ViT."""
+    """Yield (released module, module here, shapes) of a ViT."""
     d = layout.dim
     yield 'patch_embed.proj', 'patch_embed.projection', _affine(d, 3, layout.patch_size, layout.patch_size)
     for index in range(layout.depth):
@@ -336,7 +336,7 @@ def _vit_modules(layout: Layout) -> Iterator[tuple[str, str, Shapes]]:
 
 
 def _crate_modules(layout: Layout, num_heads: int) -> Iterator[tuple[str, str, Shapes]]:
-    """(released module, module here, shapes) of CRATE and CRATE-alpha; one head alone has no output projection."""
+    """Yield (released module, module here, shapes) of CRATE and CRATE-alpha; with one head, no output projection."""
     d, p, is_alpha = layout.dim, layout.patch_size, layout.family is ALPHA
     if is_alpha:
         yield 'conv1', 'patch_embed.projection', _affine(d, 3, p, p)

@@ -1,6 +1,6 @@
 """Fill a module with all its weights from a checkpoint, or raise an error.
 
-torch and mmengine go on with random weights where names differ.
+If names differ, torch and mmengine continue with random weights.
 """
 
 import logging
@@ -168,14 +168,14 @@ def _for_loading(
 
 
 def _adapters(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(name, module) of each of mmpretrain's LoRAModel, which saves its adapters without the weights below them."""
+    """Return (name, module) of each LoRAModel of mmpretrain, which saves only its adapters."""
     found = [(path, part) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
     return [(without_wrappers(path), part) for path, part in found]
 
 
 @contextmanager
 def _telling(module: nn.Module) -> Iterator[None]:
-    """Within, LoRA does not hide missing weights; it hides those of the whole model, such as the head's."""
+    """Let LoRA report missing weights within the block; it hides the missing weights of the whole model."""
     hooks = [part._load_state_dict_post_hooks for _, part in _adapters(module)]
     kept = [dict(each) for each in hooks]
     for each in hooks:
@@ -188,7 +188,7 @@ def _telling(module: nn.Module) -> Iterator[None]:
 
 
 def _initialised(module: nn.Module) -> list[str]:
-    """Parts below LoRA that need no weights of the file: they were filled from ``init_cfg`` when they were built."""
+    """Return the parts below LoRA that need no weights of the file: ``init_cfg`` filled them when they were built."""
     bases = [(f'{path}.module'.removeprefix('.'), part.module) for path, part in _adapters(module)]
     cfgs = [(path, getattr(base, 'init_cfg', None)) for path, base in bases]
     cfgs = [(path, [cfg] if isinstance(cfg, dict) else cfg or []) for path, cfg in cfgs]
@@ -206,7 +206,7 @@ def _is_made(module: nn.Module, key: str) -> bool:
 
 
 def _random_base(module: nn.Module, own: Iterable[str], used: Mapping[str, Tensor]) -> list[str]:
-    """Names that neither the file nor an init_cfg has; mmpretrain's LoRAModel hides that they are missing."""
+    """Return the names that neither the file nor an init_cfg has; mmpretrain's LoRAModel hides that they are missing."""
     bases = [(path, part.module) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
     paths = [f'{path}.module'.strip('.') for path, base in bases if 'Pretrained' not in str(base.init_cfg)]
     return [key for key in own if _is_in(key, paths) and key not in used and not _is_made(module, key)]
@@ -228,7 +228,7 @@ def _misfit(module: nn.Module, weights: Weights, prefix: str, told: str) -> Chec
 
 
 def _remedy(own: Mapping[str, Tensor], weights: Weights, prefix: str, missing: Sequence[str]) -> str:
-    """Say where the weights may be, or what to do."""
+    """Return a hint: where the weights may be, or what to do."""
     names = weights.tensors.keys()
     places = [place for place in _prefixes(names, missing[0]) if place != prefix] if missing else []
     if places:

@@ -9,7 +9,7 @@ MAX_DEPTH = 20  # of dictionaries in each other: a config that needs more is not
 
 
 def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
-    """Return {module: (height, width) in patches}, from what stands beside the weights of a checkpoint.
+    """Return {module: (height, width) in patches}, from the entries beside the weights of a checkpoint.
 
     Args:
         meta: Metadata of the file: ``grids`` by ``save_safetensors``, ``backbone`` by the converter, or ``cfg``, the

@@ -58,12 +58,12 @@ class ImagesInMemory(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """Metainfo of the data set."""
+        """Return the metainfo of the data set."""
         return self.dataset.metainfo
 
     @property
     def CLASSES(self) -> Sequence[str] | None:  # noqa: N802
-        """Names of the classes, where mmpretrain's ``ClassNumCheckHook`` looks for them."""
+        """Return the names of the classes, where mmpretrain's ``ClassNumCheckHook`` looks for them."""
         return self.dataset.CLASSES
 
     def full_init(self) -> None:

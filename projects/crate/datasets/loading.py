@@ -211,7 +211,7 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
 
     Args:
         path: File of the image.
-        loaded: (height, width) of the image as it was loaded.
+        loaded: (height, width) of the loaded image.
         named: (height, width) of the annotations.
         source: Name of the place that the annotations come from.
     """

@@ -72,7 +72,7 @@ class AtomicCheckpointHook(CheckpointHook):
             raise UserError(f'filename_tmpl={self.filename_tmpl!r}: give a file name without a folder (see out_dir)')
 
     def before_train(self, runner) -> None:
-        """Check the notes of a resumed checkpoint, find the folder, and remove what a killed run left there."""
+        """Check the notes of a resumed checkpoint, find the folder, and remove leftovers of a killed run."""
         outdated = self._check_notes(runner.message_hub)
         super().before_train(runner)
         self.file_backend = _LateRemoval(self.file_backend)
@@ -94,7 +94,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self._lock = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Add what the runner does not know to the checkpoint that is about to be written."""
+        """Add entries that the runner does not know to the checkpoint before it is written."""
         if self._position is not None:
             checkpoint['meta'].update(self._position)
         if self._gradients:
@@ -227,7 +227,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 class _LateRemoval:
-    """The file backend, but what mmengine removes before it writes is only noted."""
+    """The file backend, but it only notes the files that mmengine removes before it writes."""
 
     def __init__(self, backend) -> None:
         self.backend, self.noted = backend, []
@@ -314,7 +314,7 @@ def _move(part: Path, path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a folder with all it holds, or a link but not what it leads to; nothing there is no error."""
+    """Remove a file, a folder with its content, or a link (not its target), if there is one."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

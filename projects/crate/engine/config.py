@@ -62,7 +62,7 @@ def _merge(cfg: Config, options: Sequence[str]) -> None:
 
 
 def _value(text: str) -> Any:
-    """Return what mmengine makes of the text, but keep paths: it removes spaces and quotes, and splits at commas."""
+    """Parse the text as mmengine does, but keep paths: mmengine removes spaces and quotes, and splits at commas."""
     if '/' in text and os.path.exists(text):  # noqa: PTH110  # pathlib raises where a name is too long
         return text
     if not re.search(r'[,(\[]', text):

@@ -25,7 +25,7 @@ _WRITES = {
 
 
 def cannot_write(error: OSError, path: str | Path, then: str = '', option: str = '--work-dir') -> WriteError:
-    """Return the error that tells a user why ``path`` could not be written, and what to do (``then``: afterwards).
+    """Return an error: why ``path`` could not be written, and what to do (``then``: afterwards).
 
     ``option`` is the option of the tool that names the folder.
     """
@@ -48,7 +48,7 @@ def write_errors(folder: str, then: str = '') -> Iterator[None]:
     """Raise a ``UserError`` if a file cannot be written in the block, also if it is a log file.
 
     An error about a file in ``folder`` concerns writing; others may concern data that are read. Python's log handlers
-    print a traceback for every line that they cannot write, and go on; here they raise.
+    print a traceback for every line that they cannot write, and continue; here they raise.
     """
     handle = logging.FileHandler.handleError
     logging.FileHandler.handleError = _name_and_raise

@@ -89,7 +89,7 @@ def prepare_testing(
         tta: Test-time augmentation by the config's ``tta_model`` and ``tta_pipeline``.
 
     Raises:
-        UserError: The config lacks what is asked for.
+        UserError: The config lacks something that an argument needs.
     """
     if cfg.get('test_cfg') is None or cfg.get('test_dataloader') is None:
         raise UserError('this config has no test_dataloader: it cannot be tested')
@@ -111,8 +111,8 @@ def build_runner(cfg: Config) -> Runner:
 
     It checks that a pyramid and its heads agree, takes only checkpoints that fill the model, and shows progress bars on
     a terminal. Parts under the config's ``load_from_except`` may stay random when a training starts from ``load_from``.
-    The config in the work folder starts a new run, even if this run goes on from a checkpoint. It has nothing of what
-    only a machine without a GPU needs.
+    The config in the work folder starts a new run, even if this run continues from a checkpoint. It has no
+    settings for machines without a GPU.
 
     Raises:
         UserError: The work folder cannot be written.

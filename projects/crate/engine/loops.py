@@ -186,7 +186,7 @@ def _with_batches(loader: DataLoader, indices: Iterator) -> DataLoader:
 
 
 def _swap_geometry(hub: MessageHub, now: dict) -> dict:
-    """Record what a batch is in this run; return what it was in the run of the checkpoint, or ``now``."""
+    """Record the geometry of batches of this run; return the one of the checkpoint's run, or ``now``."""
     then = hub.get_info(GEOMETRY, now)
     if not _is_geometry(then):
         print_log(f'resume: {GEOMETRY} of the checkpoint cannot be used: forgotten', 'current', logging.WARNING)

@@ -87,22 +87,22 @@ class MeasuringHook(Hook):
         raise NotImplementedError
 
     def measure(self) -> tuple[dict[str, Any], Any]:
-        """Return what goes into the curve, and arrays for :meth:`save_pictures`.
+        """Return the entry of the curve, and arrays for :meth:`save_pictures`.
 
         Called in all processes; the curve of the main process counts.
         """
         raise NotImplementedError
 
     def scalars(self, metrics: dict[str, Any]) -> dict[str, float]:
-        """Return what the visualizer gets."""
+        """Return the scalars for the visualizer."""
         return metrics
 
     def summary(self, metrics: dict[str, Any]) -> str:
-        """Return what the log gets."""
+        """Return the text for the log."""
         return '  '.join(f'{key}: {value:.4f}' for key, value in metrics.items())
 
     def save_pictures(self, runner: Runner, folder: Path, step: int, curve: list[dict], arrays: Any) -> None:
-        """Write what ``draw`` makes of the arrays into ``folder``; called in the main process."""
+        """Write the pictures of ``draw`` into ``folder``; called in the main process."""
 
     def before_train(self, runner: Runner) -> None:
         """Build everything, so that a mistake shows now; measure the untrained model if asked to."""
@@ -126,7 +126,7 @@ class MeasuringHook(Hook):
             self._extend(runner, runner.iter + 1)
 
     def report(self, runner: Runner, step: int, when: str) -> tuple[dict[str, Any], Any]:
-        """Measure, log and visualise; return what :meth:`measure` does."""
+        """Measure, log and visualise; return the result of :meth:`measure`."""
         start = time.perf_counter()
         metrics, arrays = self.measure()
         count = f'{len(self._loader.dataset)} images in {time.perf_counter() - start:.1f} s'
@@ -150,7 +150,7 @@ class MeasuringHook(Hook):
             raise FileError(f'{type(self).__name__}: not found: {path} (see dataloader.dataset)') from error
 
     def find_backbone(self, runner: Runner, averaged: bool) -> tuple[nn.Module, dict]:
-        """Return the backbone, with averaged weights or not, and the config of what normalises its images."""
+        """Return the backbone, with averaged weights or not, and the config of its normalisation."""
         backbone = find_module(averaged_model(runner) if averaged else runner.model, self.backbone)
         model = without_wrappers(runner.model)
         return backbone, self.data_preprocessor or normalisation_of(model.data_preprocessor)
@@ -184,7 +184,7 @@ def find_function(name: str) -> Callable:
 
 
 def _alike(curve: object, record: dict[str, Any]) -> list[dict]:
-    """The records of a curve in a checkpoint, which may come from anywhere, that have the form of a new one."""
+    """Return the records that have the form of a new one; the checkpoint may come from anywhere."""
     records = curve if isinstance(curve, list) else [curve]
     alike = [each for each in records if _has_form(each, record)]
     if len(alike) < len(records):
@@ -193,7 +193,7 @@ def _alike(curve: object, record: dict[str, Any]) -> list[dict]:
 
 
 def _has_form(value: object, other: object) -> bool:
-    """Whether a value consists of dictionaries, lists and numbers in the same way as another."""
+    """Return True if two values have the same form of dictionaries, lists and numbers."""
     if isinstance(other, dict):
         has_keys = isinstance(value, dict) and value.keys() == other.keys()
         return has_keys and all(_has_form(value[key], other[key]) for key in other)
@@ -204,7 +204,7 @@ def _has_form(value: object, other: object) -> bool:
 
 
 def restart_clock(runner: Runner) -> None:
-    """Do not count what was done since the last iteration as waiting for data."""
+    """Do not count the time since the last iteration as waiting for data."""
     for hook in runner.hooks:
         if isinstance(hook, IterTimerHook):
             hook.before_train_epoch(runner)

@@ -126,4 +126,4 @@ class _Above:
             self._console.print(text.rstrip('\n'), markup=False, highlight=False, soft_wrap=True)
 
     def flush(self) -> None:
-        """The console writes at once."""
+        """Do nothing: the console writes at once."""

@@ -1,4 +1,4 @@
-"""Find the checkpoint that a run goes on from."""
+"""Find the checkpoint to resume from."""
 
 import os
 from pathlib import Path
@@ -18,8 +18,8 @@ START = 'before_resume'
 def resume_from(cfg: Config, resume: str) -> None:
     """Point the config at the checkpoint, and give the run the seed of the checkpoint.
 
-    mmengine reads the seed after it has built the sampler: a run that drew its seed would go on with another order of
-    samples.
+    mmengine reads the seed after it has built the sampler: a run that drew its seed would continue with
+    another order of samples.
 
     Args:
         cfg: Config that is changed in place.
@@ -43,7 +43,7 @@ def resume_from(cfg: Config, resume: str) -> None:
 
 
 def check_checkpoint(cfg: Config, path: str):
-    """Return what a file holds; None for a URL, and for a folder where a strategy writes folders.
+    """Return the content of a file; None for a URL, and for a folder where a strategy writes folders.
 
     Raises:
         UserError: The file cannot be read.
@@ -54,7 +54,7 @@ def check_checkpoint(cfg: Config, path: str):
 def _latest(cfg: Config) -> str | None:
     """Return the path in ``last_checkpoint``, or of the file of that name in this run's folder if there is one.
 
-    The run may be a copy of another: then it goes on from its own files.
+    The run may be a copy of another run: then it continues from its own files.
     """
     pointer = Path(cfg.work_dir, 'last_checkpoint')
     if not pointer.is_file():

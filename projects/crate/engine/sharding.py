@@ -25,7 +25,7 @@ def wrap_crate_layers(module: nn.Module, recurse: bool, nonwrapped_numel: int) -
 
 @STRATEGIES.register_module()
 class ResumableFSDPStrategy(FSDPStrategy):
-    """mmengine's ``FSDPStrategy`` with two remedies; ``tools/train.py`` takes it in its place.
+    """mmengine's ``FSDPStrategy`` with two remedies; ``tools/train.py`` uses it instead.
 
     - mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) gives the arguments of ``optim_state_dict_to_load`` in the
       order that torch 2.1 changed, and cannot resume.

@@ -10,7 +10,7 @@ class SmallImagesHook(Hook):
     """Load images of a smaller size until some iteration, then of the data set's own size.
 
     A backbone whose position table is interpolated takes images of any size; half the side is a quarter of the tokens.
-    The data set is ``ImagesInMemory``. A resumed run goes on at the size of its iteration.
+    The data set is ``ImagesInMemory``. A resumed run continues at the size of its iteration.
 
     Args:
         size: Size of the small images, an int or (h, w).

@@ -1,7 +1,7 @@
 """Exchange stock parts of a config for parts of this project that do the same and more.
 
-Train loops resume within an epoch, checkpoints survive a kill, loading refuses what does not belong together, and a CPU
-gets what it needs.
+Train loops resume within an epoch, checkpoints survive a kill, and loading refuses files that do not fit each other. A
+CPU gets the settings that it needs.
 """
 
 import copy
@@ -77,7 +77,7 @@ def _exchange_loading(value: object, library: str, skip: bool) -> None:
 
 
 def complete_dataloaders(cfg: Config) -> None:
-    """Add what the configs of mmpretrain leave to its tools."""
+    """Add the settings that the configs of mmpretrain leave to its tools."""
     for loader in map(cfg.get, LOADERS):
         if cfg.get('default_scope') == 'mmpretrain' and isinstance(loader, dict):
             loader.setdefault('pin_memory', torch.cuda.is_available())

@@ -10,7 +10,7 @@ from ..models.simple_fpn import check_strides
 
 @HOOKS.register_module()
 class CheckStridesHook(Hook):
-    """End a run whose heads were given other strides than those of the ``SimpleFPN`` in front of them.
+    """End a run if its heads have other strides than the ``SimpleFPN`` in front of them.
 
     ``tools/train.py`` and ``tools/test.py`` add it. Other tools: ``custom_hooks=[dict(type='CheckStridesHook')]``.
 

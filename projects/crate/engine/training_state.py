@@ -1,4 +1,4 @@
-"""The state of a training in a checkpoint, which may come from anywhere: checked before mmengine takes it over."""
+"""Check the state of a training in a checkpoint from anywhere, before mmengine takes it over."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +15,7 @@ COUNTS = 2**31
 
 
 def check_state(checkpoint: object, source: str) -> None:
-    """Refuse a state that mmengine cannot have saved; take out what mmengine would execute.
+    """Refuse a state that mmengine cannot have saved; remove code that mmengine would execute.
 
     mmengine <= 0.10.7 runs the text in ``meta['config']``, a key of old files, as Python when a training is resumed.
 
@@ -74,7 +74,7 @@ def _unusable(checkpoint: Mapping) -> Iterator[str]:
 
 
 def _unusable_optimizer(state: Mapping, path: str) -> Iterator[str]:
-    """The same for the state of one optimizer, or of several by name."""
+    """Do the same for the state of one optimizer, or of several by name."""
     if 'param_groups' not in state:
         for name, part in state.items():
             if not isinstance(part, dict) or 'param_groups' not in part:
@@ -95,10 +95,10 @@ def _holds_text(state: Mapping) -> bool:
 
 
 def _is_scheduler(state: object) -> bool:
-    """Whether mmengine may take over all entries as attributes of a scheduler: none takes the place of a method."""
+    """Return True if all entries may become attributes of a scheduler: none has the name of a method."""
     return isinstance(state, dict) and all(isinstance(key, str) and not hasattr(_ParamScheduler, key) for key in state)
 
 
 def is_count(value: object, end: int = COUNTS) -> bool:
-    """Whether a value is an integer from 0 on and below ``end``."""
+    """Return True for an integer that is at least 0 and below ``end``."""
     return type(value) is int and 0 <= value < end

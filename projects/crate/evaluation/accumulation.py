@@ -10,7 +10,7 @@ BATCH = 2**22  # entries of an array with all thresholds, areas, rankings and pr
 
 @dataclass(frozen=True)
 class Matches:
-    """What pycocotools matched, in arrays: I images with D predictions in all, T thresholds of IoU, A ranges of area.
+    """Matches of pycocotools as arrays: I images with D predictions in all, T thresholds of IoU, A ranges of area.
 
     Attributes:
         hits: The prediction is right, (A, T, D).

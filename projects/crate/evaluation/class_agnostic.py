@@ -1,4 +1,4 @@
-"""COCO's average precision of objects, whatever their category."""
+"""COCO's average precision of objects of any category."""
 
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
     """Box and mask AP with all categories taken as one: pycocotools' AP with ``useCats = 0``.
 
     arXiv 2308.16271 (Tables 1 and 2) and CutLER (arXiv 2301.11320) report it for unsupervised detectors. It ignores
-    labels of predictions and categories of annotations, so any detector fits, whatever its number of classes.
+    labels of predictions and categories of annotations, so a detector may have any number of classes.
 
     Departures from mmdet's ``CocoMetric``: nothing is rounded to three decimals. Without any prediction, every AP is 0.
     Only the evaluated images count, such as the first 100 of a data set (``indices=100``). Names, such as
@@ -91,7 +91,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
         Raises:
             CocoFileError: The annotation file does not know the image, or has another size for it than was loaded.
-            UserError: The model predicts NaN, masks of another size, or no masks where masks are asked for.
+            UserError: The model predicts NaN, masks of another size, or no masks although masks are evaluated.
         """
         for sample in data_samples:
             self._check(sample)
@@ -121,7 +121,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
         Returns:
             '{metric}_{item}', and with ``num_resamples`` '{metric}_{item}_low' and '{metric}_{item}_high', to a number
-            from 0 to 1, or -1 where there is nothing to be found; nothing if ``format_only``.
+            from 0 to 1, or -1 if there are no objects; empty if ``format_only``.
         """
         if not results:
             raise ArgumentError('ClassAgnosticCocoMetric: no image was evaluated; is the data set empty?')

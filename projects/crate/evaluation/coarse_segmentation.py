@@ -116,7 +116,7 @@ class BestHeadIoU(BaseMetric):
         return {layer: {index: values[i] for index, values in rows.items()} for i, layer in enumerate(maps)}
 
     def _target(self, sample: dict) -> torch.Tensor:
-        """Return the label map (H, W), of the size of the photo or of what the photo was resized to."""
+        """Return the label map (H, W), in the size of the photo before or after resizing."""
         target = sample['gt_sem_seg']['data']
         shapes = [tuple(sample[key]) for key in ('ori_shape', 'img_shape') if key in sample]
         if 'ori_shape' in sample and (target.shape[0] != 1 or tuple(target.shape[1:]) not in shapes):

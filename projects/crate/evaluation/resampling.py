@@ -62,7 +62,7 @@ def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0, ord
         order: One of ``ORDERS``.
 
     Returns:
-        (num_resamples, 12), as ``COCOeval.stats``: from 0 to 1, -1 where there is nothing to be found in a draw.
+        (num_resamples, 12), as ``COCOeval.stats``: from 0 to 1, -1 if a draw has no objects.
     """
     matches, evaluation = Matches.of(evaluation), copy.copy(evaluation)
     count = len(evaluation.params.imgIds)

@@ -58,7 +58,7 @@ class AffinityGraph:
         self._weigh()
 
     def normalised_product(self, vectors: Tensor) -> Tensor:
-        """M v for one vector per image, (B, N) float64 -> (B, N) float64."""
+        """Return M v for one vector per image, (B, N) float64 -> (B, N) float64."""
         scale = self.degree.rsqrt()
         return scale * self._product(scale * vectors)
 

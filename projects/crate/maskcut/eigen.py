@@ -92,7 +92,7 @@ def _unit(vector: Tensor, length: Tensor) -> Tensor:
 
 
 def _start_vector(graph: AffinityGraph) -> Tensor:
-    """Return fixed numbers between -1 and 1 without pattern; those of a random generator depend on the device."""
+    """Return fixed numbers between -1 and 1 without pattern; random generators depend on the device."""
     count = graph.leading.shape[1]
     index = torch.arange(1, count + 1, dtype=torch.float64, device=graph.leading.device)
     return torch.sin(index.square()).expand(len(graph), count)

@@ -93,7 +93,7 @@ def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def resize(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool -> ``size`` = (H0, W0): PIL's bicubic interpolation of 0 and 255, cut at half of its maximum."""
+    """Resize (H, W) bool to ``size`` = (H0, W0): PIL's bicubic interpolation of 0 and 255, cut at half its maximum."""
     height, width = size
     values = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BICUBIC))
     return values > values.max() / 2

@@ -1,4 +1,4 @@
-"""MaskCut: objects one after the other, each the bipartition of what the earlier ones left."""
+"""MaskCut: find objects one after the other; each cuts the graph that the earlier objects left."""
 
 from collections.abc import Callable, Sequence
 

@@ -13,7 +13,7 @@ class BatchNormNeck(BaseModule):
     """Normalise each channel of a backbone's last map over the batch, then scale and shift it.
 
     Source: ``BNHead`` of DINOv2 (arXiv 2304.07193), whose linear probe for segmentation is this and a 1 x 1
-    convolution: mmseg's ``FCNHead`` with ``num_convs=0, concat_input=False, dropout_ratio=0.``. Statistics are those of
+    convolution: mmseg's ``FCNHead`` with ``num_convs=0, concat_input=False, dropout_ratio=0.``. Statistics are over
     all processes.
 
     Args:
@@ -26,5 +26,5 @@ class BatchNormNeck(BaseModule):
         self.norm = nn.SyncBatchNorm(in_channels)  # mmengine's runner makes it BatchNorm2d where there is one process
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
-        """Maps of the backbone, the last of them (B, C, h, w) -> the last one, normalised."""
+        """Return the last map of the backbone, (B, C, h, w), normalised."""
         return (self.norm(maps[-1]),)

@@ -302,7 +302,7 @@ class CRATE(BaseModule):
         return Windows(grid, self.window_size, self.num_extra_tokens)
 
     def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
-        """Return tokens (B, N, d) in the shape of ``out_type``; normalise only what is returned."""
+        """Return tokens (B, N, d) in the shape of ``out_type``; normalise only these."""
         if self.out_type == 'raw':
             return norm(z)
         if self.out_type == 'cls_token':
@@ -338,7 +338,7 @@ def _record_grid(module: CRATE, state_dict: dict, prefix: str, local_metadata: d
 
 
 def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict, *_) -> None:
-    """Before loading, drop the position of a [CLS] that is not here, and interpolate the table of another grid."""
+    """Fit a table before loading: drop the position of a missing [CLS], interpolate the table of another grid."""
     name = f'{prefix}pos_embed'
     table, num_extra = state_dict.get(name), module.num_extra_tokens
     if table is None or table.ndim != 3 or table.shape[2] != module.embed_dims:

@@ -22,8 +22,8 @@ class Observation:
     Attributes:
         attn: The attention module.
         projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
-        num_extra_tokens: Tokens before those of the patches; the first of them is [CLS].
-        output: Output of the layer, (B, N, d), if asked for: of a layer with ISTA, the sparse code.
+        num_extra_tokens: Number of tokens before the patches; the first is [CLS].
+        output: Output of the layer, (B, N, d), if ``outputs`` is set: with ISTA, the sparse code.
         windowed: Whether patches attended within windows; [CLS] attends to all tokens in any case.
     """
 
@@ -35,12 +35,12 @@ class Observation:
 
     @property
     def features(self) -> Tensor:
-        """U^T z of all heads side by side (keys for MHSA and mmpretrain's ViT), (B, N, d), [CLS] first."""
+        """Return U^T z of all heads side by side (keys for MHSA and mmpretrain's ViT), (B, N, d), [CLS] first."""
         return _formulas(self.attn).features(self.projected)
 
     @property
     def patch_features(self) -> Tensor:
-        """The features of the patches alone, row by row, (B, h w, d)."""
+        """Return the features of the patches alone, row by row, (B, h w, d)."""
         return self.features[:, self.num_extra_tokens :]
 
     def attention(self, rows: slice = slice(None)) -> Tensor:
@@ -69,10 +69,10 @@ class Observation:
 
 
 class Observations(dict):
-    """{layer as asked for: Observation}; the error for a missing layer gives the reason."""
+    """{requested layer: Observation}; the error for a missing layer gives the reason."""
 
     def __missing__(self, layer: int) -> Observation:
-        """Raises: LookupError."""
+        """Raise LookupError with the reason."""
         raise UnknownLayerError(
             f'layer {layer} was not observed: it was not asked for, or has not run (a backbone may stop after the last '
             'of its out_indices)'
@@ -190,7 +190,7 @@ def patch_size(backbone: nn.Module) -> tuple[int, int]:
 
 
 def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """(H, W) in pixels -> (h, w) in tokens; the backbone pads the image to whole patches."""
+    """Return (h, w) in tokens for (H, W) in pixels; the backbone pads the image to whole patches."""
     height, width = (-(-side // patch) for side, patch in zip(size, patch_size(backbone)))
     return height, width
 

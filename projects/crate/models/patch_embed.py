@@ -70,7 +70,7 @@ def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, 
         table: Position table.
         source: Its grid (h, w).
         target: Grid (h', w') of the image.
-        num_extra: Number of rows before those of the grid, such as that of [CLS]; they are kept.
+        num_extra: Number of rows before the grid, such as the row of [CLS]; they are kept.
     """
     if source == target:
         return table

@@ -1,4 +1,4 @@
-"""The feature pyramid that detectors need, from the one map of a plain backbone."""
+"""Feature pyramid for detectors, from one map of a plain backbone."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of a map, (B, C, H, W); ``norm_cfg=dict(type='LN2d')`` for heads of mmdet."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Normalise over the channels: (B, C, H, W) -> (B, C, H, W)."""
         y = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return y if x.is_contiguous(memory_format=torch.channels_last) else y.contiguous()  # as operators of torch do
 
@@ -80,7 +80,7 @@ class SimpleFPN(BaseModule):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps of the backbone, the last of them (B, C, h, w) -> one (B, out_channels, h', w') per stride."""
+        """Return one map (B, out_channels, h', w') per stride, from the last map of the backbone, (B, C, h, w)."""
         x = maps[-1].contiguous(memory_format=torch.channels_last)  # faster
         pyramid = [level(x) for level in self.levels]
         for finer, coarser in zip(self.out_strides, self.out_strides[1:]):

@@ -28,7 +28,7 @@ def plain_name(name: str) -> str:
 
 
 def plain_linear(module: nn.Module | None) -> nn.Linear | None:
-    """Return the Linear that a module is or adapts; None where there is none."""
+    """Return the Linear that a module is or adapts; None if there is none."""
     while module is not None and not isinstance(module, nn.Linear):
         children = dict(module.named_children())
         module = next((children[name] for name in (*WRAPPED, *ADAPTED) if name in children), None)

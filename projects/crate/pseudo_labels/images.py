@@ -39,7 +39,7 @@ class Batch:
 class ImageBatches(Dataset):
     """Batches of a list of images. The images of batch i depend on the list and the batch size alone.
 
-    So do the results: the last bits of a sum may depend on what else is in a batch.
+    So do the results: the last bits of a sum may depend on the other images of a batch.
 
     Args:
         images: List of images.
@@ -81,7 +81,7 @@ class ImageBatches(Dataset):
 
         Args:
             number: Number of the batch.
-            files: ``Batch.files`` as it was, with keys as JSON has them.
+            files: Earlier ``Batch.files``, with keys as in JSON.
         """
         ids = self._ids(number)
         if [str(image_id) for image_id in ids] != list(files):

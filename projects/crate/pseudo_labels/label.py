@@ -1,4 +1,4 @@
-"""From a config, a checkpoint and a list of images to one COCO file."""
+"""Write one COCO file from a config, a checkpoint and a list of images."""
 
 import os
 import signal
@@ -36,10 +36,11 @@ ROUNDS = 10  # attempts to merge, which fail if images change meanwhile
 def make_pseudo_labels(
     cfg: Config, checkpoint: str, images: ImageList, out: Path, rank: int = 0, world_size: int = 1
 ) -> None:
-    """Write the instances that a model finds as one COCO file, or go on with an interrupted run.
+    """Write the instances that a model finds as one COCO file, or continue an interrupted run.
 
     Process ``rank`` does the batches whose number is ``rank`` modulo ``world_size``. The processes do not communicate.
-    The first process waits until all batches are done, and merges them. It does what is left if nobody else does.
+    The first process waits until all batches are done, and merges them. If nobody else does the remaining batches, it
+    does them.
 
     On one kind of device the file is the same, byte for byte, for any number of processes and interrupts. Each process
     computes with one thread, since the number of threads may change the last bits of a sum.
@@ -117,9 +118,9 @@ def image_pipeline(cfg: Config) -> list[dict]:
 
 
 class Labelling:
-    """What one process does to label a list of images.
+    """Work of one process that labels a list of images.
 
-    Args: as :func:`make_pseudo_labels`; ``progress`` shows what happens.
+    Args: See :func:`make_pseudo_labels`; ``progress`` shows the progress.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, images: ImageList, out: Path, progress: Progress) -> None:
@@ -185,7 +186,7 @@ class Labelling:
         return self.batches.find_change(number, records['files'])
 
     def _compute(self, share: np.ndarray) -> None:
-        """Do what is left of a share, until another process has finished the file."""
+        """Do the remaining batches of a share, until another process has finished the file."""
         parts, batches, progress = self.parts, self.batches, self.progress
         pending = share[np.isin(share, parts.pending())]
         if not pending.size or parts.is_merged:
@@ -218,7 +219,7 @@ class Labelling:
             progress.say(f'empty masks, left out by this process: {empty}')
 
     def _wait(self) -> bool:
-        """Wait for the other processes; return False if the file is finished, or nobody does what is left."""
+        """Wait for the other processes; return False if the file is finished, or nobody does the remaining batches."""
         parts, batches, progress = self.parts, self.batches, self.progress
         pending = parts.pending()
         if not pending.size:

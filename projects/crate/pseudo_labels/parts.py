@@ -6,7 +6,7 @@ without communication. If two of them do one batch, they write the same file twi
 
 There are no locks. The files are the state, and every process looks again after each step:
 
-1. ``OUT.parts`` is there: the work goes on. A batch is pending if its file is missing or damaged.
+1. ``OUT.parts`` is there: the work continues. A batch is pending if its file is missing or damaged.
 2. ``OUT`` is there: the work is finished, and ``OUT.parts`` is of no use. ``OUT`` gets its name before the first batch
    is removed. A process that misses a batch or the folder therefore looks for ``OUT``. If ``OUT`` is missing too,
    somebody else has removed the folder.
@@ -69,7 +69,7 @@ class Parts:
 
     @property
     def is_merged(self) -> bool:
-        """Whether ``out`` is there; looked up each time.
+        """Return True if ``out`` is there; look it up each time.
 
         Raises:
             UserError: Something else is there.
@@ -118,7 +118,7 @@ class Parts:
         Args:
             number: Number of the batch.
             records: 'images' and 'annotations' as in COCO files, annotations without ids. 'unreadable': (name, reason).
-                'files': {id of an image: what :func:`.images.fingerprint` returned}.
+                'files': {id of an image: result of :func:`.images.fingerprint`}.
 
         Raises:
             UserError: The folder is gone, the disk is full, or refuses the file.
@@ -150,7 +150,7 @@ class Parts:
         :func:`projects.crate.datasets.image_list.list_images`.
 
         Args:
-            check: See :data:`Check`; asked for every batch after the file is written and before it gets its name.
+            check: See :data:`Check`; called for every batch after the file is written and before it gets its name.
 
         Returns:
             The numbers of 'images', 'annotations' and 'unreadable' images.
@@ -202,7 +202,7 @@ class Parts:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Ignore what the disk refuses if ``out`` is there; else raise it as UserError."""
+        """Ignore errors of the disk if ``out`` is there; else raise them as UserError."""
         try:
             yield
         except OSError as error:
@@ -294,7 +294,7 @@ class Parts:
 
 
 def _read_json(path: Path, limit: int) -> Any:
-    """Return the content of a JSON file, whatever is in its place now.
+    """Return the content of a JSON file, also if something else is in its place now.
 
     Raises:
         OSError: The file cannot be read.

@@ -13,7 +13,7 @@ HUE_JITTER = 0.025
 
 
 class Coat(NamedTuple):
-    """What the objects of one class have in common.
+    """Look of the objects of one class.
 
     Attributes:
         hue: First hue, from 0 to 1.

@@ -123,7 +123,7 @@ def _rotate(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 
 def _place(canvas: np.ndarray, free: np.ndarray, figure: _Figure, min_visible: float) -> np.ndarray | None:
-    """Paint a figure behind what is there, unless less than the share ``min_visible`` of its pixels would show.
+    """Paint a figure behind the others, if at least the share ``min_visible`` of its pixels shows.
 
     Args:
         canvas: (sH, sW, 3), changed in place; s = ``SUPERSAMPLING``.

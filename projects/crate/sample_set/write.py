@@ -1,4 +1,4 @@
-"""The sample set as a whole: what it holds, and how it is written so that it is whole or absent."""
+"""Write a whole sample set, so that it is whole or absent."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""From checkpoints and images to arrays, figures and pages.
+"""Make arrays, figures and pages from checkpoints and images.
 
 The hooks of ``engine`` look their drawing functions up in mmengine's ``FUNCTIONS``, since nothing there imports this
 package. A drawing function is imported when it is called: matplotlib takes a second.

@@ -19,7 +19,7 @@ RUN = re.compile(r'(?P<config>.+)_\d{8}_\d{6}')  # how mmengine names a run
 
 @dataclass(frozen=True)
 class CheckpointModel:
-    """A checkpoint and what is needed to build its backbone."""
+    """A checkpoint, and the config to build its backbone."""
 
     name: str  # on pages and in messages
     checkpoint: Path
@@ -49,7 +49,7 @@ def read_model(checkpoint: Path, name: str, config: str | None = None) -> Checkp
         config: Config file with the backbone; default: the text of the config that mmengine keeps in a checkpoint.
 
     Raises:
-        UserError: The file cannot be read, or holds no config and none is given; or its own config does more than
+        UserError: The file cannot be read; it has no config and none is given; or its own config does more than
             build layers (``untrusted.py``).
     """
     meta = _dictionary(_dictionary(read_checkpoint(str(checkpoint))).get('meta'))
@@ -76,7 +76,7 @@ def read_model(checkpoint: Path, name: str, config: str | None = None) -> Checkp
 
 
 def _backbone_of(cfg: Mapping, source: str) -> dict:
-    """Return what :class:`CheckpointModel` keeps of a config; the backbone's type names its library."""
+    """Return the part of a config that :class:`CheckpointModel` keeps; the backbone's type names its library."""
     model = _dictionary(cfg.get('model'))
     backbone = _dictionary(model.get('backbone'))
     if 'type' not in backbone:

@@ -169,7 +169,7 @@ def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
 
 
 def one_image(model: nn.Module, size: tuple[int, int]) -> dict:
-    """Return what the data preprocessor makes of a random image (H, W) without annotations."""
+    """Return a random image (H, W) without annotations, after the data preprocessor."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
     sample = BaseDataElement(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0), img_id=0))
@@ -290,7 +290,7 @@ def table(complexity: Complexity, depth: int = 1) -> Table:
 
 
 def notes(complexity: Complexity) -> str:
-    """Return what the numbers of a table mean, and what they leave out."""
+    """Return text: the meaning of the numbers of a table, and the parts that are not counted."""
     height, width = complexity.size
     lines = [
         f"Forward (mode='tensor', evaluation) of one image of {height} x {width} after padding, on the "

@@ -1,4 +1,4 @@
-"""What several figures share: pictures in rows and columns, the place of a token, files."""
+"""Helpers of several figures: pictures in rows and columns, the place of a token, files."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -47,7 +47,7 @@ class ImageSet:
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the classes of ``targets``."""
+        """Return the names of the classes of ``targets``."""
         from mmseg.datasets import PascalVOCDataset  # here: it takes seconds, and not everyone has it
 
         return (self.changes.get('metainfo') or PascalVOCDataset.METAINFO)['classes']
@@ -180,7 +180,7 @@ def iterate_images(
     Args:
         source: An image, a folder (searched with all its folders, sorted by path) or a text file with a path per line.
         size: (H, W) that images are resized to by PIL's Lanczos filter, as in the protocol of MaskCut; default: none.
-        report: Shows progress and says what is left out; default: only says it.
+        report: Shows progress and names skipped images; default: only names them.
     """
     source, report = Path(source), report or Progress('images', shows_progress=False)
     if source.is_file() and source.name.lower().endswith(IMG_EXTENSIONS):

@@ -76,7 +76,7 @@ def measure_model(
 ) -> ModelMeasurements:
     """Measure a model; results of an earlier call with the same ``out`` are taken from there.
 
-    ``rules`` say how an attention map becomes a mask. ``layer`` is that of MaskCut and of the pictures, 0-based;
+    ``rules`` say how an attention map becomes a mask. ``layer`` is the layer for MaskCut and pictures, 0-based;
     negative ones count from the end. With ``all_layers`` MaskCut runs with every layer.
 
     Raises:
@@ -122,8 +122,8 @@ def coarse_segmentation(
 ) -> dict[str, CoarseSegmentation]:
     """Measure all rules and all layers in one pass over the images; return rule -> result.
 
-    ``cfg`` is what ``ImageSet.measurement`` returned for a data set in VOC layout; its evaluator is replaced. ``out``
-    and ``label`` are those of :func:`layer_sweep`.
+    ``cfg`` is the result of ``ImageSet.measurement`` for a data set in VOC layout; its evaluator is replaced. For
+    ``out`` and ``label``, see :func:`layer_sweep`.
     """
     cfg.test_evaluator = [dict(cfg.test_evaluator, rule=rule, prefix=rule, per_image=True) for rule in rules]
     _, metrics = layer_sweep(cfg, str(model.checkpoint), out, label=label)

@@ -86,12 +86,12 @@ class Observer:
 
     @property
     def num_layers(self) -> int:
-        """Number of layers of the backbone."""
+        """Return the number of layers of the backbone."""
         return len(self.backbone.layers)
 
     @property
     def num_heads(self) -> int:
-        """Number of heads of each layer."""
+        """Return the number of heads of each layer."""
         return self.backbone.layers[0].attn.num_heads
 
     def number(self, layer: int) -> int:
@@ -101,7 +101,7 @@ class Observer:
 
     @property
     def patch_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return the (height, width) of a patch in pixels."""
         return patch_size(self.backbone)
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
@@ -112,12 +112,12 @@ class Observer:
     def observe(
         self, images: Sequence[np.ndarray], layers: Iterable[int], outputs: bool = False
     ) -> dict[int, Observation]:
-        """Run one forward pass; return {layer as asked for: what its attention saw}.
+        """Run one forward pass; return {requested layer: input and output of its attention}.
 
         Args:
             images: (H, W, 3) uint8 RGB each, all of one size.
             layers: 0-based indices; negative ones count from the end.
-            outputs: Keep what the layers return.
+            outputs: Keep the outputs of the layers.
 
         Raises:
             ValueError: Images of several sizes.

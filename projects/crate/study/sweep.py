@@ -101,7 +101,7 @@ def find_checkpoints(work_dir: Path) -> tuple[str, dict[int, Path]]:
 
 
 def headline(names: Iterable[str]) -> tuple[list[str], str]:
-    """Return the metrics that a figure shows and their label: the APs, or the mIoUs, or all where there is neither."""
+    """Return the metrics that a figure shows and their label: the APs, else the mIoUs, else all."""
     names = [*names]
     for ending, label in HEADLINES.items():
         if chosen := [name for name in names if name.endswith(ending)]:
@@ -132,7 +132,7 @@ class Measurements:
     def measure(self, label: str, cfg: Config, checkpoint: str | Path) -> Metrics:
         """Return the metrics of a checkpoint, evaluated or known; arguments as in :func:`evaluate`.
 
-        ``label`` says what is measured, in the file and in the report.
+        ``label`` names the measurement, in the file and in the report.
         """
         key, remark = _digest(cfg, checkpoint), 'known'
         if key not in self.known:

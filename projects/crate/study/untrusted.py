@@ -1,7 +1,7 @@
 """A config that comes from a file: it is data, and names neither code to run nor sizes to allocate.
 
 mmengine's registry imports whatever a dotted ``type`` names, and some registered classes download files or run code
-from them. What a checkpoint says of its backbone is therefore looked through before anything is built.
+from them. So the config of a backbone in a checkpoint is checked before anything is built.
 """
 
 import sys
@@ -165,7 +165,7 @@ def _walk(value: object, path: str, source: Path | str, depth: int = 0) -> Itera
 
 
 def _find(name: object) -> list[object]:
-    """Return what is registered as a model under a name, which may carry the prefix of a library."""
+    """Return the models that are registered under a name, which may carry the prefix of a library."""
     if not isinstance(name, str):
         return []
     scope, _, plain = name.rpartition('.')
@@ -184,7 +184,7 @@ def _is_layer(model: object) -> bool:
 
 @contextmanager
 def _only_registered() -> Iterator[None]:
-    """Within, mmengine's registries import nothing, under whatever key a name is given."""
+    """Let mmengine's registries import nothing within the block, under any key."""
 
     def imported(name: str) -> ModuleType:
         if name not in sys.modules:
