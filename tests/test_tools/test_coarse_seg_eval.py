@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 from mmengine.config import Config
-from PIL import Image
 from oracle_coarse_seg import averages, masks_of
+from PIL import Image
 from toy_runs import forget_runs, load_tool, run_tool
 from toy_sweeps import ARCH, CONFIGS, command_for, metrics_of
 
