@@ -45,7 +45,7 @@ class TextbookMSSA(nn.Module):
         self.qkv, self.proj, self.num_heads = attn.qkv, attn.proj, attn.num_heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Attend: (B, N, d) -> (B, N, d)."""
         w = split_heads(self.qkv(x), self.num_heads)
         attention = (w @ w.transpose(-1, -2) * w.shape[-1] ** -0.5).softmax(dim=-1)
         return self.proj(merge_heads(attention @ w))
@@ -61,7 +61,7 @@ class TextbookISTA(nn.Module):
         self.weight, self.eta, self.lambd = ffn.weight, ffn.eta, ffn.lambd
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, d) -> (B, N, d)."""
+        """Take one step: (B, N, d) -> (B, N, d)."""
         second = F.linear(F.linear(x, self.weight), self.weight.t())
         first = F.linear(x, self.weight.t())
         return F.relu(x + self.eta * (first - second) - self.eta * self.lambd)

@@ -206,7 +206,7 @@ def _is_made(module: nn.Module, key: str) -> bool:
 
 
 def _random_base(module: nn.Module, own: Iterable[str], used: Mapping[str, Tensor]) -> list[str]:
-    """Return the names that neither the file nor an init_cfg has; mmpretrain's LoRAModel hides that they are missing."""
+    """Return the names that neither the file nor an init_cfg has; mmpretrain's LoRAModel hides these gaps."""
     bases = [(path, part.module) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
     paths = [f'{path}.module'.strip('.') for path, base in bases if 'Pretrained' not in str(base.init_cfg)]
     return [key for key in own if _is_in(key, paths) and key not in used and not _is_made(module, key)]

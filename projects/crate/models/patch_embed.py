@@ -34,7 +34,7 @@ class LinearPatchEmbed(nn.Module):
         self.ln2 = nn.LayerNorm(dim, eps=norm_eps)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, H, W) -> tokens (B, h w, d) and the grid (h, w)."""
+        """Embed an image (B, C, H, W); return tokens (B, h w, d) and the grid (h, w)."""
         patch_h, patch_w = self.patch_size
         x = pad_to_patches(images, self.patch_size).permute(0, 2, 3, 1)  # (B, H, W, C)
         x = x.unflatten(2, (-1, patch_w)).unflatten(1, (-1, patch_h))  # (B, h, ph, w, pw, C)
@@ -58,7 +58,7 @@ class ConvPatchEmbed(nn.Module):
         self.projection = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, C, H, W) -> tokens (B, h w, d) and the grid (h, w)."""
+        """Embed an image (B, C, H, W); return tokens (B, h w, d) and the grid (h, w)."""
         x = self.projection(pad_to_patches(images, self.patch_size))
         return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])
 
