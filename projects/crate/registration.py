@@ -13,8 +13,8 @@ def register_model(cls: type) -> type:
     """Register a model with mmengine and with every installed library.
 
     mmengine's root registry is enough for a name without prefix, in every library. ``mmdet.CRATE`` needs mmdet's own
-    registry, which does not ask its parent for names with its own prefix. A class of another project with the same name
-    is replaced, with a warning.
+    registry, which does not ask its parent for names with its own prefix. If another project has a class of the same
+    name, it is replaced, with a warning.
     """
     register(MODELS, cls, cls.__name__)
     for library in installed_libraries():

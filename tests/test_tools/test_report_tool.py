@@ -83,4 +83,4 @@ def test_help_needs_no_library(tmp_path):
     (tmp_path / 'torch.py').write_text('raise ImportError')
     command = [sys.executable, ROOT / 'tools' / 'report.py', '--help']
     result = subprocess.run(command, env=dict(PYTHONPATH=str(tmp_path)), capture_output=True, text=True)
-    assert result.returncode == 0 and '60% of its mass' in result.stdout
+    assert result.returncode == 0 and '60% of the mass' in result.stdout

@@ -22,7 +22,7 @@ def parse_args(argv):
     commands = parser.add_subparsers(metavar='FIGURE', required=True)
     config, model, images, layer = shared_arguments()
     # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
-    # figure.set_defaults(run=function), where function(args) imports what it needs, and returns the paths it wrote
+    # figure.set_defaults(run=function), where function(args) imports its modules, and returns the paths that it wrote
     add_pictures(commands, config, model, images, layer)
     add_sweeps(commands, config, model)
     return parser.parse_args(argv)
@@ -38,7 +38,7 @@ def shared_arguments():
     model.add_argument('checkpoint', help='file with the weights')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
     images.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: as they are)'
+        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: keep their size)'
     )
     layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
     return config, model, images, layer

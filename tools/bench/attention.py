@@ -51,7 +51,7 @@ def maps(backbone: nn.Module, images: Tensor, layers: Sequence[int]) -> list[Ten
 
 
 def report(seconds: dict[str, dict[str, float]]) -> str:
-    """Return the measurements as text: name of a backbone -> what :func:`measure` returned for it."""
+    """Return the measurements as text: name of a backbone -> result of :func:`measure`."""
     lines = ['Seconds, medians; in brackets what reading the attention adds to the forward pass.']
     for name, row in seconds.items():
         forward = row['forward']

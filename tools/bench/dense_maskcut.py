@@ -1,7 +1,6 @@
 """MaskCut as published: dense matrices of doubles and a full eigenproblem every round.
 
-It shares no code with :mod:`projects.crate.maskcut`: the tests take it for an oracle, the benchmark for the alternative
-that users have.
+It shares no code with :mod:`projects.crate.maskcut`. The tests use it as an oracle, the benchmark as an alternative.
 """
 
 from collections.abc import Callable

@@ -44,7 +44,7 @@ class LiveBytes(TorchDispatchMode):
         self._storages = WeakIdKeyDictionary({tensor.untyped_storage(): None for tensor in given})
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run the operator, and count what it made."""
+        """Run the operator, and count its results."""
         outputs = func(*args, **(kwargs or {}))
         for output in tree_leaves(outputs):
             if isinstance(output, Tensor) and output.untyped_storage() not in self._storages:

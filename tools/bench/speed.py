@@ -27,7 +27,7 @@ from .text import plain_table
 from .timing import interleaved_medians
 
 OURS, TEXTBOOK = 'this project', 'textbook'
-CEILING = 'matrix product'  # what an alternative's operations a second are compared with
+CEILING = 'matrix product'  # ceiling for the operations per second of an alternative
 SIDE = 2048  # of that product
 ATTENTION = {
     FUSED_ATTENTION: attention_flops,
@@ -143,7 +143,7 @@ def measure(
         with subject.precision():
             calls: dict[str, Callable] = {name: partial(run, model, images) for name, model in models.items()}
             numbers = {name: dict(bytes=peak_memory(run, model, images)) for name, model in models.items()}
-            for name, call in calls.items():  # a second call: what is kept between calls is there
+            for name, call in calls.items():  # a second call: the caches between calls are filled
                 with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
                     call()
                 numbers[name]['flops'] = counter.get_total_flops()

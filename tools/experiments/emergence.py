@@ -29,9 +29,9 @@ from _commands import Commands
 
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
-SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # what smoke trains and measures on
+SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # images of the smoke budget
 TUNED = ('CRATE', 'ViT')  # the learning rate is chosen once for all, by the two that differ most
-# what makes two trainings the same, of a config
+# two trainings are the same if these parts of their configs are equal
 SETTINGS = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
 SETTINGS += ('custom_hooks', 'randomness')
 

@@ -122,7 +122,7 @@ def _require(condition: object, asked_for: str) -> None:
         raise ValueError(f'checkpoint refused: it asks for {asked_for:.60}, which mmengine does not write')
 
 
-# Name in a file -> what is built in its place. A file may come from NumPy 1 (core) or 2 (_core).
+# Name in a file -> its stand-in. A file may come from NumPy 1 (core) or 2 (_core).
 STAND_INS = {
     'mmengine.logging.history_buffer.HistoryBuffer': PlainHistory,
     'builtins.getattr': history_buffer_method,

@@ -25,7 +25,7 @@ from .grids import is_grid, recorded_grids
 from .pickled import allow_mmengine_checkpoints, refuse_code
 from .safetensors_file import SUFFIX, is_safetensors, load_from_safetensors
 
-# Errors of torch.load for a file that is cut off, damaged, of another kind, or asks for code to be run
+# Errors of torch.load for a file that is cut off, damaged, of another kind, or needs code to be run
 UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -56,7 +56,7 @@ CONTAINERS = (
 # Names that torch.compile, FSDP and gradient checkpointing put between the names of a model
 WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 PARALLEL = 'module.'
-# Of what a file holds: dictionaries and lists in each other, and entries of all of them together
+# Limits of a file's content: depth of dictionaries and lists, and entries of all of them together
 MAX_DEPTH, MAX_ENTRIES = 100, 10**7
 
 

@@ -15,7 +15,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from ..errors import UserError
 
-# What a line of a text file cannot hold; a double quote at the start says that the line is a JSON string.
+# Characters that a line of a text file cannot have; a line that starts with a double quote is a JSON string.
 _NEEDS_QUOTES = re.compile(r'^"|[\x00-\x1f\x7f\x85\u2028\u2029]')
 
 

@@ -23,7 +23,7 @@ from ..files import can_block, printable
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB at three bytes per pixel
 LIMIT_VARIABLE = 'CRATE_MAX_PIXELS'
 EXIF_ORIENTATION = 0x0112
-# What Pillow raises for files that it does not know or that are damaged (SyntaxError: a PNG's checksum).
+# Errors of Pillow for files that are unknown to it or damaged (SyntaxError: a PNG's checksum).
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError)
 
 # A marker of a JPEG within the coded data of a scan: FF and neither a stuffed 00, nor a restart marker, nor padding.

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from ..errors import ArgumentTypeError
 
-# Under this key the message hub, and with it every checkpoint, holds what a batch number means in this run.
+# Key of the message hub, and so of every checkpoint, for the meaning of a batch number in this run.
 GEOMETRY = 'train_geometry'
 # Largest numbers there. Past batches are counted one by one, and a forged number must not make that last for hours.
 LIMITS = dict(batches=2**31, samples=2**20, shift=2**24)

@@ -40,7 +40,7 @@ class ProgressBarHook(Hook):
         """Let the log and the bars share the screen: a line of the log is printed above the bars."""
         if not is_main_process():
             return
-        with _interrupted_later():  # rich cannot stop what has started by half
+        with _interrupted_later():  # rich cannot stop a bar that has started by half
             self._progress.start()
         if _is_main_thread() and not is_distributed() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._end)

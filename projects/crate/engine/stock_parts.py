@@ -41,7 +41,7 @@ def exchange_loop(cfg: Config) -> None:
 
 
 def exchange_hooks(cfg: Config) -> None:
-    """Exchange stock hooks, also those that mmengine adds where a config has none."""
+    """Exchange stock hooks, also the ones that mmengine adds if a config has none."""
     cfg.default_hooks = cfg.get('default_hooks') or ConfigDict()
     cfg.default_hooks.setdefault('checkpoint', dict(type='CheckpointHook'))
     cfg.default_hooks.setdefault('logger', dict(type='LoggerHook'))

@@ -67,7 +67,7 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _check_grids(model: nn.Module, weights: Weights) -> None:
-    """Check that a resumed training keeps its grids; positions without a recorded grid have that of the model."""
+    """Check that a resumed training keeps its grids; positions without a recorded grid have the grid of the model."""
     for path, module in model.named_modules():
         if not isinstance(module, CRATE):
             continue

@@ -74,9 +74,9 @@ class Matches:
         return np.array(sorted((i for i, place in enumerate(self.places) if len(place)), key=content), dtype=int)
 
     def precisions(self, draw: np.ndarray, orders: np.ndarray) -> np.ndarray:
-        """Return the average precision of each order of some images: (K, A, T, 3), -1 where nothing is to be found.
+        """Return the average precision of each order of some images: (K, A, T, 3), -1 if there are no objects.
 
-        Predictions rank by score; those of equal scores rank by the position of their image, then as in their image.
+        Predictions rank by score. Predictions of equal score rank by the position of their image, then as in the image.
 
         Args:
             draw: Images (n,); one that is there twice counts as two.

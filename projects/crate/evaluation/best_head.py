@@ -76,7 +76,7 @@ def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Ext
 def count_labels(target: Tensor, grid: tuple[int, int], ignore_index: int, extent: Extent) -> dict[int, Tensor]:
     """Return the number of pixels of each label under each token: R T_c C^T.
 
-    T_c are the pixels of label c (H, W). R (h, H) and C (w, W) map rows and columns of pixels to those of tokens.
+    T_c are the pixels of label c (H, W). R (h, H) maps rows of pixels to rows of tokens, C (w, W) columns to columns.
 
     Args:
         target: (H, W), labels.

@@ -145,7 +145,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
     def _evaluate(self, metric: str, predictions: list[dict], images: list[int]) -> dict[str, float]:
         """Return the items for predictions in COCO's format on the images with these ids, and their intervals."""
-        if metric == 'segm':  # else pycocotools takes the area of the box for that of the mask
+        if metric == 'segm':  # else pycocotools uses the area of the box as the area of the mask
             for one in predictions:
                 del one['bbox']
         detections = self._coco_api.loadRes(predictions) if predictions else COCO()

@@ -69,7 +69,7 @@ def resampled_stats(evaluation: COCOeval, num_resamples: int, seed: int = 0, ord
     draws = np.random.default_rng(seed).integers(count, size=(num_resamples, count))
     orders = np.arange(count)[None]
     stats = np.empty((num_resamples, 12))
-    rng = np.random.default_rng([seed, 1])  # the draws are the same whatever the rule
+    rng = np.random.default_rng([seed, 1])  # the draws are the same for every rule
     is_drawn = order == 'expected' and matches.has_ties()
     with contextlib.redirect_stdout(io.StringIO()):  # summarize prints
         for row, draw in zip(stats, np.sort(draws, axis=1)):

@@ -128,7 +128,7 @@ class CRATE(BaseModule):
         frozen_stages: -1: nothing is frozen; 0: patch embedding, [CLS] and positions; n: also the first n layers; all
             layers: also the final norm.
         with_cp: Recompute each layer in the backward pass to save memory.
-        window_size: Side, or (height, width), of attention windows in tokens, for images much larger than those of the
+        window_size: Side, or (height, width), of attention windows in tokens, for images much larger than in the
             pre-training (see ``windows.py``); None: all attention is global. The weights are the same.
         global_attn_indexes: Layers whose attention stays global; negative ones count from the end. None: the last of
             each quarter of the layers (ViTDet, arXiv 2203.16527).
@@ -323,7 +323,7 @@ class CRATE(BaseModule):
             prefix: Name of this backbone in the model, for example 'backbone.'.
         """
         num_depths = self.num_layers + 2
-        param_name, prefix = plain_name(param_name), plain_name(prefix)  # those of an unwrapped model
+        param_name, prefix = plain_name(param_name), plain_name(prefix)  # names of an unwrapped model
         name = param_name.removeprefix(prefix) if param_name.startswith(prefix) else ''
         if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):
             return 0, num_depths

@@ -112,7 +112,7 @@ class MHSA(Attention):
 
     out_k = softmax(Q_k K_k^T / sqrt(p)) V_k;  MHSA(X) = [out_1 ... out_K] O + b      (arXiv 2010.11929, Appendix A)
 
-    Parameter names are those of mmpretrain's VisionTransformer. Its features are the keys, as in DINO and MaskCut.
+    Parameter names are as in mmpretrain's VisionTransformer. Its features are the keys, as in DINO and MaskCut.
 
     Args:
         dim: Token width d.
@@ -208,7 +208,7 @@ class ISTA(nn.Module):
         """Take one step: (B, N, d) -> (B, N, d)."""
         z, D, eta, lambd = x.flatten(0, -2), self.weight, self.eta, self.lambd
         H = self._product(z.shape[0])
-        # autocast multiplies in few bits; the sums keep those of the tokens, as in the released code
+        # autocast multiplies in few bits; the sums keep the bits of the tokens, as in the released code
         if H is None:
             step = z + (eta * (z - F.linear(z, D))) @ D  # inductor of torch 2.12 drops alpha of torch.add
         else:
@@ -327,7 +327,7 @@ class ODL(nn.Module):
 class MLP(nn.Module):
     """The ViT's feed-forward block, GELU(x W1 + b1) W2 + b2, the nonlinearity ablation of arXiv 2308.16271, Table 2.
 
-    Parameter names are those of mmcv's FFN, which mmpretrain's VisionTransformer uses. The layer adds its input to the
+    Parameter names are as in mmcv's FFN, which mmpretrain's VisionTransformer uses. The layer adds its input to the
     result.
 
     Args:

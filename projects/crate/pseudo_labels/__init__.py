@@ -1,7 +1,7 @@
 """Label millions of images as one COCO file, by any number of processes that may die at any moment.
 
 :mod:`.label` runs all of it, for ``tools/maskcut.py``. It cuts the list of images into batches (:mod:`.images`). Each
-finished batch is one file on disk, so that every process sees what is left to do (:mod:`.parts`). In the end the first
+finished batch is one file on disk, so that every process sees the remaining work (:mod:`.parts`). In the end the first
 process merges the files (:mod:`.merge`).
 """
 

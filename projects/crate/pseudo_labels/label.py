@@ -29,7 +29,7 @@ from .merge import read_images
 from .parts import Parts, PendingError
 
 POLL_INTERVAL = 5.0  # seconds
-PATIENCE = 600.0  # seconds that the first process waits for a batch; then it does what is left
+PATIENCE = 600.0  # seconds that the first process waits for a batch; then it does the remaining batches
 ROUNDS = 10  # attempts to merge, which fail if images change meanwhile
 
 

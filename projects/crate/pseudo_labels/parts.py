@@ -37,7 +37,7 @@ MAX_PARAMETERS = 1 << 24  # bytes; as all limits here, far beyond what this tool
 MAX_BATCH = 1 << 30  # bytes
 ABANDONED = 3600.0  # seconds since the last change of a half-written file, after which no process writes it any more
 
-# Finds what has changed of the images of a batch: (number of the batch, its records) -> one line, or None.
+# Finds changed images of a batch: (number of the batch, its records) -> one line, or None.
 Check = Callable[[int, dict], str | None]
 
 
@@ -101,7 +101,7 @@ class Parts:
     def pending(self) -> np.ndarray:
         """Return the numbers of the batches that are not done, in order."""
         is_pending = np.ones(self.total, dtype=bool)
-        for folder, _, names in os.walk(self.folder):  # os.walk goes on if a folder vanishes
+        for folder, _, names in os.walk(self.folder):  # os.walk continues if a folder vanishes
             for name in names:
                 number = int(name[:-5]) if re.fullmatch(r'\d{1,18}\.json', name) else self.total
                 if number < self.total and self._path(number) == Path(folder, name):

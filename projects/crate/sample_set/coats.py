@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-# Hues are fractions of a turn. The second hue of a class is the first of another: one colour alone tells no class.
+# Hues are fractions of a turn. The second hue of a class is the first hue of another class: one colour alone does not
+# identify a class.
 SECOND_HUE = 3 / 8
 HUE_JITTER = 0.025
 

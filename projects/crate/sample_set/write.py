@@ -18,7 +18,7 @@ from .coats import CLASSES
 from .layouts import LAYOUTS, SPLITS
 from .render import Sample, render_image
 
-RECIPE = 1  # raise it with every change of what is drawn: sets of another recipe are then told from this one's
+RECIPE = 1  # raise it with every change of the drawing: it tells sets of another recipe apart
 MARKER = 'sample_set.json'
 
 
@@ -62,7 +62,7 @@ class SampleSpec:
 def render_sample(spec: SampleSpec, split: str, index: int) -> Sample:
     """Return one sample of a set, a function of the seed, the kind of set, the split and the index only.
 
-    Every image has a generator of its own. Workers may share the images in any way, the splits differ, and a larger set
+    Every image has its own generator. Workers may share the images in any way, the splits differ, and a larger set
     begins as a smaller one does.
     """
     rng = np.random.default_rng([spec.seed, spec.max_objects, SPLITS.index(split), index])
@@ -75,7 +75,7 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
     """Write a set in one layout to its folder in ``out``, with a marker that describes it.
 
     The folder gets its name when the set is whole. Until then its name ends in ``.partial``, and the next run removes
-    what an interrupted run left there. Two runs at once need two folders.
+    leftovers of an interrupted run. Two runs at once need two folders.
 
     Args:
         out: Folder of the set; the layout's folder is made in it.

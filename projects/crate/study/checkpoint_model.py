@@ -63,7 +63,7 @@ def read_model(checkpoint: Path, name: str, config: str | None = None) -> Checkp
     else:
         raise UserError(f'{checkpoint} holds no config (it was not written by a training): name one with --configs')
     run = RUN.fullmatch(str(meta.get('experiment_name')))
-    # in trainings by iterations mmengine counts no epochs; what is no number says nothing
+    # in trainings by iterations mmengine counts no epochs; ignore anything but numbers
     counts = ((meta.get('epoch'), 'epochs'), (meta.get('iter'), 'iterations'))
     return CheckpointModel(
         name=name,

@@ -113,7 +113,7 @@ def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
         size: (H, W) of the image before the data preprocessor.
 
     Raises:
-        UserError: The model cannot be built, or cannot read such an image.
+        UserError: The model cannot be built, or cannot read an image of this size.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # proposals depend on the weights
@@ -258,7 +258,7 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
 
 
 def pipeline(loader: dict | None) -> list[dict]:
-    """Return the transforms of a data loader's config; [] where there is none."""
+    """Return the transforms of a data loader's config; [] if there are none."""
     dataset = (loader or {}).get('dataset') or {}
     while 'dataset' in dataset:
         dataset = dataset['dataset']

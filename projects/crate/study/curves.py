@@ -17,7 +17,7 @@ LAYER = 'layer (0-based)'  # label of x
 def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return steps and values of one scalar that a run logged into ``<time stamp>/vis_data/scalars.json``.
 
-    A resumed run logs into a folder of its own; where two starts logged the same step, the later one counts. The arrays
+    A resumed run logs into its own folder. If two starts logged the same step, the later start counts. The arrays
     are sorted by step, and empty where nothing was logged.
     """
     values: dict[int, float] = {}

@@ -74,6 +74,6 @@ def save_figure(figure: Figure, stem: Path, **arrays: np.ndarray) -> list[Path]:
     for path in paths[:2]:
         with atomic(path) as part:
             figure.savefig(part, format=path.suffix[1:], dpi=150)
-    with atomic(paths[2]) as part, part.open('wb') as file:  # given a path, numpy adds a suffix of its own
+    with atomic(paths[2]) as part, part.open('wb') as file:  # given a path, numpy adds its own suffix
         np.savez_compressed(file, **arrays)
     return paths

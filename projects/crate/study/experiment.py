@@ -131,7 +131,7 @@ def write_results(path: Path, rows: Sequence[Row], about: Mapping[str, object]) 
 
 
 def read_results(path: Path) -> tuple[list[Row], dict[str, object]]:
-    """Return what :func:`write_results` wrote."""
+    """Return rows and description that :func:`write_results` wrote."""
     content = json.loads(Path(path).read_text())
     columns = content.pop('columns')
     return [Row(**dict(zip(columns, values))) for values in content.pop('rows')], content
@@ -142,7 +142,7 @@ def write_pages(rows: Sequence[Row], figures: Mapping[str, Figure], out: Path) -
 
     ``figures`` are by the name of their file; the curves are added.
     """
-    size = next(row.size for row in reversed(rows) if row.size)  # the one that was measured along the training
+    size = next(row.size for row in reversed(rows) if row.size)  # the size that was measured along the training
     figures = {'curves': curves(rows, size), **figures}
     made, pages = tables(rows), [out / 'tables.md', out / 'index.html']
     for page in pages:

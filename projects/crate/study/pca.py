@@ -3,7 +3,7 @@
 The matrix of features Z (d x n, one column for each patch of all images) is not centred. The components are projections
 <u_i, z> on the eigenvectors u_0, u_1, ... of Z Z^T, by falling eigenvalue.
 
-An eigenvector has no sign of its own, and the paper chooses none. u_0 tells foreground from background. Its sign puts
+The sign of an eigenvector is arbitrary, and the paper chooses none. u_0 tells foreground from background. Its sign puts
 the corners of the images below the average: as in MaskCut, corners are taken for background. The other eigenvectors,
 which are colours, make the projection of largest magnitude positive (of several, the first).
 """
@@ -61,7 +61,7 @@ def remove_background(features: Sequence[np.ndarray], threshold: float = 12.0, f
 def first_components(features: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the first component, and the next three as a colour, of all patches of several images (Figures 6 and 9).
 
-    Arguments, scales and errors are those of :func:`remove_background`. The result is, per image, the first component
+    Arguments, scales and errors are as in :func:`remove_background`. The result is, per image, the first component
     (h, w) and the colours (h, w, 3), from 0 to 1.
     """
     patches, shapes = _stack(features)

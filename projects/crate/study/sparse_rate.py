@@ -18,7 +18,7 @@ def layer_rates(
 ) -> tuple[list[Path], dict[str, np.ndarray]]:
     """Return the paths (n), and 'compression' and 'nonzero' of L layers for every image, (L, n) float64 each.
 
-    ``images`` are paths and images (H, W, 3) uint8 RGB, of any sizes, at least one. The numbers are those of
+    ``images`` are paths and images (H, W, 3) uint8 RGB, of any sizes, at least one. The numbers are as in
     :func:`projects.crate.evaluation.sparse_rate.sparse_rate`.
     """
     layers = range(observer.num_layers)

@@ -26,8 +26,8 @@ from ..files import atomic, sha256
 from ..models.unwrap import unwrap
 
 Metrics = dict[str, float]
-HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # how a metric's name ends -> what it is
-# What no metric depends on: what read_config sets, and how images are loaded
+HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # ending of a metric's name -> its label
+# Settings that no metric depends on: those of read_config, and of loading images
 LAUNCH_KEYS = ('work_dir', 'launcher', 'sync_bn', 'model_wrapper_cfg', ELSEWHERE)
 LOADER_KEYS = ('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor')
 
@@ -113,8 +113,8 @@ class Measurements:
     """Evaluations that are done only once: an interrupted sweep continues where it stopped.
 
     Two evaluations are the same if the contents of their configs, checkpoints and annotation files (or lists of images)
-    are equal. The images, their masks and the code are not compared. In a distributed run the main process knows what
-    is done and tells the others.
+    are equal. The images, their masks and the code are not compared. In a distributed run the main process knows the
+    finished evaluations and tells the other processes.
 
     Args:
         folder: Folder of ``{name}.json``, which is written after each evaluation, and of the logs, in ``runs``.
@@ -154,7 +154,7 @@ class Measurements:
 
 
 def _read_known(path: Path) -> dict[str, dict]:
-    """Read what :class:`Measurements` has written."""
+    """Read a file of :class:`Measurements`."""
     try:
         known = json.loads(path.read_bytes())
         if all(isinstance(value, Real) for record in known.values() for value in record['metrics'].values()):

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..models.layers import ATTENTIONS, FEEDFORWARDS
 from ..registration import LIBRARIES, installed_libraries
 
-KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: what a backbone is built from
+KEYS = ('model', 'data_preprocessor', 'default_scope')  # of a config: the parts that build a backbone
 SCOPES = ('mmengine', *LIBRARIES)
 # Modules whose registered classes are layers and networks of layers, and their exception, which downloads.
 LAYERS = (
@@ -40,7 +40,7 @@ NUMBERS = ('norm_eps', 'eps', 'eta', 'lambd')  # arguments that constructors kee
 MAX_TEXT = 10**6  # characters
 MAX_DEPTH = 20  # of dictionaries and lists in each other
 MAX_REPETITIONS, MAX_NUMBER = 200, 2**16
-# What constructors raise on arguments that they do not take; mmpretrain asserts.
+# Errors of constructors for arguments that they do not take; mmpretrain asserts.
 WRONG_ARGUMENTS = (
     ArithmeticError,
     AssertionError,
@@ -52,7 +52,7 @@ WRONG_ARGUMENTS = (
     TypeError,
     ValueError,
 )
-BUGS = (AttributeError, ImportError, LookupError)  # those of them that no argument of our models causes
+BUGS = (AttributeError, ImportError, LookupError)  # errors that no argument of our models causes
 
 
 def literal_config(text: str, source: str) -> dict:
@@ -78,7 +78,7 @@ def literal_config(text: str, source: str) -> dict:
             '--configs'
         ) from error
     for key, value in found.items():
-        deque(_walk(value, key, source), 0)  # refuses what is nested too deep
+        deque(_walk(value, key, source), 0)  # refuses values that are nested too deep
     return found
 
 
@@ -153,7 +153,7 @@ def _walk(value: object, path: str, source: Path | str, depth: int = 0) -> Itera
         raise _refusal(source, path, f'more than {MAX_DEPTH} dictionaries and lists in each other')
     if isinstance(value, dict):
         for key, item in value.items():
-            if key == 'type':  # yield it whatever it is
+            if key == 'type':  # yield a value of any type
                 yield f'{path}.type', item
             else:
                 yield from _walk(item, f'{path}.{key}', source, depth + 1)
