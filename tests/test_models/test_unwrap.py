@@ -112,7 +112,7 @@ def test_adapters_without_their_base_are_refused():
     lora, _ = adapted(BACKBONES['CRATE'])
     model = nn.ModuleDict(dict(backbone=lora))
     saved = weights_of(model.state_dict(), 'a.pth')
-    with pytest.raises(CheckpointError, match=r'^a\.pth does not fit .*34 weights \(backbone\.module\.cls_token, .*missing'):
+    with pytest.raises(CheckpointError, match=r'34 weights \(backbone\.module\.cls_token, .*missing'):
         fill(model, saved)
     kept = fill(model, saved, optional=['backbone.module']).kept  # load_from_except
     assert len(kept) == 34
