@@ -30,3 +30,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if 'test_tools' in item.path.parts and not any(map(item.get_closest_marker, ('timeout', 'slow'))):
             item.add_marker(pytest.mark.timeout(3600))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape names of files that are not UTF-8 in captured output: pytest-xdist sends a report as UTF-8, or dies."""
+    report = yield
+    report.sections = [(title, text.encode('utf-8', 'backslashreplace').decode()) for title, text in report.sections]
+    return report

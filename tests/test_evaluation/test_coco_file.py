@@ -63,12 +63,6 @@ def test_good_files(tmp_path, changes):
     assert found == expected and (tmp_path / 'a.json').read_bytes() == before
 
 
-def test_who_needs_iscrowd_is_told(tmp_path):
-    path = write(tmp_path / 'a.json', content(iscrowd=None))
-    with pytest.raises(UserError, match=r"a\.json: annotation 2: has no iscrowd, which mmdet's CocoMetric needs"):
-        read_coco(path, needs_iscrowd=True)
-
-
 MASKS = {
     'missing': (dict(segmentation=None), 'has no segmentation'),
     'empty': (dict(segmentation=[]), 'has no segmentation'),

@@ -29,10 +29,10 @@ def names(folder):
 
 
 def records(number, annotations=2, unreadable=()):
-    image = dict(id=number + 1, file_name=f'{number}.jpg', height=20, width=30)
-    annotation = dict(
-        image_id=number + 1, category_id=1, score=1.0, segmentation=dict(size=[20, 30], counts='a' * 1000)
-    )
+    image = dict(id=number + 1, file_name=f'{number}.jpg', height=20, width=50)
+    code = dict(size=[20, 50], counts='111' + '0' * 997)  # a pixel without, one with the mask, and so on
+    annotation = dict(image_id=number + 1, category_id=1, score=1.0, segmentation=code)
+    annotation.update(bbox=[0, 0, 50, 20], area=500, iscrowd=0)
     files = {str(number + 1 + index): [1, 2, 3, 'hash'] for index in range(1 + len(unreadable))}
     return dict(images=[image], annotations=[annotation] * annotations, unreadable=list(unreadable), files=files)
 
@@ -228,6 +228,28 @@ def write_huge(path):
         file.truncate(1 << 40)
 
 
+def forged(**texts):
+    """Write a batch in which the second annotation has other values, as JSON."""
+
+    def write(path):
+        batch = records(1)
+        batch['annotations'] = [batch['annotations'][0], batch['annotations'][1] | {key: f'?{key}?' for key in texts}]
+        content = json.dumps(batch)
+        for key, text in texts.items():
+            content = content.replace(f'"?{key}?"', text)
+        path.write_text(content)
+
+    return write
+
+
+FORGED = dict(
+    bbox='[0, 0, -1, 5]',
+    area='NaN',
+    iscrowd='2',
+    category_id='7',
+    id='1',
+    segmentation='{"size": [1000000, 1000000], "counts": "0"}',
+)
 DAMAGE = dict(
     {
         text[:20]: lambda path, text=text: path.write_bytes(text.encode())
@@ -239,6 +261,9 @@ DAMAGE = dict(
     types=lambda path: path.write_text('{"images": 1, "annotations": {}, "unreadable": "ab", "files": []}'),
     images=lambda path: path.write_text('{"images": [1], "annotations": [], "unreadable": [], "files": {"2": null}}'),
     lost=lambda path: path.write_text(json.dumps(dict(records(1), annotations=[dict(image_id=7)]))),
+    **{f'score {score}': forged(score=score) for score in ('NaN', 'Infinity', 'null', '"1"', '[]')},
+    **{f'{key} {value}': forged(**{key: value}) for key, value in FORGED.items()},
+    keyless=lambda path: path.write_text(json.dumps(dict(records(1), annotations=[dict(image_id=2)]))),
     surplus=lambda path: path.write_text(json.dumps(dict(records(1), images=[]))),
     earlier=lambda path: path.write_text(json.dumps({k: v for k, v in records(1).items() if k != 'files'})),
     link=lambda path: (path.unlink(), path.symlink_to('/etc/passwd')),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from toy_runs import ROOT, run_tool
+from toy_runs import ROOT, load_tool, run_tool
 
 from projects.crate.study.experiment import WHOLE_IMAGE, read_results
 
@@ -145,6 +145,17 @@ def test_a_training_of_other_settings_is_refused(smoke, tmp_path):
     assert result.returncode == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith('emergence: ')]
     assert line.startswith(f'emergence: {copy / "vit-seed0"} was trained with another optim_wrapper: ')
+
+
+@pytest.mark.parametrize('content', ['', '{"model": ', '[1]', 'null', '[' * 100_000, '\0'])
+def test_damaged_settings_are_named(tmp_path, capsys, monkeypatch, content):
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / 'out' / 'crate-seed0'
+    folder.mkdir(parents=True)
+    (folder / 'settings.json').write_text(content)
+    assert load_tool('experiments/emergence')(['--budget', 'smoke', '--out', str(tmp_path / 'out')]) == 1
+    line = f'emergence: {folder}/settings.json is damaged: remove {folder}, or name another --out'
+    assert line in capsys.readouterr().err.splitlines()
 
 
 def test_a_stopped_command_ends_its_training(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import METRICS, DefaultScope
 from toy_runs import config, forget_runs, last_checkpoint, load_tool, seen
 
 from projects.crate.engine import launch
@@ -154,6 +155,23 @@ def mistakes(root):
         ),
         'scale': ('train', [path, '--auto-scale-lr'], 'auto_scale_lr.base_batch_size'),
         'data': ('train', [config(root / 'data', train_dataloader=loader)], f'not found: {root}/nowhere'),
+        'seed': ('train', [path, '--cfg-options', 'randomness.seed=x'], 'randomness.seed must be an integer'),
+        'large seed': ('train', [path, '--cfg-options', f'randomness.seed={2**32}'], f'2**32 - 1, not {2**32}'),
+        'clip': (
+            'train',
+            [path, '--cfg-options', 'optim_wrapper.clip_grad.foo=1'],
+            "optim_wrapper.clip_grad: missing a required argument: 'max_norm'",
+        ),
+        'clip norm': (
+            'train',
+            [path, '--cfg-options', 'optim_wrapper.clip_grad.max_norm=x'],
+            "optim_wrapper.clip_grad.max_norm must be a number, not 'x'",
+        ),
+        'clip value': (
+            'train',
+            [path, '--cfg-options', 'optim_wrapper.clip_grad.type=value', 'optim_wrapper.clip_grad.max_norm=1'],
+            'optim_wrapper.clip_grad: ',
+        ),
         'launcher': ('train', [path, '--launcher', 'slurm'], 'SLURM_PROCID is not set'),
         'checkpoint': ('test', [path, root / 'no.pth'], 'no test_dataloader'),
     }
@@ -161,7 +179,10 @@ def mistakes(root):
 
 @pytest.mark.parametrize(
     'name',
-    ['config', 'option', 'resume', 'weights', 'broken', 'load_from', 'scale', 'data', 'launcher', 'checkpoint'],
+    [
+        *('config', 'option', 'resume', 'weights', 'broken', 'load_from', 'scale', 'data', 'launcher', 'checkpoint'),
+        *('seed', 'large seed', 'clip', 'clip norm', 'clip value'),
+    ],
 )
 def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, name):
     monkeypatch.delenv('SLURM_PROCID', raising=False)
@@ -204,3 +225,30 @@ def test_annotations_are_checked_before_a_training(tmp_path, kind, key, value, m
             continue
         with pytest.raises(UserError, match=rf'^{tmp_path}/broken\.json: {message}'):
             launch.prepare_training(cfg)
+
+
+def test_a_file_without_iscrowd_has_the_ap_of_one_with_zeros(tmp_path):
+    """LVIS has no such key; pycocotools ends in a KeyError after the last image."""
+    pytest.importorskip('mmdet')
+    path, options, *_ = detector(tmp_path)
+    content = json.loads((tmp_path / 'boxes.json').read_text())
+    (tmp_path / 'zeros.json').write_text(json.dumps(content))
+    for annotation in content['annotations']:
+        del annotation['iscrowd']
+    (tmp_path / 'boxes.json').write_text(json.dumps(content))
+    torch.set_num_threads(1)
+    assert run('train', path, '--work-dir', tmp_path / 'run', '--cfg-options', *options) == 0
+    cfg = launch.read_config(str(path), options)
+    found = []
+    for file in ('zeros.json', 'boxes.json'):
+        cfg.val_evaluator = dict(type='CocoMetric', ann_file=str(tmp_path / file), metric='bbox')
+        launch.prepare_training(cfg)
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            metric = METRICS.build(cfg.val_evaluator)
+        metric.dataset_meta = dict(classes=('person',))
+        for number in range(4):
+            box = torch.tensor([[4.0, 4, 24, 16]])
+            pred = dict(bboxes=box, scores=torch.tensor([0.5 + number / 10]), labels=torch.tensor([0]))
+            metric.process({}, [dict(img_id=number, ori_shape=SIZE, pred_instances=pred)])
+        found.append(metric.evaluate(4))
+    assert found[0] == found[1] and 0 < found[0]['coco/bbox_mAP'] < 1

@@ -264,7 +264,10 @@ class Experiment:
         settings = json.loads(json.dumps({key: cfg.get(key) for key in SETTINGS}, default=str))
         settings['train_dataloader']['dataset'].pop('data_root')  # images may be moved
         if path.is_file():
-            known = json.loads(path.read_text())
+            try:
+                known = dict(json.loads(path.read_bytes()))
+            except (ValueError, TypeError, RecursionError) as error:
+                raise _cli.mistake(f'{path} is damaged: remove {work_dir}, or name another --out') from error
             if differs := [key for key in SETTINGS if known.get(key) != settings[key]]:
                 raise _cli.mistake(
                     f'{work_dir} was trained with another {" and ".join(differs)}: '

@@ -85,9 +85,6 @@ def fill(
     unused = set(keys.unexpected_keys)
     used = rename_state(tensors, lambda key: None if key in unused else key)
     _warn_if_not_finite(used, weights.source)
-    if base := _random_base(module, own, used):
-        message = f'{count_weights(base)} of LoRAModel stay random; set init_cfg of its module'
-        print_log(f'{weights.source}: {message}', logger='current', level=logging.WARNING)
     return Filling(used, [*keys.unexpected_keys], unfilled)
 
 
@@ -203,13 +200,6 @@ def _is_made(module: nn.Module, key: str) -> bool:
     """Return True for a counter or a table of numbers that the constructor makes; it is no weight."""
     buffer = {without_wrappers(name): value for name, value in module.named_buffers()}.get(key)
     return buffer is not None and not buffer.is_floating_point()
-
-
-def _random_base(module: nn.Module, own: Iterable[str], used: Mapping[str, Tensor]) -> list[str]:
-    """Return the names that neither the file nor an init_cfg has; mmpretrain's LoRAModel hides these gaps."""
-    bases = [(path, part.module) for path, part in module.named_modules() if type(part).__name__ == 'LoRAModel']
-    paths = [f'{path}.module'.strip('.') for path, base in bases if 'Pretrained' not in str(base.init_cfg)]
-    return [key for key in own if _is_in(key, paths) and key not in used and not _is_made(module, key)]
 
 
 def _other_shapes(error: str) -> tuple[str, list[str]]:

@@ -1,10 +1,12 @@
 """Build a runner from a config of mmpretrain, mmdet or mmseg, for ``tools/train.py`` and ``tools/test.py``."""
 
 import copy
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from ..checkpoints.read import read_all_files
 from ..errors import UserError
@@ -67,6 +70,7 @@ def prepare_training(
             raise UserError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config')
         cfg.auto_scale_lr.enable = True
     _check_optimizer(cfg)
+    _check_clipping(cfg)
     stock_parts.choose_precision(cfg, amp)
     stock_parts.exchange_loop(cfg)
     _prepare_data(cfg, 'train', 'val')
@@ -115,9 +119,10 @@ def build_runner(cfg: Config) -> Runner:
     settings for machines without a GPU.
 
     Raises:
-        UserError: The work folder cannot be written.
+        UserError: The work folder cannot be written, or the seed is no seed.
     """
     read_all_files()
+    _check_seed(cfg)
     cfg = copy.deepcopy(cfg)
     checkpoint, resume = cfg.get('load_from'), cfg.get('resume', False)
     cfg.merge_from_dict(cfg.pop(START, {}))
@@ -183,17 +188,42 @@ def _check_optimizer(cfg: Config) -> None:
             raise UserError(f'{cfg.filename}: {kind} is no optimiser: change optim_wrapper.optimizer.type')
 
 
+def _check_clipping(cfg: Config) -> None:
+    """Check the arguments of gradient clipping; torch refuses them at the first step."""
+    given = cfg.optim_wrapper.get('clip_grad')
+    clip = {'norm': clip_grad_norm_, 'value': clip_grad_value_}
+    if not isinstance(given, dict) or (kind := given.get('type', 'norm')) not in clip:  # mmengine names them
+        return
+    given = {key: value for key, value in given.items() if key != 'type'}
+    try:
+        inspect.signature(clip[kind]).bind([], **given)
+    except TypeError as error:
+        raise UserError(f'{cfg.filename}: optim_wrapper.clip_grad: {error}') from error
+    for key, value in given.items():
+        if value is not None and not isinstance(value, float | int) and (key, value) != ('norm_type', 'inf'):
+            raise UserError(f'{cfg.filename}: optim_wrapper.clip_grad.{key} must be a number, not {value!r}')
+
+
+def _check_seed(cfg: Config) -> None:
+    """Check the seed; NumPy does not name the setting."""
+    randomness = cfg.get('randomness')
+    seed = randomness.get('seed') if isinstance(randomness, dict) else None
+    if seed is not None and not (isinstance(seed, Integral) and 0 <= seed < 2**32):
+        raise UserError(f'{cfg.filename}: randomness.seed must be an integer from 0 to 2**32 - 1, not {seed!r}')
+
+
 def _prepare_data(cfg: Config, *splits: str) -> None:
     """Exchange hooks and transforms, and check COCO files now and not in the middle of the work."""
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
+    stock_parts.exchange_metrics(cfg)
     for split in splits:
         _check_data_sets(cfg.get(f'{split}_dataloader'))
         metrics = cfg.get(f'{split}_evaluator')
         for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
             kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
-            if kind in ('CocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
-                read_coco(path, masks='segm' in metric.get('metric', 'bbox'), needs_iscrowd=kind == 'CocoMetric')
+            if kind in ('OptionalCrowdCocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
+                read_coco(path, masks='segm' in metric.get('metric', 'bbox'))
     stock_parts.complete_dataloaders(cfg)
 
 

@@ -22,6 +22,9 @@ HOOKS = {
     'CheckpointHook': 'AtomicCheckpointHook',
     'LoggerHook': 'MainProcessLoggerHook',
 }
+METRICS = {
+    'CocoMetric': 'OptionalCrowdCocoMetric',
+}
 # Under this key a prepared config has the settings that were its own before this machine without a GPU changed them.
 ELSEWHERE = 'on_other_machines'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -74,6 +77,15 @@ def _exchange_loading(value: object, library: str, skip: bool) -> None:
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
             _exchange_loading(child, library, skip)
+
+
+def exchange_metrics(cfg: Config) -> None:
+    """Exchange mmdet's ``CocoMetric`` for one that reads annotation files without ``iscrowd``."""
+    for field in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(field)
+        for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
+            if isinstance(metric, dict) and 'type' in metric:
+                metric['type'] = METRICS.get(type_name(metric['type']), metric['type'])
 
 
 def complete_dataloaders(cfg: Config) -> None:

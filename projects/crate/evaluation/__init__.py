@@ -19,3 +19,10 @@ def _build_class_agnostic_coco_metric(**kwargs):
             f'ClassAgnosticCocoMetric needs mmdet and the compiled operators of mmcv: {error}'
         ) from error
     return ClassAgnosticCocoMetric(**kwargs)
+
+
+@METRICS.register_module(name='OptionalCrowdCocoMetric')
+def _build_optional_crowd_coco_metric(**kwargs):
+    from .optional_crowd import OptionalCrowdCocoMetric  # it takes the place of a metric of mmdet
+
+    return OptionalCrowdCocoMetric(**kwargs)

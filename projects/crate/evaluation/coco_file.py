@@ -25,14 +25,13 @@ class CocoFileError(UserError, ValueError):
     """An annotation file cannot be used; the message names the file, and the image or annotation by its id."""
 
 
-def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, needs_iscrowd: bool = False) -> dict:
+def read_coco(path: str, masks: bool = False, backend_args: dict | None = None) -> dict:
     """Read a COCO annotation file, and check it; the file stays unchanged.
 
     Args:
         path: Annotation file.
         masks: See :func:`check_coco`.
         backend_args: Arguments of mmengine's file backend.
-        needs_iscrowd: See :func:`check_coco`.
 
     Returns:
         The content: 'images', 'annotations' and 'categories' as in the file.
@@ -51,18 +50,17 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, 
         ) from error
     except (ValueError, RecursionError) as error:
         raise CocoFileError(f'{name}: not readable as JSON ({error})') from error
-    check_coco(content, name, masks, needs_iscrowd)
+    check_coco(content, name, masks)
     return content
 
 
-def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool = False) -> None:
+def check_coco(content: Any, name: str, masks: bool = False) -> None:
     """Check the content of a COCO annotation file, and set ``iscrowd`` to 0 where there is none (LVIS has none).
 
     Args:
         content: Content of the JSON file.
         name: Name of the file, for messages.
         masks: Whether masks are evaluated. Then every annotation needs a valid ``segmentation``.
-        needs_iscrowd: Whether to refuse an annotation without ``iscrowd``, since another reader of the file needs it.
 
     Raises:
         CocoFileError: A list or a key is missing. An id is unknown or not unique. A size is absurd. A box or a polygon
@@ -82,8 +80,6 @@ def check_coco(content: Any, name: str, masks: bool = False, needs_iscrowd: bool
             raise CocoFileError(f'{where}: image_id {_short(one.get("image_id"))} is not among its images')
         if not _known(one.get('category_id'), categories):
             raise CocoFileError(f'{where}: category_id {_short(one.get("category_id"))} is not a category of it')
-        if needs_iscrowd and 'iscrowd' not in one:
-            raise CocoFileError(f"{where}: has no iscrowd, which mmdet's CocoMetric needs; set it to 0")
         reason = _box_problem(one) or (_mask_problem(one.get('segmentation'), images[one['image_id']]) if masks else '')
         if reason:
             raise CocoFileError(f'{where}: {reason}')

@@ -14,6 +14,7 @@ There are no locks. The files are the state, and every process looks again after
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -28,13 +29,15 @@ import numpy as np
 
 from ..datasets.image_list import quote
 from ..errors import UserError
+from ..evaluation.coco_file import check_coco
 from ..files import atomic
-from .merge import read_info, write_merged
+from .merge import CATEGORIES, read_info, write_merged
 
 FILES_PER_FOLDER = 1000
 SHORT = 40  # characters of a value that a message shows
 MAX_PARAMETERS = 1 << 24  # bytes; as all limits here, far beyond what this tool writes
 MAX_BATCH = 1 << 30  # bytes
+KEYS = {'image_id', 'category_id', 'segmentation', 'bbox', 'area', 'iscrowd', 'score'}  # of an annotation
 ABANDONED = 3600.0  # seconds since the last change of a half-written file, after which no process writes it any more
 
 # Finds changed images of a batch: (number of the batch, its records) -> one line, or None.
@@ -134,7 +137,9 @@ class Parts:
         reasons = []
         for number in np.setdiff1d(np.asarray(numbers), self.pending()):
             try:
-                reason = check(number, self._read(number))
+                records = self._read(number)
+                self._check_annotations(number, records)
+                reason = check(number, records)
             except PendingError as error:
                 reason = str(error)
             if reason:
@@ -241,7 +246,10 @@ class Parts:
 
     def _all(self, key: str) -> Iterator[Any]:
         for number in range(self.total):
-            yield from self._read(number)[key]
+            records = self._read(number)
+            if key == 'annotations':
+                self._check_annotations(number, records)
+            yield from records[key]
 
     def _read(self, number: int) -> dict:
         """Return the records of a batch.
@@ -257,6 +265,22 @@ class Parts:
         if not _is_batch(records):
             raise PendingError(f'{path} is damaged: not the records of a batch')
         return records
+
+    def _check_annotations(self, number: int, records: dict) -> None:
+        """Raise PendingError if annotations of a batch are none that :meth:`write` got: they would be merged."""
+        annotations = records['annotations']
+        content = dict(
+            images=records['images'],
+            categories=CATEGORIES,
+            annotations=[dict(one, id=position) for position, one in enumerate(annotations)],
+        )
+        reason = next((f'annotation {n}: {why}' for n, one in enumerate(annotations) if (why := _problem(one))), None)
+        try:
+            check_coco(content, str(self._path(number)), masks=True)
+        except UserError as error:
+            reason = reason or str(error)
+        if reason:
+            raise PendingError(f'{self._path(number)} is damaged: {reason}')
 
     def _path(self, number: int) -> Path:
         return self.folder / f'{number // FILES_PER_FOLDER}' / f'{number}.json'
@@ -325,6 +349,15 @@ def _is_batch(records: Any) -> bool:
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
+
+
+def _problem(annotation: dict) -> str:
+    """Return what is wrong with the keys or the score of an annotation; '' if nothing."""
+    if annotation.keys() != KEYS:
+        return f'has {_shorten(sorted(annotation))} instead of {", ".join(sorted(KEYS))}'
+    score = annotation['score']
+    is_finite = isinstance(score, int | float) and math.isfinite(score)
+    return '' if is_finite else f'its score is {_shorten(score)}'
 
 
 def _flatten(value: Any) -> Iterator[tuple[str, Any]]:

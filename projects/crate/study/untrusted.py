@@ -4,6 +4,7 @@ mmengine's registry imports whatever a dotted ``type`` names, and some registere
 from them. So the config of a backbone in a checkpoint is checked before anything is built.
 """
 
+import re
 import sys
 import traceback
 from collections import deque
@@ -14,6 +15,7 @@ from types import ModuleType
 from unittest.mock import patch
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.registry import registry as registry_module
 from torch import nn
@@ -30,6 +32,7 @@ LAYERS = (
     'projects.crate.models.',
     'mmpretrain.models.backbones.',
     'mmpretrain.models.utils.',
+    'mmpretrain.models.peft.',
     'mmcv.cnn.',
     'torch.nn.',
 )
@@ -37,6 +40,9 @@ DOWNLOADS = 'mmpretrain.models.backbones.timm_backbone'
 PARTS = (*ATTENTIONS, *FEEDFORWARDS)  # of CRATE, which looks them up in its own tables
 REPETITIONS = ('num_layers', 'depth', 'num_fcs')  # arguments that say how often something is built
 NUMBERS = ('norm_eps', 'eps', 'eta', 'lambd')  # arguments that constructors keep as they are
+ADAPTERS = ('LoRAModel', 'mmpretrain.LoRAModel')
+TARGET = 'target'  # stands for the key 'type' of what these change
+LAYER_NAME = re.compile(r'(\.\*)?(?:\w|\\?\.)+')  # a suffix; other patterns could take for ever
 MAX_TEXT = 10**6  # characters
 MAX_DEPTH = 20  # of dictionaries and lists in each other
 MAX_REPETITIONS, MAX_NUMBER = 200, 2**16
@@ -143,6 +149,8 @@ def _check(backbone: dict, path: str, source: Path) -> None:
             raise _refusal(source, key, f'the scope {_shown(value)} is none of {", ".join(SCOPES)}')
         elif isinstance(value, int) and abs(value) > (MAX_REPETITIONS if name in REPETITIONS else MAX_NUMBER):
             raise _refusal(source, key, f'the number {_shown(value)} is too large')
+        elif name == TARGET and not (isinstance(value, str) and LAYER_NAME.fullmatch(value)):
+            raise _refusal(source, key, f'{_shown(value)} is no name of a layer')
         elif name in NUMBERS and not isinstance(value, int | float | None):
             raise _refusal(source, key, f'{_shown(value)} is not a number')
 
@@ -155,6 +163,8 @@ def _walk(value: object, path: str, source: Path | str, depth: int = 0) -> Itera
         for key, item in value.items():
             if key == 'type':  # yield a value of any type
                 yield f'{path}.type', item
+            elif key == 'targets' and value.get('type') in ADAPTERS and isinstance(item, list | tuple):
+                yield from _walk([*map(_target, item)], f'{path}.{key}', source, depth + 1)
             else:
                 yield from _walk(item, f'{path}.{key}', source, depth + 1)
     elif isinstance(value, list | tuple | set):
@@ -162,6 +172,11 @@ def _walk(value: object, path: str, source: Path | str, depth: int = 0) -> Itera
             yield from _walk(item, f'{path}[{index}]', source, depth + 1)
     else:
         yield path, value
+
+
+def _target(value: object) -> object:
+    """Return an entry of LoRA's ``targets`` with its 'type' under another key: it is the name of a layer."""
+    return {TARGET if key == 'type' else key: item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _find(name: object) -> list[object]:
@@ -184,7 +199,7 @@ def _is_layer(model: object) -> bool:
 
 @contextmanager
 def _only_registered() -> Iterator[None]:
-    """Let mmengine's registries import nothing within the block, under any key."""
+    """Let mmengine's registries import nothing within the block, under any key; make no weights."""
 
     def imported(name: str) -> ModuleType:
         if name not in sys.modules:
@@ -197,6 +212,7 @@ def _only_registered() -> Iterator[None]:
     with (
         patch.object(registry_module, 'import_module', imported),
         patch.object(registry_module, 'get_object_from_string', unknown),
+        patch.object(BaseModule, 'init_weights', lambda module: None),  # it reads values, and a meta tensor has none
     ):
         yield
 
