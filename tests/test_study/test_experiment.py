@@ -162,5 +162,5 @@ def test_everything_is_written(tmp_path):
     assert all(path.is_file() for path in paths)
     text = paths[0].read_text()
     assert text.count('## ') == 9
-    assert 'All in percent.' in text and '<img src="data:image/png' in paths[1].read_text()
+    assert 'All numbers are in percent.' in text and '<img src="data:image/png' in paths[1].read_text()
     assert sorted((tmp_path / 'new').iterdir()) == sorted(paths)

@@ -114,7 +114,7 @@ def test_numbers_are_those_of_the_measurement(tmp_path, undrawn):
     assert 'average precision of 1.23% (A), 1.23% (B).' in text
     assert published['CRATE-B/8'] == ['supervised', '23.6', '1.0']
     assert text.index('published numbers') < text.index('23.6')
-    assert 'on 3 images with an object' in text and f'has {whole_image_miou(SHARES):.1f};' in text
+    assert 'on 3 images with an object' in text and f'scores {whole_image_miou(SHARES):.1f};' in text
 
 
 def test_whole_image_is_a_mean_over_classes_then_images():

@@ -300,8 +300,8 @@ def notes(complexity: Complexity) -> str:
     ]
     if complexity.regions:
         lines.append(
-            f'RoI heads were given {", ".join(map(str, complexity.regions))} regions, proposals by random weights; '
-            'their cost is in proportion.'
+            f'RoI heads processed {", ".join(map(str, complexity.regions))} regions (proposals by random weights); '
+            'their cost is proportional to this number.'
         )
     if complexity.uncounted:
         lines.append(f'NOT COUNTED, no formula: {", ".join(complexity.uncounted)}.')
