@@ -58,7 +58,7 @@ def test_a_config_that_would_have_to_be_executed_is_left_out(trained, capsys):
     content['meta']['cfg'] = 'model = __import__("os").getcwd()'
     torch.save(content, path)
     assert 'cfg' not in read_checkpoint(str(publish(trained)))['meta']
-    assert 'more than plain values and is left out' in capsys.readouterr().err
+    assert 'more than plain values, so it is left out' in capsys.readouterr().err
 
 
 def test_half_precision_is_half_as_large(trained):
