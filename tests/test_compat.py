@@ -140,6 +140,8 @@ def test_collate_functions_may_have_a_scope(cfg_type):
     )
     assert next(iter(Runner.build_dataloader(cfg))).tolist() == [1, 2]
     assert cfg['collate_fn']['_scope_'] == 'mmpretrain'
+    cfg['collate_fn'] = sum  # a function is one, too
+    assert next(iter(Runner.build_dataloader(cfg))) == 3
 
 
 def test_mmpretrain_beside_new_transformers(tmp_path):

@@ -68,8 +68,9 @@ def accept_scoped_collate_functions() -> None:
 
     @wraps(original)
     def build_dataloader(dataloader, *args, **kwargs):
-        if isinstance(dataloader, dict) and '_scope_' in (dataloader.get('collate_fn') or {}):
-            function = {key: value for key, value in dataloader['collate_fn'].items() if key != '_scope_'}
+        function = dataloader.get('collate_fn') if isinstance(dataloader, dict) else None
+        if isinstance(function, dict) and '_scope_' in function:
+            function = {key: value for key, value in function.items() if key != '_scope_'}
             dataloader = type(dataloader)({**dataloader, 'collate_fn': function})
         return original(dataloader, *args, **kwargs)
 
