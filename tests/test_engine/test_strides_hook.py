@@ -44,7 +44,7 @@ def test_testing_with_other_strides_ends_in_one_line(tmp_path, fast_runner, caps
     assert load_tool('test')([path, checkpoint]) == 0
     assert len(seen(tmp_path)) == number + SAMPLES
     assert load_tool('test')([toy(tmp_path, [16], **options), checkpoint]) == 1
-    assert 'test: extractor (Identity) was told strides (16,)' in capsys.readouterr().err
+    assert 'test: extractor (Identity) has strides (16,)' in capsys.readouterr().err
     assert len(seen(tmp_path)) == number + SAMPLES
 
 

@@ -225,7 +225,7 @@ def test_global_layers_as_given():
         (dict(window_size=0), r'window_size .*at least 1, not 0'),
         (dict(window_size=(3, 0)), r'window_size .*at least 1, not \(3, 0\)'),
         (dict(window_size=-14), r'window_size .*at least 1, not -14'),
-        (dict(window_size=2, attn_cfg=dict(type='TSSA')), r'TSSA.*no window_size'),
+        (dict(window_size=2, attn_cfg=dict(type='TSSA')), r'TSSA.*remove window_size'),
         (dict(window_size=2, attn_cfg=dict(proj_bias=False)), r"attn_cfg\['type'\] must be one of"),
         (dict(global_attn_indexes=[0]), r'global_attn_indexes needs window_size: set window_size, or remove'),
         (dict(window_size=2, global_attn_indexes=[0, 3]), r'global_attn_indexes must lie in -3 to 2, not \[0, 3\]'),

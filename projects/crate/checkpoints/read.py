@@ -161,7 +161,7 @@ def check_file(path: str) -> Path:
 def load_from_file(filename: str, map_location: str | None = None):
     """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later."""
     if '://' in filename:
-        raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: nothing here reads such addresses')
+        raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: unknown kind of address')
     return read_checkpoint(filename, map_location, mmap=False)
 
 

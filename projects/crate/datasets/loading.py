@@ -84,7 +84,7 @@ class LoadImageOrSkip(LoadImageFromFile):
             if not self.skip:
                 raise ImageFileError(message) from error
             # As an error: mmengine shows only errors of processes other than the first.
-            print_log(f'{message} (another is taken in its place)', logger='current', level=logging.ERROR)
+            print_log(f'{message} (another image replaces it)', logger='current', level=logging.ERROR)
             return None
         named = results.get('height'), results.get('width')
         if None not in named and image.shape[:2] != named:
@@ -150,7 +150,7 @@ def check_pixels(data: bytes, limit: int | None = None) -> None:
         return
     if width * height > limit:
         raise PixelLimitError(
-            f'{width} x {height} pixels are more than {limit:,}; if they are meant, set the environment variable '
+            f'{width} x {height} pixels are more than {limit:,}; to load it, set the environment variable '
             f'{LIMIT_VARIABLE}={width * height} or more'
         )
 

@@ -196,7 +196,7 @@ def _swap_geometry(hub: MessageHub, now: dict) -> dict:
     hub.update_info(GEOMETRY, now)
     if any(then[key] != now[key] for key in now if key != 'shift'):
         print_log(
-            f'resume: the checkpoint was saved with {then} and this run has {now}: it goes on at the same share of '
+            f'resume: the checkpoint was saved with {then} and this run has {now}: it continues at the same share of '
             'the data, but not with the same batches; schedules by iteration keep their old length',
             logger='current',
             level=logging.WARNING,

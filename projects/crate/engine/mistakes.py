@@ -66,7 +66,7 @@ def reading(source: str) -> Iterator[None]:
         if (file := _resumed_from(error)) is None:
             raise
         raise UserError(
-            f'{printable(file)}: a training with this config cannot go on from it: {explain(error)}'
+            f'{printable(file)}: a training with this config cannot continue from it: {explain(error)}'
         ) from error
 
 

@@ -110,7 +110,7 @@ class SparseRateHook(MeasuringHook):
         if not (isinstance(inputs, Tensor) and inputs.ndim == 3):
             raise ArgumentError(
                 f"SparseRateHook: samples of {type(dataset).__name__} have no image (3, H, W) under 'inputs': set "
-                'dataloader to one whose samples have'
+                'dataloader to a loader of such samples'
             )
         return Subset(dataset, spread_evenly(len(dataset), self.num_images))
 

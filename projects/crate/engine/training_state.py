@@ -50,7 +50,7 @@ def saved_seed(checkpoint: object, source: str) -> int | None:
 
 
 def _refusal(source: str, place: str) -> CheckpointError:
-    line = f'{printable(source)}: a training cannot go on from it: its {place} is not what mmengine saves'
+    line = f'{printable(source)}: a training cannot continue from it: its {place} is not what mmengine saves'
     return CheckpointError(line)
 
 

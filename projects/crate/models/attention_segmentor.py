@@ -49,7 +49,7 @@ class AttentionSegmentor(BackboneReader):
             raise ArgumentError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
         check_layers(inner, layers)
         if not inner.num_extra_tokens:
-            raise ArgumentError('AttentionSegmentor: the backbone was built with with_cls_token=False')
+            raise ArgumentError('AttentionSegmentor: the backbone has no [CLS] (with_cls_token=False)')
         self.layers = [layer % len(inner.layers) for layer in layers]
 
     @torch.no_grad()

@@ -211,7 +211,9 @@ class CRATE(BaseModule):
             for rate in drop_path_rates
         )
         if self.window_size and not self.layers[0].attn.has_windows:
-            raise ArgumentError(f'CRATE: {attn_cfg["type"]} is linear in the tokens and has no windows: no window_size')
+            raise ArgumentError(
+                f'CRATE: {attn_cfg["type"]} is linear in the tokens, without windows: remove window_size'
+            )
         self.ln1 = nn.LayerNorm(self.embed_dims, eps=norm_eps) if final_norm else None
 
         self._initialise(choose('init', init or family['init'], ('crate', 'alpha')))

@@ -62,7 +62,7 @@ class Observation:
             ValueError: There is no [CLS] token.
         """
         if not self.num_extra_tokens:
-            raise ArgumentError('cls_attention: the backbone was built with with_cls_token=False')
+            raise ArgumentError('cls_attention: the backbone has no [CLS] (with_cls_token=False)')
         # without the column of [CLS]: a long [CLS] attends to itself alone, and the rest of its row underflows
         row = _formulas(self.attn).attention(self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
         return (row / row.sum(-1, keepdim=True))[:, :, 0]
@@ -74,7 +74,7 @@ class Observations(dict):
     def __missing__(self, layer: int) -> Observation:
         """Raise LookupError with the reason."""
         raise UnknownLayerError(
-            f'layer {layer} was not observed: it was not asked for, or has not run (a backbone may stop after the last '
+            f'layer {layer} was not observed: it was not requested, or has not run (a backbone may stop after the last '
             'of its out_indices)'
         )
 

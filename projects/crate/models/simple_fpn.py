@@ -136,7 +136,7 @@ def check_strides(model: nn.Module) -> None:
         have = neck.out_strides if not hasattr(part, 'featmap_strides') else neck.out_strides[: len(wanted)]
         if wanted and tuple(wanted) != have:
             raise StridesError(
-                f'{name} ({type(part).__name__}) was told strides {tuple(wanted)}, SimpleFPN gives {have}: '
+                f'{name} ({type(part).__name__}) has strides {tuple(wanted)}, SimpleFPN gives {have}: '
                 'set neck.out_strides, or the strides of the head'
             )
 

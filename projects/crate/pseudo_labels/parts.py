@@ -298,7 +298,7 @@ class Parts:
                 continue
             except (OSError, TypeError, ValueError) as error:
                 raise UserError(
-                    f'{begun} is damaged ({error}), so it is unknown what {self.root} was begun with: '
+                    f'{begun} is damaged ({error}), so the parameters of {self.root} are unknown: '
                     f'choose another OUT, or remove {self.root}'
                 ) from error
 
