@@ -11,6 +11,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
 from PIL import Image
 
+from projects.crate.datasets import loading
 from projects.crate.datasets.loading import find_damage, libjpeg_warnings
 from projects.crate.errors import UserError
 
@@ -243,7 +244,7 @@ def test_a_png_with_a_wrong_checksum_is_damaged(tmp_path, backend, strict):
 
 
 @pytest.mark.parametrize('orientation', [1, 3, 6, 8])
-def test_a_size_that_the_annotations_do_not_have(tmp_path, orientation):
+def test_a_size_that_the_annotations_do_not_have(tmp_path, monkeypatch, capsys, orientation):
     """Boxes of the stored pixels do not lie on the photo as it is loaded."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -252,8 +253,13 @@ def test_a_size_that_the_annotations_do_not_have(tmp_path, orientation):
     height, width = SIZE
     results = dict(img_path=str(path), height=height, width=width)
     load = TRANSFORMS.build(dict(type='LoadImageOrSkip'))
+    monkeypatch.setattr(loading, 'WARNED', [])
     if orientation < 5:
         assert load(dict(results))['img_shape'] == SIZE
+        told = 'a.jpg: the EXIF orientation of the photo (3) turns its pixels and keeps its size'
+        assert capsys.readouterr().out.count(told) == (orientation == 3)
+        load(dict(results))  # the second photo of this kind
+        assert told not in capsys.readouterr().out
     else:
         with pytest.raises(UserError, match=r'24 x 36 pixels, and the annotation file has 36 x 24, the size of .*EXIF'):
             load(dict(results))

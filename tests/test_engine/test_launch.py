@@ -8,12 +8,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from mmengine.model import BaseModule
 from mmengine.runner import EpochBasedTrainLoop
 from tiny_models import ARCH
 from toy_runs import ROOT, ToyModel, config, train
 
 from projects.crate.checkpoints import fill, weights_of
 from projects.crate.engine import launch, stock_parts
+from projects.crate.engine.mistakes import mistakes_of
 from projects.crate.errors import FileError, UserError, explain
 from projects.crate.models import CRATE
 
@@ -237,3 +239,13 @@ def test_errors_of_workers_are_one_line():
         'Caught FileError in DataLoader worker process 0.\n...\nprojects.crate.errors.FileError: damaged image x.jpg'
     )
     assert explain(FileError(message)) == 'damaged image x.jpg'
+
+
+def test_an_init_cfg_without_its_weights_is_a_mistake(tmp_path):
+    """mmengine asserts, long after the model was built."""
+    torch.save(dict(head=torch.zeros(1)), tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone.')
+    (tmp_path / 'a.py').write_text('')
+    cfg = Config(dict(model=dict(init_cfg)), filename=str(tmp_path / 'a.py'))
+    with pytest.raises(UserError, match=r'/a\.py: backbone\. is not in the pretrained model$'), mistakes_of(cfg):
+        BaseModule(init_cfg).init_weights()

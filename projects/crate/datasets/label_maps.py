@@ -16,7 +16,15 @@ from PIL import Image
 
 from ..errors import UserError
 from ..files import can_block, printable
-from .loading import EXIF_ORIENTATION, PILLOW_ERRORS, check_pixels, own_limit, read_shape, size_mismatch
+from .loading import (
+    EXIF_ORIENTATION,
+    PILLOW_ERRORS,
+    check_pixels,
+    own_limit,
+    read_shape,
+    size_mismatch,
+    warn_of_orientation,
+)
 
 # Readers scale grey PNGs of so many bits per pixel: with 4 bits, label 1 becomes 17.
 SCALED = ('L;2', 'L;4')
@@ -131,7 +139,8 @@ def _read(path: str, backend_args: dict | None = None) -> bytes:
 def check_shape(shape: Sequence[int], path: str, photo_shape: Sequence[int], photo: str) -> None:
     """Raise if a label map does not lie on its photo, pixel by pixel.
 
-    A map that is turned by 180 degrees, mirrored, or turned on a square photo has the right shape and is accepted.
+    A map that is turned by 180 degrees, mirrored, or turned on a square photo has the right shape and is accepted. If
+    the EXIF orientation of the photo does so, a warning is logged.
 
     Args:
         shape: (H, W) of the label map.
@@ -144,6 +153,7 @@ def check_shape(shape: Sequence[int], path: str, photo_shape: Sequence[int], pho
     """
     if tuple(shape) != tuple(photo_shape):
         raise LabelMapError(size_mismatch(photo, photo_shape, shape, f'its label map {printable(path)}'))
+    warn_of_orientation(photo, photo_shape)
 
 
 def check_labels(labels: np.ndarray, path: str, num_classes: int, ignore_index: int = 255) -> None:

@@ -23,6 +23,7 @@ from ..files import can_block, printable
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB at three bytes per pixel
 LIMIT_VARIABLE = 'CRATE_MAX_PIXELS'
 EXIF_ORIENTATION = 0x0112
+WARNED: list[str] = []  # the photo that warn_of_orientation has named
 # Errors of Pillow for files that are unknown to it or damaged (SyntaxError: a PNG's checksum).
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError)
 
@@ -89,6 +90,8 @@ class LoadImageOrSkip(LoadImageFromFile):
         named = results.get('height'), results.get('width')
         if None not in named and image.shape[:2] != named:
             raise UserError(size_mismatch(path, image.shape[:2], named, 'the annotation file'))
+        if None not in named and self.color_type not in ('unchanged', 'color_ignore_orientation'):
+            warn_of_orientation(path, named)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
@@ -226,6 +229,28 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
             "them: turn the annotations, or load photos with color_type='color_ignore_orientation'"
         )
     return f'{line}: they do not belong together; correct one of them'
+
+
+def warn_of_orientation(path: str, shape: Sequence[int]) -> None:
+    """Log a warning, once per process, of a photo that EXIF turns and that keeps its size.
+
+    The sizes then do not tell whether annotations belong to the stored pixels or to the turned ones.
+
+    Args:
+        path: File of the photo.
+        shape: (height, width) of the photo.
+    """
+    if WARNED:
+        return
+    orientation = read_orientation(path)
+    if orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and shape[0] == shape[1]):
+        WARNED.append(path)
+        message = (
+            f'{printable(path)}: the EXIF orientation of the photo ({orientation}) turns its pixels and keeps its '
+            'size; check that its annotations belong to the turned pixels, or load photos with '
+            "color_type='color_ignore_orientation'; other photos of this kind are not named"
+        )
+        print_log(message, logger='current', level=logging.WARNING)
 
 
 @contextmanager

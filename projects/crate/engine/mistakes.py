@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from mmengine.registry.build_functions import build_from_cfg
 from yaml import YAMLError
 
@@ -124,8 +125,8 @@ def _resumed_from(error: Exception) -> str | None:
 
 
 def _builds(frame: FrameType) -> bool:
-    """Return True for a call that builds a part of a config; the runner builds some without a registry."""
-    if frame.f_code in (build_from_cfg.__code__, Config.fromfile.__code__):
+    """Return True for a call that builds a part of a config or loads its ``init_cfg``, also without a registry."""
+    if frame.f_code in (build_from_cfg.__code__, Config.fromfile.__code__, PretrainedInit.__call__.__code__):
         return True
     name = frame.f_code.co_name
     return frame.f_globals.get('__name__', '').startswith('mmengine.runner') and name.startswith(('build_', '__init__'))
