@@ -1,6 +1,7 @@
 """Train in several processes, also on machines without a GPU."""
 
 import atexit
+import gc
 import os
 import re
 import subprocess
@@ -47,9 +48,13 @@ def init_cpu_processes(launcher: str) -> None:
 
 
 def _leave() -> None:
-    """Leave the process group: threads of gloo that outlive the interpreter can abort the process at its end."""
+    """Leave the process group: threads of gloo that outlive the interpreter can abort the process at its end.
+
+    The wrapper of a model, in circles with its runner, keeps the group and the threads alive until it is collected.
+    """
     if dist.is_initialized():
         dist.destroy_process_group()
+        gc.collect()
 
 
 def read_position(launcher: str) -> dict[str, str]:
