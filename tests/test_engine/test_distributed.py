@@ -23,7 +23,7 @@ print(*threads())
 
 
 def test_no_thread_of_gloo_outlives_the_interpreter():
-    """Now and then one of them aborted a process after its training ("terminate called without an active exception")."""
+    """They aborted a process after its training now and then: "terminate called without an active exception"."""
     place = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')
     environment = {**os.environ, **place, 'PYTHONPATH': str(ROOT)}
     done = subprocess.run([sys.executable, '-c', CODE], env=environment, capture_output=True, text=True, check=False)

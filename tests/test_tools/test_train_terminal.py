@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import pytest
-from toy_runs import ROOT, config
+from toy_runs import ROOT, config, load_tool
 
 SHOW, HIDE = '\x1b[?25h', '\x1b[?25l'
 LIMIT = 300  # seconds that a loaded machine may take
@@ -79,3 +80,19 @@ def test_nothing_else_is_said_after_an_early_interrupt(tmp_path):
     assert code == 130, plain(text)[-2000:]
     assert text.rindex(SHOW) > text.rindex(HIDE)
     assert 'Traceback' not in text
+
+
+def test_ctrl_c_while_mmengine_formats_a_config(capsys):
+    """Config.pretty_text catches everything and raises a SyntaxError."""
+
+    def work(args):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise SyntaxError('Failed to format the config file')  # noqa: B904  # as mmengine does
+
+    tool = load_tool('train')
+    assert tool.__globals__['_cli'].run('train', work, Namespace(debug=False)) == 130
+    assert capsys.readouterr().err == 'train: interrupted\n'
+    with pytest.raises(SyntaxError):
+        tool.__globals__['_cli'].run('train', work, Namespace(debug=True))

@@ -15,6 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from rich.console import Console
+from rich.control import Control
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 NAMES = dict(train='training', val='validation', test='test')
@@ -68,6 +69,9 @@ class ProgressBarHook(Hook):
     def _end(self, number: int, frame: FrameType | None) -> None:
         """Give the screen back and die of the signal, as without this hook."""
         self.close()
+        console = self._progress.console
+        if console.is_terminal:  # a console that was interrupted within a print keeps the rest to itself
+            os.write(console.file.fileno(), str(Control.show_cursor(True)).encode())
         os.kill(os.getpid(), number)
 
     def before_train(self, runner: Runner) -> None:
