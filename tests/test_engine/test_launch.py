@@ -249,3 +249,20 @@ def test_an_init_cfg_without_its_weights_is_a_mistake(tmp_path):
     cfg = Config(dict(model=dict(init_cfg)), filename=str(tmp_path / 'a.py'))
     with pytest.raises(UserError, match=r'/a\.py: backbone\. is not in the pretrained model$'), mistakes_of(cfg):
         BaseModule(init_cfg).init_weights()
+
+
+def test_each_coco_file_is_read_once(monkeypatch, tmp_path):
+    """By all that its readers need: data sets need names, and masks if they load them; metrics may need masks."""
+    read = []
+    monkeypatch.setattr(launch, 'read_coco', lambda path, masks: read.append((path, masks)))
+    monkeypatch.setattr(launch, 'check_names', lambda content, path: read.append(path))
+    files = {split: str(tmp_path / f'{split}.json') for split in ('train', 'val')}
+    for file in files.values():
+        Path(file).touch()
+    cfg = Config()
+    for split in files:
+        dataset = dict(type='CocoDataset', data_root=str(tmp_path), ann_file=f'{split}.json', pipeline=[])
+        cfg[f'{split}_dataloader'] = dict(dataset=dataset)
+    cfg.val_evaluator = dict(type='CocoMetric', ann_file=files['val'], metric=['bbox', 'segm'])
+    launch._prepare_data(cfg, 'train', 'val')
+    assert read == [(files['train'], False), files['train'], (files['val'], True), files['val']]

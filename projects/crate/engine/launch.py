@@ -213,30 +213,41 @@ def _check_seed(cfg: Config) -> None:
 
 
 def _prepare_data(cfg: Config, *splits: str) -> None:
-    """Exchange hooks and transforms, and check COCO files now and not in the middle of the work."""
+    """Exchange hooks, transforms and metrics, and check COCO files now and not in the middle of the work."""
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
     stock_parts.exchange_metrics(cfg)
+    files: dict[str, tuple[bool, bool]] = {}  # each file once, by all that is needed of it: it may be large
     for split in splits:
-        _check_data_sets(cfg.get(f'{split}_dataloader'))
-        metrics = cfg.get(f'{split}_evaluator')
-        for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
-            kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
-            if kind in ('OptionalCrowdCocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
-                read_coco(path, masks='segm' in metric.get('metric', 'bbox'))
+        loader, evaluator = cfg.get(f'{split}_dataloader'), cfg.get(f'{split}_evaluator')
+        for path, needs_masks, needs_names in (*_data_set_files(loader), *_metric_files(evaluator)):
+            masks, names = files.get(path, (False, False))
+            files[path] = masks or needs_masks, names or needs_names
+    for path, (masks, names) in files.items():
+        content = read_coco(path, masks=masks)
+        if names:
+            check_names(content, path)
     stock_parts.complete_dataloaders(cfg)
 
 
-def _check_data_sets(value: object) -> None:
-    """Check the COCO files of mmdet's data sets at any depth of a config; mmdet ends in a KeyError in the middle."""
+def _data_set_files(value: object) -> Iterator[tuple[str, bool, bool]]:
+    """Yield (COCO file, whether it needs masks, and names) of mmdet's data sets at any depth of a config."""
     if isinstance(value, dict):
         path = os.path.join(value.get('data_root') or '', value.get('ann_file') or '')  # noqa: PTH118 (or a URL)
         if type_name(value.get('type') or '') == 'CocoDataset' and Path(path).is_file():
-            needs_masks = any(step.get('with_mask') for step in value.get('pipeline') or () if isinstance(step, dict))
-            check_names(read_coco(path, masks=needs_masks), path)
+            steps = value.get('pipeline') or ()
+            yield path, any(step.get('with_mask') for step in steps if isinstance(step, dict)), True
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
-            _check_data_sets(child)
+            yield from _data_set_files(child)
+
+
+def _metric_files(metrics: object) -> Iterator[tuple[str, bool, bool]]:
+    """Yield the same of the metrics of an evaluator."""
+    for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
+        kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
+        if kind in ('OptionalCrowdCocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
+            yield path, 'segm' in metric.get('metric', 'bbox'), False
 
 
 def _use_tta(cfg: Config) -> None:
