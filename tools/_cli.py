@@ -90,10 +90,6 @@ def run(
         if args.debug:
             raise
         message, code = interrupted, 130
-    except SyntaxError as error:  # mmengine takes Ctrl-C while it formats a config for a mistake in it
-        if args.debug or not isinstance(error.__context__, KeyboardInterrupt):
-            raise
-        message, code = interrupted, 130
     if message:
         print(f'{name}: {message}', file=sys.stderr)
     return code

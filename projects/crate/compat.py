@@ -14,6 +14,7 @@ from pathlib import Path
 import mmcv
 import numpy as np
 from mmcv.image import photometric
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 from mmengine.utils import digit_version
@@ -29,6 +30,7 @@ def apply() -> None:
     accept_scoped_collate_functions()
     shift_hue_backwards()
     leave_out_multimodal_models()
+    pass_on_interrupts()
 
 
 def restore_numpy_names() -> None:
@@ -122,3 +124,25 @@ def leave_out_multimodal_models() -> None:
         spec.loader.exec_module(module)
         module.WITH_MULTIMODAL = False
         sys.modules[name] = module  # mmpretrain itself is not imported: that takes seconds
+
+
+def pass_on_interrupts() -> None:
+    """Let Ctrl-C through while ``Config.pretty_text`` formats a config, as it does for every checkpoint.
+
+    Reason: mmengine <= 0.10.7 and onedl-mmengine <= 0.10.12 catch everything there and raise a SyntaxError. Unnecessary
+    with: an mmengine that catches ``Exception``.
+    """
+    original = Config.pretty_text
+    if not isinstance(original, property) or hasattr(original.fget, '__wrapped__'):
+        return
+
+    @wraps(original.fget)
+    def pretty_text(self):
+        try:
+            return original.fget(self)
+        except SyntaxError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
+
+    Config.pretty_text = property(pretty_text)
