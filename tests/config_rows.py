@@ -1,4 +1,4 @@
-"""What every config promises: a row per recipe, with its backbones. Names of files are made from it, not parsed."""
+"""List what every config promises: one row per recipe, with its backbones. The names of the files follow from a row."""
 
 import re
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the configs of a recipe have in common.
+    """Properties that all configs of a recipe share.
 
     Attributes:
         file: Name of the recipe in configs/_base_/recipes.

@@ -155,7 +155,7 @@ def check_backbone(row, cfg, backbone):
 
 
 def check_widths(row, cfg, model):
-    """What stands on the backbone takes its maps."""
+    """Check that neck and heads accept the width of the backbone."""
     if row.recipe.prefix == 'classification/':
         assert cfg.model.head.in_channels == cfg.width
     elif row.recipe.prefix.startswith('detection/'):
