@@ -1,10 +1,10 @@
 """Train in several processes, also on machines without a GPU."""
 
 import atexit
-import gc
 import os
 import re
 import subprocess
+import time
 
 import torch.distributed as dist
 from mmengine.dist import is_distributed, is_main_process
@@ -48,13 +48,14 @@ def init_cpu_processes(launcher: str) -> None:
 
 
 def _leave() -> None:
-    """Leave the process group: threads of gloo that outlive the interpreter can abort the process at its end.
+    """Leave the process group while no thread of gloo waits for the interpreter's lock.
 
-    The wrapper of a model, in circles with its runner, keeps the group and the threads alive until it is collected.
+    A thread drops the tensor of the last collective under that lock. If the interpreter ends first, the thread aborts
+    the process; if the group is destroyed first, the two wait for each other. A sleeping process holds no lock.
     """
     if dist.is_initialized():
+        time.sleep(0.2)
         dist.destroy_process_group()
-        gc.collect()
 
 
 def read_position(launcher: str) -> dict[str, str]:
