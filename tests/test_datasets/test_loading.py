@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mmengine.logging import MMLogger
 from mmengine.registry import DATASETS, TRANSFORMS, DefaultScope
-from PIL import Image
+from PIL import Image, ImageFile
 
 from projects.crate.datasets import loading
 from projects.crate.datasets.loading import find_damage, libjpeg_warnings
@@ -267,3 +267,16 @@ def test_a_size_that_the_annotations_do_not_have(tmp_path, monkeypatch, capsys, 
         assert stored(dict(results))['img_shape'] == SIZE
     with pytest.raises(UserError, match='do not belong together'):
         load(dict(results, width=width + 1))
+
+
+@pytest.mark.parametrize('suffix', ['png', 'jpg', 'webp'])
+def test_orientation_of_any_format(tmp_path, monkeypatch, suffix):
+    """Of a PNG without EXIF no pixel is decoded to know it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new('RGB', (6, 4))
+    image.save(tmp_path / f'turned.{suffix}', exif=exif)
+    image.save(tmp_path / f'plain.{suffix}')
+    assert loading.read_orientation(str(tmp_path / f'turned.{suffix}')) == 6
+    monkeypatch.setattr(ImageFile.ImageFile, 'load', None)
+    assert loading.read_orientation(str(tmp_path / f'plain.{suffix}')) == 1

@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import mmcv
@@ -30,6 +31,7 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError)
 # A marker of a JPEG within the coded data of a scan: FF and neither a stuffed 00, nor a restart marker, nor padding.
 _MARKER = re.compile(rb'\xff([^\x00\xd0-\xd7\xff])')
 _PNG = b'\x89PNG\r\n\x1a\n'
+_PNG_EXIF = (b'eXIf', b'Raw profile type exif', b'XML:com.adobe.xmp')  # what may hold the orientation of a PNG
 _LIBJPEG_WARNING = re.compile(rb'Corrupt JPEG data: [^\r\n]*')
 
 
@@ -184,6 +186,11 @@ def read_orientation(path: str) -> int:
     """Return the EXIF orientation of a photo, 1 to 8; 1, upright, if the file does not say."""
     try:
         with _opened(path) as image:
+            # Pillow looks behind the pixels of a PNG, and decodes all of them to get there
+            if image.format == 'PNG':
+                content = Path(path).read_bytes()
+                if not any(mark in content for mark in _PNG_EXIF):
+                    return 1
             return image.getexif().get(EXIF_ORIENTATION, 1)
     except PILLOW_ERRORS:
         return 1
