@@ -37,6 +37,7 @@ class MaskCutDetector(BackboneReader):
         score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
+        corner_rule: False for TokenCut's object; see :func:`projects.crate.maskcut.maskcut`.
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
@@ -55,12 +56,14 @@ class MaskCutDetector(BackboneReader):
         num_masks: int = 3,
         crf: bool = False,
         score: str = 'one',
+        corner_rule: bool = True,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
-        self.layer, self.tau, self.num_masks, self.crf, self.score = layer, tau, num_masks, crf, score
+        self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
+        self.score, self.corner_rule = score, corner_rule
         check_layers(self.backbone, [layer])
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
@@ -91,7 +94,7 @@ class MaskCutDetector(BackboneReader):
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
-        masks, _ = maskcut(features, grid, self.tau, self.num_masks)
+        masks, _ = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
         if mode == 'tensor':
             return masks
         return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
