@@ -43,6 +43,8 @@ def test_stock_parts_are_exchanged(library):
     assert cfg.default_hooks.checkpoint.type == 'AtomicCheckpointHook'
     assert cfg.default_hooks.logger.type == 'MainProcessLoggerHook'
     assert cfg.work_dir == f'work_dirs/{path.stem}'
+    text = str(cfg.train_dataloader) + str(cfg.val_dataloader)  # mmcv's transform would wait for a pipe in the folder
+    assert 'LoadImageOrSkip' in text and 'LoadImageFromFile' not in text
     # mmpretrain leaves this to its tools; the others say it in their configs
     assert ('collate_fn' in cfg.train_dataloader) == (library == 'mmpretrain')
 
