@@ -8,6 +8,7 @@ from tiny_models import ARCH, classifier, crate, images
 from torch import nn
 from torch.nn import functional as F
 
+from projects.crate.errors import ArgumentError
 from projects.crate.models import CRATE
 from projects.crate.models.crate import ARCHS
 from projects.crate.models.layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA
@@ -329,3 +330,22 @@ def test_layer_depth():
         assert model.get_layer_depth(name) == (depth, 5)
     assert model.get_layer_depth('head.layers.0.weight', 'backbone.') == (4, 5)
     assert model.get_layer_depth('cls_token', 'backbone.') == (4, 5)  # of the model, not of the backbone
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(img_size='48'), "img_size must be int | tuple[int, int], not '48'"),
+        (dict(patch_size=(8, 8, 8)), 'patch_size must be int'),
+        (dict(arch=dict(embed_dims='16', num_heads=2, num_layers=2)), 'integers above 0'),
+        (dict(arch=dict(embed_dims=16, num_heads=2, num_layers=True)), 'integers above 0'),
+        (dict(drop_path_rate=None), 'drop_path_rate must be float'),
+        (dict(ffn_cfg=dict(type='ODL', ratio=0)), 'ODL: ratio must be at least 1'),
+        (dict(ffn_cfg=dict(type='ISTA', eta='a')), 'eta must be float'),
+        (dict(attn_cfg=dict(type='MHSA', wrong=1)), "unexpected keyword argument 'wrong'"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(wrong, message):
+    with pytest.raises(ArgumentError) as caught:
+        CRATE(**{**dict(arch=dict(embed_dims=16, num_heads=2, num_layers=2), img_size=48, patch_size=8), **wrong})
+    assert message in str(caught.value)

@@ -22,6 +22,7 @@ from ..evaluation.coco_file import check_names, read_coco
 from . import disk, stock_parts
 from .config import model_cfg, read_config  # noqa: F401  # callers take them from here, too
 from .mistakes import building
+from .pretrained_hook import CheckPretrainedHook
 from .progress import ProgressBarHook
 from .resume import START, check_checkpoint, resume_from
 from .stock_parts import type_name
@@ -137,6 +138,7 @@ def build_runner(cfg: Config) -> Runner:
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
+    _add_hook(runner, CheckPretrainedHook)
     if sys.stderr.isatty():
         _add_hook(runner, ProgressBarHook)
     optional = cfg.get('load_from_except') or []

@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..registration import LIBRARIES
 
 # stock type -> ours
 LOOPS = {
@@ -56,11 +57,12 @@ def exchange_hooks(cfg: Config) -> None:
 def exchange_transforms(cfg: Config) -> None:
     """Exchange stock transforms that load.
 
-    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
-    compares their size with the size in the annotation file; only training skips damaged images.
+    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. Images are loaded by ``LoadImageOrSkip``, which names damaged
+    ones, never waits for a pipe, and compares the size with the size in an annotation file of mmdet. Only training
+    skips damaged images.
     """
     for field in LOADERS:
-        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
+        if cfg.get('default_scope') in LIBRARIES:
             _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
 
 
@@ -72,7 +74,7 @@ def _exchange_loading(value: object, library: str, skip: bool) -> None:
             backend_args = value.get('backend_args')
             value.clear()
             value.update(type='LoadLabelMap', backend_args=backend_args)
-        elif (library, kind) == ('mmdet', 'LoadImageFromFile') and 'file_client_args' not in value:
+        elif kind == 'LoadImageFromFile' and not {'file_client_args', 'ignore_empty'} & value.keys():
             value.update(type='LoadImageOrSkip', skip=skip)
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
+from .arguments import check_arguments
 from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
 from .unwrap import plain_name
@@ -162,6 +163,8 @@ class CRATE(BaseModule):
         global_attn_indexes: Sequence[int] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ('self', '__class__')}
+        check_arguments(CRATE, given, 'CRATE')
         super().__init__(init_cfg)
         self.embed_dims, self.num_heads, self.num_layers, family = resolve_arch(arch)
         choose('out_type', out_type, OUT_TYPES)
@@ -183,6 +186,10 @@ class CRATE(BaseModule):
         norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
 
         image, self.patch_size = to_pair(img_size), to_pair(patch_size)
+        if min(*image, *self.patch_size, in_channels) < 1:
+            raise ArgumentError(
+                f'CRATE: img_size={img_size}, patch_size={patch_size} and in_channels={in_channels} must be at least 1'
+            )
         self.grid = tuple(-(-side // patch) for side, patch in zip(image, self.patch_size))
         if choose('patch_embed', patch_embed or family['patch_embed'], ('linear', 'conv')) == 'linear':
             self.patch_embed = LinearPatchEmbed(in_channels, self.embed_dims, self.patch_size, norm_eps)
@@ -391,6 +398,8 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
     keys = {'embed_dims', 'num_heads', 'num_layers'}
     if set(arch) != keys:
         raise ArgumentError(f'CRATE: arch as a dict has the keys {sorted(keys)}, not {sorted(arch)}')
+    if not all(type(number) is int and number > 0 for number in arch.values()):
+        raise ArgumentError(f'CRATE: the values of arch must be integers above 0, not {dict(arch)}')
     if arch['embed_dims'] % arch['num_heads']:
         raise ArgumentError(f'CRATE: num_heads={arch["num_heads"]} does not divide embed_dims={arch["embed_dims"]}')
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
@@ -434,7 +443,5 @@ def build_part(name: str, cfg: dict, table: dict) -> nn.Module:
     """Build the part of a layer that ``cfg`` describes."""
     arguments = dict(cfg)
     part = table[choose(f"{name}['type']", arguments.pop('type', None), table)]
-    try:
-        return part(**arguments)
-    except TypeError as error:
-        raise ArgumentError(f'CRATE: {name}={cfg}: {error}') from error
+    check_arguments(part, arguments, f'CRATE: {name}={cfg}')
+    return part(**arguments)
