@@ -26,7 +26,9 @@ def test_blanks_within_a_value_stay(tmp_path, text, expected):
     assert parsed(tmp_path, text) == expected
 
 
-@pytest.mark.parametrize('text', ['[1, 2]', '1,2', '[(1, 2, 3), [a, b], c]', '[ True , None, 1e-3 ]', '(1,)', '[]', '"a"'])
+@pytest.mark.parametrize(
+    'text', ['[1, 2]', '1,2', '[(1, 2, 3), [a, b], c]', '[ True , None, 1e-3 ]', '(1,)', '[]', '"a"']
+)
 def test_other_values_are_what_mmengine_makes_of_them(tmp_path, text):
     value, expected = parsed(tmp_path, text), DictAction._parse_iterable(text)
     assert value == expected and type(value) is type(expected)
