@@ -116,6 +116,37 @@ def test_equals_mmpretrains_vision_transformer(out_type, size):
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize('final_norm', [True, False])
+@torch.no_grad()
+def test_map_and_cls_token_are_those_of_mmsegs_vision_transformer(final_norm):
+    """As ``DPTHead`` takes them; mmseg's weights under CRATE's names, its last norm included."""
+    options = dict(img_size=(8, 12), patch_size=4, final_norm=final_norm, out_indices=(0, 2), output_cls_token=True)
+    size = dict(embed_dims=ARCH['embed_dims'], num_layers=3, num_heads=ARCH['num_heads'])
+    norm_cfg = dict(type='LN', eps=1e-6)
+    theirs = MODELS.build(dict(type='mmseg.VisionTransformer', **size, norm_cfg=norm_cfg, patch_bias=True, **options))
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    ours = CRATE(
+        arch=ARCH,
+        attn_cfg=dict(type='MHSA'),
+        ffn_cfg=dict(type='MLP'),
+        patch_embed='conv',
+        norm_eps=1e-6,
+        out_type='featmap',
+        **options,
+    )
+    names = {'attn.attn.in_proj_': 'attn.qkv.', 'attn.attn.out_proj': 'attn.proj'}
+    weights = theirs.state_dict()
+    for old, new in names.items():
+        weights = {name.replace(old, new): value for name, value in weights.items()}
+    ours.load_state_dict(weights)
+    x = images(8, 12)
+    theirs.eval()  # which returns nothing there
+    for expected, output in zip(theirs(x), ours.eval()(x), strict=True):
+        assert type(output) is type(expected) is list and output[1].shape == (len(x), ARCH['embed_dims'])
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_vision_transformer_without_final_norm():
     vit, twin = vit_pair('raw', (8, 12), final_norm=False)
     x = images()
@@ -287,6 +318,7 @@ def test_ablations_share_keys_and_shapes():
         (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5 does not divide embed_dims=24'),
         (dict(out_type='cls'), "out_type must be one of .*; not 'cls'"),
         (dict(with_cls_token=False), "out_type='cls_token' needs with_cls_token=True"),
+        (dict(output_cls_token=True), "output_cls_token=True needs with_cls_token=True and out_type='featmap'"),
         (dict(out_indices=3), 'out_indices must lie in -3 to 2, not 3'),
         (dict(out_indices=[0, -4]), 'out_indices must lie in -3 to 2'),
         (dict(out_indices=[]), 'out_indices is empty'),

@@ -116,6 +116,9 @@ class CRATE(BaseModule):
         out_type: 'cls_token': (B, d); the last layer then computes [CLS] alone. 'raw': (B, N, d), [CLS] first.
             'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
         with_cls_token: Whether the model has a [CLS] token.
+        output_cls_token: Return each layer as a list of its 'featmap' (B, d, h, w) and its [CLS] token (B, d), as
+            mmseg's ViT does for ``DPTHead``. Of Z = (z_cls, z_1, ..., z_n), (B, 1 + h w, d), the map holds z_1 to z_n
+            row by row. Needs ``out_type='featmap'`` and a [CLS] token.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
         ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)`` with the arguments of that class.
@@ -149,6 +152,7 @@ class CRATE(BaseModule):
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'cls_token',
         with_cls_token: bool = True,
+        output_cls_token: bool = False,
         final_norm: bool = True,
         attn_cfg: dict | None = None,
         ffn_cfg: dict | None = None,
@@ -173,11 +177,13 @@ class CRATE(BaseModule):
             raise ArgumentError(
                 "CRATE: out_type='cls_token' needs with_cls_token=True; use 'avg_featmap', 'featmap' or 'raw'"
             )
+        if output_cls_token and not (with_cls_token and out_type == 'featmap'):
+            raise ArgumentError("CRATE: output_cls_token=True needs with_cls_token=True and out_type='featmap'")
         if not 0 <= drop_path_rate < 1:
             raise ArgumentError(f'CRATE: drop_path_rate must lie in [0, 1), not {drop_path_rate}')
         if not -1 <= frozen_stages <= self.num_layers:
             raise ArgumentError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
-        self.out_type, self.final_norm = out_type, final_norm
+        self.out_type, self.output_cls_token, self.final_norm = out_type, output_cls_token, final_norm
         self.out_indices = resolve_layers('out_indices', out_indices, self.num_layers)
         if not self.out_indices:
             raise ArgumentError('CRATE: out_indices is empty; name at least one layer')
@@ -284,8 +290,11 @@ class CRATE(BaseModule):
             module.eval()
         return self
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor per layer of ``out_indices`` for normalised images (B, C, H, W); see ``out_type``."""
+    def forward(self, images: Tensor) -> tuple[Tensor | list[Tensor], ...]:
+        """Return one output per layer of ``out_indices`` for normalised images (B, C, H, W).
+
+        See ``out_type`` and ``output_cls_token`` for the shapes.
+        """
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
             z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
@@ -310,7 +319,7 @@ class CRATE(BaseModule):
             return None
         return Windows(grid, self.window_size, self.num_extra_tokens)
 
-    def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
+    def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor | list[Tensor]:
         """Return tokens (B, N, d) in the shape of ``out_type``; normalise only these."""
         if self.out_type == 'raw':
             return norm(z)
@@ -320,7 +329,8 @@ class CRATE(BaseModule):
         if self.out_type == 'avg_featmap':
             return norm(patches.mean(dim=1))
         # (B, d, h, w); contiguous, since mmcv's RoIAlign ignores strides, and convolutions pass them on
-        return norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
+        featmap = norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
+        return [featmap, norm(z[:, 0])] if self.output_cls_token else featmap
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (depth, number of depths) of a parameter for layer-wise learning-rate decay.
