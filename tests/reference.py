@@ -186,3 +186,49 @@ class DINOViT(nn.Module):
             keys.append(key.transpose(1, 2).flatten(2))
             maps.append(attention[:, :, 0])
         return self.head(self.norm(x)[:, 0]), keys, maps
+
+
+class DINOv2ViT(nn.Module):
+    """The ViT of DINOv2 (arXiv 2304.07193): LayerScale, registers without positions, its own interpolation."""
+
+    def __init__(self, dim=24, depth=3, heads=3, patch=4, side=5, num_registers=0):
+        super().__init__()
+        vit = DINOViT(dim, depth, heads, patch, side)
+        self.heads, self.patch_embed, self.norm = heads, vit.patch_embed, vit.norm
+        self.cls_token, self.pos_embed, self.blocks = vit.cls_token, vit.pos_embed, vit.blocks
+        self.mask_token = nn.Parameter(torch.zeros(1, dim))
+        if num_registers:
+            self.register_tokens = nn.Parameter(torch.randn(1, num_registers, dim))
+        for block in self.blocks:
+            for name in ('ls1', 'ls2'):
+                block[name] = nn.ParameterDict(dict(gamma=torch.randn(dim)))
+
+    def positions(self, height, width):
+        """The table for an image; the released code hands the exact scale to torch, not the size."""
+        side = round((self.pos_embed.shape[1] - 1) ** 0.5)
+        if (height, width) == (side, side):
+            return self.pos_embed
+        table = self.pos_embed[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        if hasattr(self, 'register_tokens'):
+            table = F.interpolate(table, size=(height, width), mode='bicubic', antialias=True)
+        else:
+            scale = ((height + 0.1) / side, (width + 0.1) / side)
+            table = F.interpolate(table, scale_factor=scale, mode='bicubic', antialias=False)
+        assert table.shape[-2:] == (height, width)
+        return torch.cat([self.pos_embed[:, :1], table.permute(0, 2, 3, 1).flatten(1, 2)], dim=1)
+
+    def forward(self, images):
+        """[CLS] and the patches after the last norm, (B, 1 + h w, d)."""
+        x = self.patch_embed['proj'](images)
+        positions = self.positions(*x.shape[-2:])
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(2).mT], dim=1) + positions
+        registers = getattr(self, 'register_tokens', x[:1, :0])
+        x = torch.cat([x[:, :1], registers.expand(len(x), -1, -1), x[:, 1:]], dim=1)
+        for block in self.blocks:
+            query, key, value = block['attn']['qkv'](block['norm1'](x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
+            scores = torch.einsum('bikp,bjkp->bkij', query, key) / key.shape[-1] ** 0.5
+            mixed = torch.einsum('bkij,bjkp->bikp', scores.softmax(-1), value).flatten(2)
+            x = x + block['ls1']['gamma'] * block['attn']['proj'](mixed)
+            x = x + block['ls2']['gamma'] * block['mlp']['fc2'](F.gelu(block['mlp']['fc1'](block['norm2'](x))))
+        x = self.norm(x)
+        return torch.cat([x[:, :1], x[:, 1 + registers.shape[1] :]], dim=1)

@@ -105,16 +105,16 @@ def shift_hue_backwards() -> None:
 
 
 def leave_out_multimodal_models() -> None:
-    """Let ``import mmpretrain`` succeed beside transformers >= 4.57.
+    """Let ``import mmpretrain`` succeed beside transformers >= 4.56.
 
     Reason: with transformers installed, mmpretrain <= 1.2.0 and onedl-mmpretrain <= 1.3.6 import their multi-modal
-    models, whose base classes transformers 4.57 moved ("NoneType takes no arguments"). mmpretrain has placeholders for
+    models, whose base classes transformers 4.56 moved ("NoneType takes no arguments"). mmpretrain has placeholders for
     a machine without transformers; they are chosen here. Unnecessary with: an mmpretrain that imports from the new
     places.
     """
     name = 'mmpretrain.utils.dependency'
     with suppress(PackageNotFoundError):
-        if digit_version(version('transformers')) < digit_version('4.57') or name in sys.modules:
+        if digit_version(version('transformers')) < digit_version('4.56') or name in sys.modules:
             return
         package = importlib.util.find_spec('mmpretrain')
         if package is None or package.origin is None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from reference import (
+    DINOv2ViT,
     DINOViT,
     golden_images,
     golden_outputs,
@@ -359,6 +360,41 @@ def test_the_teacher_of_a_dino_training():
             'head.mlp.0.bias',
             'head.last_layer.weight',
         ]
+
+
+@pytest.mark.parametrize('num_registers', [0, 4])
+@pytest.mark.parametrize('size', [(20, 20), (28, 12), (8, 16)])
+@torch.no_grad()
+def test_a_vit_of_dinov2_gives_equal_tokens(num_registers, size):
+    vit, images = DINOv2ViT(num_registers=num_registers), torch.randn(2, 3, *size)
+    conversion = convert(vit.state_dict(), num_heads=3)
+    backbone = MODELS.build({**conversion.meta['backbone'], 'out_type': 'raw'})
+    backbone.load_state_dict(strip(conversion.state_dict))
+    torch.testing.assert_close(backbone.eval()(images)[0], vit(images), atol=1e-5, rtol=1e-5)
+    assert [source for source, _, _ in conversion.rows] == list(vit.state_dict())
+    assert conversion.meta['layout'] == 'DINOv2' and conversion.meta['img_size'] == 20
+    assert any('VisionTransformer' in note for note in conversion.notes) == (not num_registers)
+
+
+def test_a_training_of_dinov2():
+    """SimDINOv2's files: two heads, and blocks in chunks whose numbers go on counting."""
+    vit = DINOv2ViT()
+    plain = convert(vit.state_dict(), num_heads=3).state_dict
+    names = {
+        key: key.replace('blocks.2.', 'blocks.1.2.').replace('blocks.0.', 'blocks.0.0.') for key in vit.state_dict()
+    }
+    names = {
+        key: name.replace('blocks.1.', 'blocks.0.1.') if '.1.2.' not in name else name for key, name in names.items()
+    }
+    teacher = {f'backbone.{names[key]}': value for key, value in vit.state_dict().items()}
+    teacher |= {f'{head}.mlp.0.weight': torch.zeros(2, 2) for head in ('dino_head', 'ibot_head')}
+    found = convert(unwrapped(dict(teacher=teacher)), num_heads=3)
+    assert found.state_dict.keys() == plain.keys()
+    assert all(torch.equal(found.state_dict[key], value) for key, value in plain.items())
+    assert [key for key, target, _ in found.rows if target == LEFT_OUT] == [
+        'head.dino.mlp.0.weight',
+        'head.ibot.mlp.0.weight',
+    ]
 
 
 @pytest.mark.parametrize(('dim', 'heads', 'patch', 'side'), [(384, 6, 8, 28), (768, 12, 8, 28), (768, 12, 16, 14)])

@@ -226,7 +226,7 @@ def test_curve_after_resume(tmp_path, samples):
     [
         (dict(interval=0), ValueError, 'interval must be at least 1, not 0'),
         (dict(backbone='net.bone'), ValueError, "backbone='net.bone': CRATENet has no 'bone', it has backbone, head"),
-        (dict(backbone='net.head'), TypeError, 'Linear has no layers'),
+        (dict(backbone='net.head'), TypeError, 'Linear: its attention'),
         (dict(layer=2), IndexError, 'CRATE has no layer 2'),
         (dict(use_ema=True), ValueError, 'use_ema=True needs an EMAHook'),
         (dict(loop=ITERATIONS), ValueError, 'set by_epoch=False'),

@@ -211,7 +211,7 @@ def test_its_time_is_not_counted_as_testing(tmp_path, samples, monkeypatch):
         (dict(interval=0), ValueError, 'SparseRateHook: interval must be at least 1, not 0'),
         (dict(num_images=0), ValueError, 'num_images must be at least 1'),
         (dict(backbone='net.bone'), ValueError, "backbone='net.bone': CRATENet has no 'bone', it has backbone, head"),
-        (dict(backbone='net.head'), TypeError, 'Linear has no layers'),
+        (dict(backbone='net.head'), TypeError, 'Linear: its attention cannot be read'),
         (dict(use_ema=True), ValueError, 'use_ema=True needs an EMAHook'),
         (dict(loop=ITERATIONS), ValueError, 'set by_epoch=False'),
         (dict(draw='crate_draw_nothing'), KeyError, 'crate_draw_nothing: no function of this name is registered'),

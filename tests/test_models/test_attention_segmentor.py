@@ -108,7 +108,7 @@ def test_registered_in(library):
         (dict(layers='last'), ValueError, "'all'; not 'last'"),
         (dict(layers=[]), ValueError, r'not \[\]'),
         (dict(backbone={**CRATE_CFG, 'with_cls_token': False, 'out_type': 'raw'}), ValueError, 'with_cls_token=False'),
-        (dict(backbone=dict(type='mmpretrain.ResNet', depth=18)), TypeError, 'ResNet has no layers'),
+        (dict(backbone=dict(type='mmpretrain.ResNet', depth=18)), TypeError, 'ResNet: its attention cannot be read'),
     ],
 )
 def test_what_does_not_fit_is_refused_when_it_is_built(options, error, message):

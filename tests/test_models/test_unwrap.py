@@ -137,7 +137,7 @@ def test_an_adapter_that_hides_its_linear_is_refused():
     backbone = build('mmpretrain', BACKBONES['CRATE'])
     backbone.layers[1].attn.qkv = nn.Sequential(nn.Linear(24, 24))
     assert plain_linear(backbone.layers[1].attn.qkv) is None
-    with pytest.raises(TypeError, match='no layers'):
+    with pytest.raises(TypeError, match='the attention MSSA of layer 1 is not what'):
         check_layers(backbone, [0])
 
 

@@ -179,7 +179,7 @@ def test_unused_weights_of_the_backbone_are_told(tmp_path):
     ('model', 'message'),
     [
         (dict(type='X'), 'has no model.backbone'),
-        (dict(type='X', backbone=dict(type='mmpretrain.ResNet', depth=18)), 'ResNet has no layers'),
+        (dict(type='X', backbone=dict(type='mmpretrain.ResNet', depth=18)), 'ResNet: its attention cannot be read'),
         (dict(type='X', backbone=dict(toy.BACKBONE, depth=3)), "unexpected keyword argument 'depth'"),
     ],
 )

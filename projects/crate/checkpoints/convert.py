@@ -5,8 +5,11 @@ The keys of a file tell its layout:
 - CRATE (arXiv 2306.01129, 2308.16271): ``to_patch_embedding.{1,2,3}`` and ``fn.weight``. Base models of the second
   paper may have a head of two layers, ``mlp_head.1`` and ``head``.
 - CRATE-alpha (arXiv 2405.20299): ``conv1``, ``fn.D`` and ``fn.D1``.
-- ViT as in DINO (arXiv 2104.14294), DeiT and timm: ``patch_embed.proj``, ``blocks``. The converted file fits a CRATE of
-  ViT parts and mmpretrain's VisionTransformer.
+- ViT as in DINO (arXiv 2104.14294), SimDINO, DeiT and timm: ``patch_embed.proj``, ``blocks``. The converted file fits a
+  CRATE of ViT parts and mmpretrain's VisionTransformer.
+- DINOv2 (arXiv 2304.07193), SimDINOv2 and DINOv2 with registers (arXiv 2309.16588): the same and ``blocks.0.ls1.gamma``.
+  LayerScale is folded: gamma (W x + b) = (diag(gamma) W) x + gamma b. ``register_tokens`` and the way in which positions
+  are interpolated become arguments of CRATE.
 
 The weights may be bare or in the wrappers that ``read.py`` knows. Nothing in a file is executed.
 """
@@ -15,7 +18,7 @@ import copy
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +29,10 @@ from ..files import atomic, make_folder, sha256
 from .read import Weights, read_weights
 
 LEFT_OUT = '(left out; --head keeps a classifier)'
+FOLDED = '(folded into the layer before it)'
+TRAINING_ONLY = '(left out; for masked training alone)'
+CHUNK = re.compile(r'^blocks\.\d+\.(?=\d)')
+OTHER_HEADS = re.compile(r'^(dino|ibot)_head\.')
 EMERGENCE_PATCH = 8  # of the released models of arXiv 2308.16271; tells two names of one network apart
 Shapes = dict[str, tuple[int, ...]]
 
@@ -89,6 +96,12 @@ VIT = Family(
     'head',
     ((None, 384, 6, 12), (None, 768, 12, 12)),
 )
+DINOV2 = replace(
+    VIT,
+    name='DINOv2',
+    parts=VIT.parts | dict(interpolation=dict(offset=0.1)),
+    released=((None, 384, 6, 12), (None, 768, 12, 12), (None, 1024, 16, 24)),
+)
 RELEASED_ARCHS = tuple(name for family in (CRATE, ALPHA, VIT) for name, *_ in family.released if name)
 
 
@@ -97,12 +110,13 @@ class Layout:
     """Sizes of a released checkpoint, from its keys and shapes.
 
     Attributes:
-        family: ``CRATE``, ``ALPHA`` or ``VIT``.
+        family: ``CRATE``, ``ALPHA``, ``VIT`` or ``DINOV2``.
         dim: Token width d.
         depth: Number of layers L.
         patch_size: Side of a patch in pixels.
         img_size: Side of the training images in pixels.
         two_layer_head: Whether ``head`` follows ``mlp_head.1``.
+        num_registers: Number of registers.
     """
 
     family: Family
@@ -111,6 +125,7 @@ class Layout:
     patch_size: int
     img_size: int
     two_layer_head: bool
+    num_registers: int = 0
 
     @property
     def name(self) -> str:
@@ -190,19 +205,21 @@ def convert(
     """
     layout = detect_layout(source)
     backbone, heads, notes = choose_backbone(layout, arch, num_heads)
-    places = _backbone_places(layout, heads) | _head_places(layout, source, head)
+    places = _backbone_places(layout, source, heads) | _head_places(layout, source, head)
     _check(source, places)
     if layout.two_layer_head:
         notes.append(
             'the head has two layers, and no released code says what stands between them: the backbone is converted, '
             'both layers are kept as they are under released_head.*, and there is no head.fc'
         )
-    if layout.family is VIT:
+    if layout.family in (VIT, DINOV2) and not layout.num_registers:
         notes.append("the keys are also those of mmpretrain's VisionTransformer, which loads this file as well")
     sizes = dict(num_heads=heads, patch_size=layout.patch_size, img_size=layout.img_size)
     targets = {key: places[key][0] for key in source}
+    kept = {key: target for key, target in targets.items() if target not in (LEFT_OUT, FOLDED, TRAINING_ONLY)}
+    folded = fold_layer_scale(source) if layout.family is DINOV2 else source
     return Conversion(
-        state_dict={targets[key]: value for key, value in source.items() if targets[key] != LEFT_OUT},
+        state_dict={target: folded[key] for key, target in kept.items()},
         meta=dict(layout=layout.name, arch=backbone['arch'], **sizes, backbone=backbone),
         rows=[(key, targets[key], tuple(value.shape)) for key, value in source.items()],
         notes=notes,
@@ -221,7 +238,22 @@ def source_weights(weights: Weights) -> dict[str, Tensor]:
         if value.is_floating_point() and not value.isfinite().all():
             raise ConversionError(f'{key} holds NaN or infinity')
     prefix = 'backbone.' if any(key.startswith('backbone.blocks.') for key in weights.tensors) else ''
-    return {key.removeprefix(prefix): value for key, value in weights.tensors.items()}
+    found = {key.removeprefix(prefix): value for key, value in weights.tensors.items()}
+    # a training of DINOv2 has heads of other names, and its blocks in chunks: blocks.CHUNK.NUMBER
+    found = {CHUNK.sub('blocks.', OTHER_HEADS.sub(r'head.\1.', key)): value for key, value in found.items()}
+    return found
+
+
+def fold_layer_scale(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Multiply the last projection of each branch by its LayerScale: gamma (W x + b) = (diag(gamma) W) x + gamma b."""
+    folded = dict(source)
+    for branch, projection in (('ls1', 'attn.proj'), ('ls2', 'mlp.fc2')):
+        for key, gamma in source.items():
+            if key.endswith(f'{branch}.gamma'):
+                name = key.removesuffix(f'{branch}.gamma') + projection
+                folded[f'{name}.weight'] = source[f'{name}.weight'] * gamma[:, None]
+                folded[f'{name}.bias'] = source[f'{name}.bias'] * gamma
+    return folded
 
 
 def detect_layout(source: Mapping[str, Tensor]) -> Layout:
@@ -231,6 +263,8 @@ def detect_layout(source: Mapping[str, Tensor]) -> Layout:
         ConversionError: The tensors that tell the sizes are missing, or no released model has their shapes.
     """
     family = next((family for family in (VIT, ALPHA) if family.stem in source), CRATE)
+    if family is VIT and any(key.endswith('.ls1.gamma') for key in source):
+        family = DINOV2
     missing = [key for key in (family.stem, family.positions) if key not in source]
     if missing:
         found = ', '.join(list(source)[:4])
@@ -255,7 +289,8 @@ def detect_layout(source: Mapping[str, Tensor]) -> Layout:
         depth=max((int(number[1]) for number in numbers if number), default=-1) + 1,
         patch_size=patch_size,
         img_size=side * patch_size,
-        two_layer_head=family is not VIT and 'head.weight' in source,
+        two_layer_head=family in (CRATE, ALPHA) and 'head.weight' in source,
+        num_registers=source['register_tokens'].shape[1] if 'register_tokens' in source and family is DINOV2 else 0,
     )
 
 
@@ -292,6 +327,8 @@ def choose_backbone(layout: Layout, arch: str | None, num_heads: int | None) -> 
     backbone = dict(type='CRATE', arch=arch, img_size=layout.img_size, patch_size=layout.patch_size)
     if isinstance(arch, dict):
         backbone.update(copy.deepcopy(layout.family.parts))
+    if layout.num_registers:
+        backbone.update(num_registers=layout.num_registers, interpolation=dict(antialias=True))
     return backbone, num_heads, notes
 
 
@@ -305,14 +342,23 @@ def _name_or_sizes(layout: Layout, names: list[str], num_heads: int) -> str | di
     return next((name for name in names if name.startswith('emergence') == emergence), names[0])
 
 
-def _backbone_places(layout: Layout, num_heads: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _backbone_places(
+    layout: Layout, source: Mapping[str, Tensor], num_heads: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Return {released key: (key here, shape)} of all weights but those of the head."""
-    modules = _vit_modules(layout) if layout.family is VIT else _crate_modules(layout, num_heads)
+    is_vit = layout.family in (VIT, DINOV2)
+    modules = _vit_modules(layout) if is_vit else _crate_modules(layout, num_heads)
     positions = 1 + (layout.img_size // layout.patch_size) ** 2
     tables = {
         'cls_token': ('backbone.cls_token', (1, 1, layout.dim)),
         layout.family.positions: ('backbone.pos_embed', (1, positions, layout.dim)),
     }
+    if layout.family is DINOV2:
+        tables |= {'mask_token': (TRAINING_ONLY, (1, layout.dim))} if 'mask_token' in source else {}
+        for index in range(layout.depth):
+            tables |= {f'blocks.{index}.{name}.gamma': (FOLDED, (layout.dim,)) for name in ('ls1', 'ls2')}
+    if layout.num_registers:
+        tables['register_tokens'] = ('backbone.register_tokens', (1, layout.num_registers, layout.dim))
     return tables | {
         f'{source}.{name}': (f'backbone.{target}.{name}', shape)
         for source, target, shapes in modules

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..datasets.image_list import spread_evenly
 from ..errors import ArgumentError
 from ..evaluation.sparse_rate import mean_and_std, sparse_rate
+from ..models.features import all_layers
 from ..models.observe import check_layers, evaluating, observe
 from .measuring_hook import MeasuringHook, find_function, restart_clock, undisturbed
 
@@ -134,7 +135,7 @@ class SparseRateHook(MeasuringHook):
             yield self._preprocessor(dict(inputs=list(group)))['inputs']
 
     def _rates(self, images: Tensor) -> dict[str, Tensor]:
-        with observe(self._backbone, range(len(self._backbone.layers)), outputs=True) as seen:
+        with observe(self._backbone, range(len(all_layers(self._backbone))), outputs=True) as seen:
             self._backbone(images)
         return sparse_rate(seen.values())
 

@@ -75,7 +75,7 @@ def _check_grids(model: nn.Module, weights: Weights) -> None:
         name = without_wrappers(path)
         table = weights.tensors.get(f'{name}.pos_embed'.removeprefix('.'))
         recorded = weights.tensors._metadata.setdefault(name, {}).setdefault('grid', module.grid)
-        number = module.num_extra_tokens + module.grid[0] * module.grid[1]
+        number = module.num_cls + module.grid[0] * module.grid[1]
         if tuple(recorded) != module.grid or (table is not None and table.shape[1] != number):
             raise CheckpointError(
                 f'{weights.source}: its positions are not of the grid {module.grid} that the model has; resume with '

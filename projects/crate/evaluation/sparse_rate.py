@@ -48,7 +48,7 @@ def sparse_rate(layers: Iterable[Observation]) -> dict[str, Tensor]:
     Args:
         layers: Observations of one forward pass of B images, layer by layer, with outputs.
     """
-    rates = [(coding_rate(layer.features, layer.attn.num_heads), nonzero_share(layer.output)) for layer in layers]
+    rates = [(coding_rate(layer.features, layer.num_heads), nonzero_share(layer.output)) for layer in layers]
     return dict(zip(('compression', 'nonzero'), map(torch.stack, zip(*rates))))
 
 

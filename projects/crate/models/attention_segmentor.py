@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..registration import register_model
-from .observe import BackboneReader, check_layers, patch_size, token_grid
+from .features import adapter_of, patch_size, token_grid
+from .observe import BackboneReader, check_layers
 from .unwrap import unwrap
 
 
@@ -21,7 +22,7 @@ class AttentionSegmentor(BackboneReader):
     patches. The metric is :class:`projects.crate.evaluation.BestHeadIoU`.
 
     Args:
-        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        backbone: A ViT of ``features.py``, as a config or as the module itself.
         data_preprocessor: Data preprocessor, as in every OpenMMLab model.
         layers: 0-based index, several of them, or 'all'; negative ones count from the end.
         init_cfg: Initialisation, as in mmengine.
@@ -41,16 +42,18 @@ class AttentionSegmentor(BackboneReader):
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         inner = unwrap(self.backbone)
+        adapter = adapter_of(inner)
+        number = len(adapter.layers(inner))
         if isinstance(layers, int):
             layers = [layers]
         elif layers == 'all':
-            layers = range(len(inner.layers))
+            layers = range(number)
         elif isinstance(layers, str) or not layers:
             raise ArgumentError(f"AttentionSegmentor: layers is an index, several, or 'all'; not {layers!r}")
         check_layers(inner, layers)
-        if not inner.num_extra_tokens:
+        if not adapter.has_cls(inner):
             raise ArgumentError('AttentionSegmentor: the backbone has no [CLS] (with_cls_token=False)')
-        self.layers = [layer % len(inner.layers) for layer in layers]
+        self.layers = [layer % number for layer in layers]
 
     @torch.no_grad()
     def forward(

@@ -119,6 +119,10 @@ class CRATE(BaseModule):
         output_cls_token: Return each layer as a list of its 'featmap' (B, d, h, w) and its [CLS] token (B, d), as
             mmseg's ViT does for ``DPTHead``. Of Z = (z_cls, z_1, ..., z_n), (B, 1 + h w, d), the map holds z_1 to z_n
             row by row. Needs ``out_type='featmap'`` and a [CLS] token.
+        num_registers: Number of registers (arXiv 2309.16588): learnt tokens after [CLS], without positions, which are
+            dropped at the output.
+        interpolation: ``dict(offset=..., antialias=...)``: how positions are interpolated for images of other sizes
+            (:func:`resize_positions`); DINOv2 has an offset of 0.1, DINOv2 with registers ``antialias=True``.
         final_norm: Whether the last layer's output is normalised (after averaging for 'avg_featmap').
         attn_cfg: ``dict(type='MSSA' | 'MHSA' | 'TSSA', ...)`` with the arguments of that class in ``layers.py``.
         ffn_cfg: ``dict(type='ISTA' | 'ODL' | 'MLP', ...)`` with the arguments of that class.
@@ -153,6 +157,8 @@ class CRATE(BaseModule):
         out_type: str = 'cls_token',
         with_cls_token: bool = True,
         output_cls_token: bool = False,
+        num_registers: int = 0,
+        interpolation: dict | None = None,
         final_norm: bool = True,
         attn_cfg: dict | None = None,
         ffn_cfg: dict | None = None,
@@ -188,7 +194,13 @@ class CRATE(BaseModule):
         if not self.out_indices:
             raise ArgumentError('CRATE: out_indices is empty; name at least one layer')
         self.frozen_stages, self.with_cp = frozen_stages, with_cp
-        self.num_extra_tokens = int(with_cls_token)
+        if not isinstance(num_registers, int) or num_registers < 0:
+            raise ArgumentError(f'CRATE: num_registers must be an integer that is at least 0, not {num_registers!r}')
+        self.interpolation = interpolation or {}
+        if unknown := self.interpolation.keys() - {'offset', 'antialias'}:
+            raise ArgumentError(f'CRATE: interpolation has the keys offset and antialias, not {", ".join(unknown)}')
+        self.num_cls = int(with_cls_token)
+        self.num_extra_tokens = self.num_cls + num_registers
         norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
 
         image, self.patch_size = to_pair(img_size), to_pair(patch_size)
@@ -202,8 +214,10 @@ class CRATE(BaseModule):
         else:
             self.patch_embed = ConvPatchEmbed(in_channels, self.embed_dims, self.patch_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dims)) if with_cls_token else None
-        num_positions = self.num_extra_tokens + self.grid[0] * self.grid[1]
+        num_positions = self.num_cls + self.grid[0] * self.grid[1]
         self.pos_embed = nn.Parameter(torch.empty(1, num_positions, self.embed_dims))
+        registers = torch.empty(1, num_registers, self.embed_dims)
+        self.register_tokens = nn.Parameter(registers) if num_registers else None
 
         attn_cfg = {**(attn_cfg or family['attn_cfg']), 'dim': self.embed_dims, 'num_heads': self.num_heads}
         self.window_size = None if window_size is None else to_pair(window_size)
@@ -241,6 +255,8 @@ class CRATE(BaseModule):
         nn.init.normal_(self.pos_embed, std=pos_std)
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=cls_std)
+        if self.register_tokens is not None:
+            nn.init.normal_(self.register_tokens, std=cls_std)
         if init == 'alpha':
             for module in self.modules():
                 if isinstance(module, nn.Linear | nn.Conv2d):
@@ -263,7 +279,7 @@ class CRATE(BaseModule):
         for module in [*self._frozen_modules(), *unused]:
             module.requires_grad_(False)
         if self.frozen_stages >= 0:
-            for table in (self.cls_token, self.pos_embed):
+            for table in (self.cls_token, self.register_tokens, self.pos_embed):
                 if table is not None:
                     table.requires_grad_(False)
 
@@ -298,7 +314,10 @@ class CRATE(BaseModule):
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
             z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
-        z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
+        z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_cls, **self.interpolation)
+        if self.register_tokens is not None:
+            registers = self.register_tokens.expand(z.shape[0], -1, -1)
+            z = torch.cat([z[:, : self.num_cls], registers, z[:, self.num_cls :]], dim=1)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
             # of the last layer [CLS] alone is returned, and it attends to all tokens in any case
@@ -322,6 +341,8 @@ class CRATE(BaseModule):
     def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor | list[Tensor]:
         """Return tokens (B, N, d) in the shape of ``out_type``; normalise only these."""
         if self.out_type == 'raw':
+            if self.register_tokens is not None:
+                z = torch.cat([z[:, : self.num_cls], z[:, self.num_extra_tokens :]], dim=1)
             return norm(z)
         if self.out_type == 'cls_token':
             return norm(z[:, 0])
@@ -344,7 +365,7 @@ class CRATE(BaseModule):
         num_depths = self.num_layers + 2
         param_name, prefix = plain_name(param_name), plain_name(prefix)  # names of an unwrapped model
         name = param_name.removeprefix(prefix) if param_name.startswith(prefix) else ''
-        if name.startswith(('cls_token', 'pos_embed', 'patch_embed')):
+        if name.startswith(('cls_token', 'register_tokens', 'pos_embed', 'patch_embed')):
             return 0, num_depths
         if name.startswith('layers.'):
             return int(name.split('.')[1]) + 1, num_depths
@@ -359,7 +380,7 @@ def _record_grid(module: CRATE, state_dict: dict, prefix: str, local_metadata: d
 def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata: dict, *_) -> None:
     """Fit a table before loading: drop the position of a missing [CLS], interpolate the table of another grid."""
     name = f'{prefix}pos_embed'
-    table, num_extra = state_dict.get(name), module.num_extra_tokens
+    table, num_extra = state_dict.get(name), module.num_cls
     if table is None or table.ndim != 3 or table.shape[2] != module.embed_dims:
         return
     if not num_extra and f'{prefix}cls_token' in state_dict:
@@ -373,7 +394,7 @@ def _fit_positions(module: CRATE, state_dict: dict, prefix: str, local_metadata:
         )
     source = _grid_of(name, table.shape[1] - num_extra, module.grid, recorded)
     if source != module.grid:
-        table = resize_positions(table, source, module.grid, num_extra)
+        table = resize_positions(table, source, module.grid, num_extra, **module.interpolation)
         MMLogger.get_current_instance().info(f'{name}: positions interpolated from grid {source} to {module.grid}')
     state_dict[name] = table
 

@@ -11,7 +11,8 @@ from ..errors import ArgumentError
 from ..maskcut import mask_scores, maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
-from .observe import BackboneReader, check_layers, patch_size, token_grid
+from .features import patch_size, token_grid
+from .observe import BackboneReader, check_layers
 
 SCORES = ('one', 'round', 'ncut')
 
@@ -27,7 +28,7 @@ class MaskCutDetector(BackboneReader):
     right; the masks are cut to the image.
 
     Args:
-        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        backbone: A ViT of ``features.py``, as a config or as the module itself.
         data_preprocessor: Data preprocessor, as in every OpenMMLab model. With ``crf`` it must do the normalisation,
             since its mean and std give the pixels back.
         layer: 0-based index of the layer whose features are cut; negative ones count from the end.

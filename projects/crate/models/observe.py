@@ -1,47 +1,80 @@
 """Read features and attention during a forward pass of a backbone."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
-from .crate import CRATE
-from .layers import ATTENTIONS, MHSA, Attention
-from .unwrap import plain_linear, unwrap
+from ..errors import ArgumentError, UnknownLayerError
+from .features import FACETS, Adapter, Call, adapter_of
+from .unwrap import unwrap
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Input and output of one layer's attention in one forward pass.
+    """One layer in one forward pass: what its projections returned, and what the layer returned.
 
     Attributes:
-        attn: The attention module.
-        projected: Output of its ``qkv``, (B, N, d) or (B, N, 3 d).
-        num_extra_tokens: Number of tokens before the patches; the first is [CLS].
+        adapter: How to read this class of backbone.
+        call: The call of the attention.
         output: Output of the layer, (B, N, d), if ``outputs`` is set: with ISTA, the sparse code.
-        windowed: Whether patches attended within windows; [CLS] attends to all tokens in any case.
+        has_cls: Whether the first token is [CLS].
     """
 
-    attn: nn.Module
-    projected: Tensor
-    num_extra_tokens: int = 1
+    adapter: Adapter
+    call: Call
     output: Tensor | None = None
-    windowed: bool = False
+    has_cls: bool = True
+
+    @property
+    def attn(self) -> nn.Module:
+        """Return the attention module."""
+        return self.call.attn
+
+    @property
+    def num_heads(self) -> int:
+        """Return the number of heads K."""
+        return self.adapter.num_heads(self.attn)
+
+    @property
+    def num_extra_tokens(self) -> int:
+        """Return the number of tokens in front of the patches; the first is [CLS], if there is one."""
+        return self.call.num_extra_tokens
+
+    @property
+    def projected(self) -> Tensor:
+        """Return the output of the first projection: of ``qkv``, (B, N, d) or (B, N, 3 d)."""
+        return next(iter(self.call.outputs.values()))
 
     @property
     def features(self) -> Tensor:
-        """Return U^T z of all heads side by side (keys for MHSA and mmpretrain's ViT), (B, N, d), [CLS] first."""
-        return _formulas(self.attn).features(self.projected)
+        """Return U^T z of all heads side by side (keys for a ViT), (B, N, d), [CLS] first."""
+        return self.facet('key')
 
     @property
     def patch_features(self) -> Tensor:
         """Return the features of the patches alone, row by row, (B, h w, d)."""
         return self.features[:, self.num_extra_tokens :]
+
+    def facet(self, name: str) -> Tensor:
+        """Return query, key or value of all heads side by side, before any rotation, or the layer's output: (B, N, d).
+
+        Raises:
+            ValueError: Another name, or 'token' without ``observe(..., outputs=True)``.
+        """
+        check_facet(name)
+        if name == 'token':
+            if self.output is None:
+                raise ArgumentError("facet='token': call observe(..., outputs=True)")
+            return self.output
+        query, key, value = self.adapter.query_key_value(self.call)
+        return dict(query=query, key=key, value=value)[name]
 
     def attention(self, rows: slice = slice(None)) -> Tensor:
         """Return the attention of the tokens ``rows`` to all tokens, (B, K, rows, N).
@@ -49,11 +82,11 @@ class Observation:
         Raises:
             ValueError: Rows of patches that attended within windows.
         """
-        if self.windowed and rows.indices(self.projected.shape[1])[1] > self.num_extra_tokens:
+        if self.adapter.is_windowed(self.call) and rows.indices(self.projected.shape[1])[1] > self.num_extra_tokens:
             raise ArgumentError(
                 'attention: the patches of this layer attend within windows; build the backbone without window_size'
             )
-        return _formulas(self.attn).attention(self.projected, rows)
+        return self.adapter.attention_map(self.call, rows)
 
     def cls_attention(self) -> Tensor:
         """Return the attention of [CLS] to the patches, with sum 1: (B, K, h w) (arXiv 2308.16271, Appendix B.1).
@@ -61,10 +94,10 @@ class Observation:
         Raises:
             ValueError: There is no [CLS] token.
         """
-        if not self.num_extra_tokens:
+        if not self.has_cls:
             raise ArgumentError('cls_attention: the backbone has no [CLS] (with_cls_token=False)')
         # without the column of [CLS]: a long [CLS] attends to itself alone, and the rest of its row underflows
-        row = _formulas(self.attn).attention(self.projected, slice(0, 1), slice(self.num_extra_tokens, None))
+        row = self.adapter.attention_map(self.call, slice(0, 1), slice(self.num_extra_tokens, None))
         return (row / row.sum(-1, keepdim=True))[:, :, 0]
 
 
@@ -78,6 +111,15 @@ class Observations(dict):
             'of its out_indices)'
         )
 
+    def patches(self, layers: Sequence[int], facet: str = 'key', centred: bool = False) -> Tensor:
+        """Return a facet of the patches in some layers, side by side, (B, h w, d): what MaskCut cuts.
+
+        ``centred`` takes the mean over the patches of the image away.
+        """
+        parts = [self[layer].facet(facet)[:, self[layer].num_extra_tokens :] for layer in layers]
+        found = torch.cat(parts, dim=-1)
+        return found - found.mean(1, keepdim=True) if centred else found
+
 
 @contextmanager
 def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -> Iterator[Observations]:
@@ -88,8 +130,8 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     >>> seen[10].features, seen[10].cls_attention()
 
     Args:
-        backbone: CRATE with any attention, or a VisionTransformer of mmpretrain, also within wrappers (DDP,
-            mmpretrain's LoRAModel). Of a compiled backbone call the inner module: ``unwrap(backbone)(images)``.
+        backbone: A ViT of ``features.py``, also within wrappers (DDP, mmpretrain's LoRAModel). Of a
+            compiled backbone call the inner module: ``unwrap(backbone)(images)``.
         layers: 0-based indices; negative ones count from the end.
         outputs: Whether to keep the outputs of the layers; the last layer then computes all tokens.
 
@@ -101,25 +143,40 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
         IndexError: It has no such layer.
     """
     backbone = unwrap(backbone)
-    seen, windowed = Observations(), {}
-    attentions = {index: _attention(backbone, index) for index in layers}
+    adapter = adapter_of(backbone)
+    seen, number, existing = Observations(), adapter.num_extra_tokens(backbone), adapter.layers(backbone)
+    if wrong := [index for index in layers if not -len(existing) <= index < len(existing)]:
+        raise UnknownLayerError(
+            f'{type(backbone).__name__} has no layer {wrong[0]}: it has {len(existing)} layers, the first is 0'
+        )
     with ExitStack() as hooks:
-        for index, attn in attentions.items():
+        for index in layers:
+            layer = existing[index]
+            attn, caller, calls = adapter.attention(layer), adapter.caller(layer), []
+            names, signature = adapter.recorded(attn), inspect.signature(unwrap(caller).forward)
 
-            def before(_, inputs, index=index) -> None:  # a CRATE gives its layers tokens and windows
-                windowed[index] = len(inputs) > 1 and inputs[1] is not None
+            def keep(index=index, calls=calls, names=names) -> None:
+                if len(calls[-1].outputs) == len(names):
+                    seen[index] = Observation(adapter, calls[-1], has_cls=adapter.has_cls(backbone))
 
-            def between(_, __, projected, index=index, attn=attn) -> None:
-                windows = windowed.get(index, False)
-                seen[index] = Observation(attn, projected, backbone.num_extra_tokens, windowed=windows)
+            def before(_, args, kwargs, layer=layer, attn=attn, calls=calls, signature=signature, keep=keep) -> None:
+                given = signature.bind(*args, **kwargs).arguments
+                kept = {name: given[name] for name in adapter.arguments if name in given}
+                calls[:] = [Call(layer, attn, kept, {}, number)]
+                keep()
+
+            def between(_, __, output, name, calls=calls, keep=keep) -> None:
+                calls[-1].outputs[name] = output
+                keep()
 
             def after(_, __, output, index=index) -> None:
                 if index in seen:  # False where an attention does not call its projection
-                    seen[index] = replace(seen[index], output=output)
+                    seen[index] = replace(seen[index], output=adapter.token(output))
 
-            layer = backbone.layers[index]
-            hooks.callback(layer.register_forward_pre_hook(before).remove)
-            hooks.callback(attn.qkv.register_forward_hook(between).remove)
+            hooks.callback(caller.register_forward_pre_hook(before, with_kwargs=True).remove)
+            for name in names:
+                module = attn.get_submodule(name)
+                hooks.callback(module.register_forward_hook(partial(between, name=name)).remove)
             if outputs:
                 hooks.callback(layer.register_forward_hook(after).remove)
         yield seen
@@ -135,11 +192,18 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
     with observe(backbone, layers):
         pass
     backbone = unwrap(backbone)
-    last = backbone.out_indices[-1] if isinstance(backbone, CRATE) else len(backbone.layers) - 1
-    if unused := [layer for layer in layers if layer % len(backbone.layers) > last]:
+    adapter = adapter_of(backbone)
+    if unused := [layer for layer in layers if layer % len(adapter.layers(backbone)) > adapter.last_layer(backbone)]:
         raise UnknownLayerError(
-            f'CRATE does not run layer {unused[0]}: it stops after out_indices {backbone.out_indices}'
+            f'{type(backbone).__name__} does not run layer {unused[0]}: it stops after out_indices '
+            f'{backbone.out_indices}'
         )
+
+
+def check_facet(name: str) -> None:
+    """Refuse a facet that is none of ``FACETS``."""
+    if name not in FACETS:
+        raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {name!r}')
 
 
 @contextmanager
@@ -161,7 +225,7 @@ class BackboneReader(BaseModel):
     of its training stays unchanged: its device, the mode of every part, gradients and hooks.
 
     Args:
-        backbone: CRATE or mmpretrain's VisionTransformer, as a config or as the module itself.
+        backbone: A ViT of ``features.py``, as a config or as the module itself.
         data_preprocessor: Data preprocessor, as in every OpenMMLab model.
         init_cfg: Initialisation, as in mmengine.
     """
@@ -173,52 +237,12 @@ class BackboneReader(BaseModel):
         self.backbone = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
         self.data_preprocessor.to(next(self.backbone.parameters()).device)
 
-    def read(self, inputs: Tensor, layers: Sequence[int], mode: str) -> Observations:
+    def read(self, inputs: Tensor, layers: Sequence[int], mode: str, outputs: bool = False) -> Observations:
         """Observe some layers while images (B, 3, H, W) pass; the only modes are 'predict' and 'tensor'."""
         if mode not in ('predict', 'tensor'):
             name = type(self).__name__
             raise NotImplementedError(f"{name}: mode must be 'predict' or 'tensor', not {mode!r}: no training")
-        with evaluating(self.backbone), observe(self.backbone, layers) as seen:
-            unwrap(self.backbone)(inputs)
+        backbone = unwrap(self.backbone)
+        with evaluating(self.backbone), observe(backbone, layers, outputs) as seen:
+            adapter_of(backbone).run(backbone, inputs)
         return seen
-
-
-def patch_size(backbone: nn.Module) -> tuple[int, int]:
-    """Return the (height, width) of a patch of CRATE or mmpretrain's VisionTransformer."""
-    backbone = unwrap(backbone)
-    return getattr(backbone, 'patch_size', None) or backbone.patch_embed.projection.stride
-
-
-def token_grid(backbone: nn.Module, size: Sequence[int]) -> tuple[int, int]:
-    """Return (h, w) in tokens for (H, W) in pixels; the backbone pads the image to whole patches."""
-    height, width = (-(-side // patch) for side, patch in zip(size, patch_size(backbone)))
-    return height, width
-
-
-def _attention(backbone: nn.Module, index: int) -> nn.Module:
-    """Return the attention module of a layer, if it can be read."""
-    name = type(backbone).__name__
-    attentions = [getattr(layer, 'attn', None) for layer in getattr(backbone, 'layers', [])]
-    if not (attentions and all(map(_is_readable, attentions)) and hasattr(backbone, 'num_extra_tokens')):
-        raise ArgumentTypeError(
-            f"{name} has no layers[i].attn.qkv to observe; CRATE and mmpretrain's VisionTransformer have"
-        )
-    if not -len(attentions) <= index < len(attentions):
-        raise UnknownLayerError(f'{name} has no layer {index}: it has {len(attentions)} layers, the first is 0')
-    return attentions[index]
-
-
-def _is_readable(attn: nn.Module | None) -> bool:
-    """Return True if one Linear, maybe with an adapter around it, gives all that the attention is made of."""
-    qkv = plain_linear(getattr(attn, 'qkv', None))
-    # mmpretrain's own by name: others (ViTEVA02's, BEiT's) do more with the projections than the formulas say
-    is_vit = type(attn).__name__ == 'MultiheadAttention' and qkv and qkv.out_features == 3 * qkv.in_features
-    return qkv is not None and (type(attn) in ATTENTIONS.values() or is_vit)
-
-
-def _formulas(attn: nn.Module) -> Attention:
-    """Return the module, or for a ViT's attention from elsewhere a MHSA without weights: it needs the heads alone."""
-    if type(attn) in ATTENTIONS.values():
-        return attn
-    with torch.device('meta'):
-        return MHSA(attn.num_heads, attn.num_heads)

@@ -63,7 +63,14 @@ class ConvPatchEmbed(nn.Module):
         return x.flatten(2).transpose(1, 2), tuple(x.shape[-2:])
 
 
-def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, int], num_extra: int) -> Tensor:
+def resize_positions(
+    table: Tensor,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    num_extra: int,
+    offset: float = 0.0,
+    antialias: bool = False,
+) -> Tensor:
     """Interpolate a position table bicubically: (1, num_extra + h w, d) -> (1, num_extra + h' w', d).
 
     Args:
@@ -71,12 +78,15 @@ def resize_positions(table: Tensor, source: tuple[int, int], target: tuple[int, 
         source: Its grid (h, w).
         target: Grid (h', w') of the image.
         num_extra: Number of rows before the grid, such as the row of [CLS]; they are kept.
+        offset: Number that is added to the target's sides in the scale alone: 0.1 in DINOv2.
+        antialias: Whether to smooth where the target is smaller: in DINOv2 with registers.
     """
     if source == target:
         return table
     extra, positions = table.split([num_extra, source[0] * source[1]], dim=1)
     positions = positions.transpose(1, 2).unflatten(2, source)  # (1, d, h, w)
-    positions = F.interpolate(positions.float(), size=target, mode='bicubic', align_corners=False)
+    to = dict(scale_factor=[(t + offset) / s for s, t in zip(source, target)]) if offset else dict(size=target)
+    positions = F.interpolate(positions.float(), mode='bicubic', align_corners=False, antialias=antialias, **to)
     return torch.cat([extra, positions.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
 
 

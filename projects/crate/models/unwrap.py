@@ -3,8 +3,8 @@
 from torch import nn
 
 # The names under which wrappers hold what they wrap: mmengine's and torch's parallel wrappers, averaged models and
-# mmpretrain's LoRAModel; torch.compile; torch's activation checkpointing.
-WRAPPED = ('module', '_orig_mod', '_checkpoint_wrapped_module')
+# mmpretrain's LoRAModel; torch.compile; torch's activation checkpointing; mmpretrain's TIMMBackbone.
+WRAPPED = ('module', '_orig_mod', '_checkpoint_wrapped_module', 'timm_model')
 # The names under which an adapter of one Linear holds it: mmpretrain's LoRALinear; peft.
 ADAPTED = ('original_layer', 'base_layer')
 

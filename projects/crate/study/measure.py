@@ -97,14 +97,11 @@ def measure_model(
     data = images.voc or images.coco
     some = (data.chosen[i] for i in spread_evenly(len(data.chosen), RATE_IMAGES))
     features = [observer.features(image, [layer])[layer] for image in images.pictures]
-    backbone, first = observer.backbone, observer.backbone.layers[0]
-    kinds = f'{type(first.attn).__name__} and {type(first.ffn).__name__}'
+    width = features[0].shape[-1]
     return ModelMeasurements(
         model=model,
-        architecture=(
-            f'{observer.num_layers} layers of {kinds}, {observer.num_heads} heads, width {backbone.embed_dims}'
-        ),
-        num_parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        architecture=f'{observer.num_layers} layers of {observer.parts}, {observer.num_heads} heads, width {width}',
+        num_parameters=sum(parameter.numel() for parameter in observer.backbone.parameters()),
         patch_size=observer.patch_size,
         coarse=coarse,
         maskcut=cut,

@@ -17,7 +17,8 @@ from ..checkpoints.read import read_weights
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..files import printable
-from ..models.observe import Observation, check_layers, evaluating, observe, patch_size, token_grid
+from ..models.features import adapter_of, patch_size, token_grid
+from ..models.observe import Observation, check_layers, evaluating, observe
 from ..models.unwrap import unwrap
 
 PREFIX = 'backbone.'
@@ -35,7 +36,7 @@ class Observer:
     (6, 28, 28)
 
     Args:
-        backbone: CRATE or mmpretrain's VisionTransformer.
+        backbone: A ViT of ``models/features.py``.
         data_preprocessor: Config of a data preprocessor of any of the libraries; only its normalisation and channel
             order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, as OpenMMLab's transforms
             load. If the data set of the training gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
@@ -50,6 +51,7 @@ class Observer:
     def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
         check_layers(backbone, [0])
         self.backbone = unwrap(backbone)
+        self._adapter = adapter_of(self.backbone)
         self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
 
     @classmethod
@@ -87,12 +89,19 @@ class Observer:
     @property
     def num_layers(self) -> int:
         """Return the number of layers of the backbone."""
-        return len(self.backbone.layers)
+        return len(self._adapter.layers(self.backbone))
 
     @property
     def num_heads(self) -> int:
         """Return the number of heads of each layer."""
-        return self.backbone.layers[0].attn.num_heads
+        return self._adapter.num_heads(self._adapter.attention(self._adapter.layers(self.backbone)[0]))
+
+    @property
+    def parts(self) -> str:
+        """Return the kinds of attention and feed-forward part, such as 'MSSA and ISTA'."""
+        layer = self._adapter.layers(self.backbone)[0]
+        feedforward = getattr(layer, 'ffn', None) or layer.mlp
+        return f'{type(self._adapter.attention(layer)).__name__} and {type(feedforward).__name__}'
 
     def number(self, layer: int) -> int:
         """Return the 0-based index of a layer that may be counted from the end; no such layer is an IndexError."""
@@ -127,7 +136,7 @@ class Observer:
         if len({image.shape for image in images}) != 1:
             raise ValueError(f'images of several sizes: {", ".join(str(image.shape[:2]) for image in images)}')
         with evaluating(self.backbone), observe(self.backbone, list(layers), outputs) as seen:
-            self.backbone(self._normalised(images))
+            self._adapter.run(self.backbone, self._normalised(images))
         return seen
 
     def attention(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:

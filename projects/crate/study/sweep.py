@@ -23,7 +23,7 @@ from ..engine.mistakes import mistakes_of
 from ..engine.stock_parts import ELSEWHERE
 from ..errors import UserError
 from ..files import atomic, sha256
-from ..models.unwrap import unwrap
+from ..models.features import all_layers
 
 Metrics = dict[str, float]
 HEADLINES = {'mAP': 'AP (from 0 to 1)', 'mIoU': 'mIoU (%)'}  # ending of a metric's name -> its label
@@ -205,7 +205,7 @@ def _count_layers(cfg: Config) -> int:
     if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
         raise UserError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        return len(unwrap(MODELS.build(cfg.model.backbone)).layers)
+        return len(all_layers(MODELS.build(cfg.model.backbone)))
 
 
 def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
