@@ -60,7 +60,8 @@ setup(
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,
-        'crf': ['pydensecrf2'],
+        # its source does not compile on a newer Python; tools/install.py patches it and builds it there too
+        'crf': ['pydensecrf2; python_version < "3.13"'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff'],
     },
 )
