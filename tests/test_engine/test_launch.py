@@ -59,7 +59,7 @@ def test_label_maps_of_mmseg_are_checked(tmp_path, tta):
     launch.prepare_testing(cfg, str(tmp_path / 'weights.pth'), tta=tta)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         text = str(loader)
-        assert 'LoadLabelMap' in text and 'LoadAnnotations' not in text
+        assert "'LoadLabelMap', 'backend_args': None, 'num_classes': 21" in text and 'LoadAnnotations' not in text
     cfg = launch.read_config(str(Path(import_module('mmdet').__file__).parent / '.mim' / 'configs' / CONFIGS['mmdet']))
     launch.prepare_training(cfg)
     assert cfg.train_dataloader.dataset.pipeline[0].type == 'LoadImageOrSkip'
