@@ -1,8 +1,10 @@
 """Stock configs of the installed libraries with CRATE in them, by the blocks and the tables of the page for users."""
 
 import ast
+import json
 import math
 import re
+import runpy
 from importlib import import_module
 from pathlib import Path
 
@@ -259,3 +261,30 @@ def is_normalised(cfg):
     ours = Config.fromfile(ROOT / 'configs/_base_/datasets/imagenet_224.py').data_preprocessor
     is_rgb = preprocessor.get('bgr_to_rgb', preprocessor.get('to_rgb'))
     return is_rgb and (preprocessor.mean, preprocessor.std) == (ours.mean, ours.std)
+
+
+@pytest.mark.slow
+def test_cross_validation(tmp_path, data, monkeypatch):
+    """The command of the page: each fold trains on one half of the images and evaluates on the other."""
+    (tool,) = re.findall(r'mmpretrain\.__path__\)\'\)/(\S+\.py) my_config\.py --num-splits 5', section('Classifier'))
+    settings = block('Classifier')
+    dataset = {**imagenet(data, 'train'), 'ann_file': ''}
+    loader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dataset)
+    settings |= dict(
+        _base_='mmpretrain::resnet/resnet50_8xb32_in1k.py',
+        train_dataloader=loader,
+        val_dataloader=loader,
+        test_dataloader=loader,
+        train_cfg=dict(max_epochs=1),
+        default_hooks=dict(logger=dict(interval=1)),
+    )
+    path, work = tmp_path / 'my_config.py', tmp_path / 'folds'
+    path.write_text(''.join(f'{key} = {value!r}\n' for key, value in settings.items()))
+    words = [path, '--num-splits', 2, '--seed', 1, '--work-dir', work, '--no-persistent-workers', '--no-pin-memory']
+    monkeypatch.setattr('sys.argv', ['kfold', *map(str, words)])
+    runpy.run_path(str(Path(import_module('mmpretrain').__file__).parent / tool), run_name='__main__')
+    for fold in range(2):
+        (log,) = (work / f'fold{fold}').glob('*/vis_data/scalars.json')
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        assert len([entry for entry in entries if 'loss' in entry]) == 2  # of 4 images
+        assert 0 <= entries[-1]['accuracy/top1'] <= 100

@@ -299,3 +299,5 @@ def _draw_into(cfg: Config, folder: str) -> None:
     hook.setdefault('interval', 1)  # mmseg draws one batch of 50 by default, mmpretrain one image of 5,000
     if kind == 'SegVisualizationHook':
         cfg.visualizer.save_dir = folder
+        # The hook asks for the iteration of the training: mmengine would build the train loop and its data.
+        cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None
