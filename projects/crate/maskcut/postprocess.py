@@ -80,8 +80,8 @@ def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
         from pydensecrf import densecrf, utils  # here: masks without CRF need no compiled extra
     except ImportError as error:
         raise MissingPackageError(
-            "refining masks (crf=True) needs pydensecrf2: pip install pydensecrf2, or this project with its extra 'crf' "
-            '(from Python 3.13 on, `make install` builds it)'
+            "refining masks (crf=True) needs pydensecrf2: pip install pydensecrf2, or this project with its extra 'crf'"
+            ' (from Python 3.13 on, `make install` builds it)'
         ) from error
     height, width = mask.shape
     probabilities = special.softmax(np.stack([~mask, mask]).astype(np.float32), axis=0)
