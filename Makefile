@@ -19,12 +19,14 @@ demo: install  ## train a small CRATE and a ViT, and write a page that shows wha
 	@$(RUN) tools/demo.py
 
 # one thread per test process: more of them would wait for each other
-test: install lint  ## the style check and the test suite
+test: install lint  ## the checks of lint and the test suite
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8
 
 # they train; a thread each, in turn
 test-slow: install  ## small detectors and segmentors, trained until they are far above chance
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m slow --timeout=5400
 
-lint: install
+lint: install  ## style, format, and the types of models/ and maskcut/
 	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy

@@ -51,9 +51,10 @@ setup(
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    classifiers=[f'Programming Language :: Python :: 3.{minor}' for minor in range(10, 15)] + ['Typing :: Typed'],
     packages=find_namespace_packages(include=['projects.crate', 'projects.crate.*']),
     include_package_data=True,
-    package_data={'projects.crate.study': ['templates/*']},
+    package_data={'projects.crate': ['py.typed'], 'projects.crate.study': ['templates/*']},
     cmdclass=dict(build_py=BuildWithConfigs),
     python_requires='>=3.10',
     install_requires=['jinja2', 'lion-pytorch', 'safetensors', 'scipy'],
@@ -64,6 +65,6 @@ setup(
         'crf': ['pydensecrf2; python_version < "3.13"'],
         # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
         'vits': ['timm>=1.0.20', 'transformers>=4.56,<5'],
-        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff'],
+        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
     },
 )

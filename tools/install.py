@@ -126,7 +126,8 @@ def compiler():
 
 def describe_request(args):
     """Return everything that decides about the installation, as text: the stamp of a finished one."""
-    digest = hashlib.sha256(b''.join(path.read_bytes() for path in (Path(__file__), ROOT / 'setup.py'))).hexdigest()
+    files = (Path(__file__), PATCHES / 'sitecustomize.py', ROOT / 'setup.py')
+    digest = hashlib.sha256(b''.join(path.read_bytes() for path in files)).hexdigest()
     return f'{args.stack} {" ".join(args.torch)} {args.ops} {sys.version} {ROOT} {digest}\n'
 
 

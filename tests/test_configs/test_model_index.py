@@ -1,11 +1,10 @@
 """Models by name, and the configs in what gets installed."""
 
 import importlib
-import os
 import shutil
 import subprocess
 import sys
-import zipfile
+import sysconfig
 
 import mmengine
 import pytest
@@ -107,32 +106,38 @@ def run(*command, cwd, **kwargs):
     return result.stdout
 
 
-def test_wheel_from_source_distribution_has_the_configs(tmp_path):
+def test_wheel_from_source_distribution_runs_in_an_empty_environment(tmp_path):
     source = tmp_path / 'source'
     skip = shutil.ignore_patterns('__pycache__')
     for folder in ('projects', 'configs'):
         shutil.copytree(ROOT / folder, source / folder, ignore=skip)
-    for file in ('setup.py', 'README.md'):
+    for file in ('setup.py', 'pyproject.toml', 'README.md'):
         shutil.copy(ROOT / file, source)
     run('setup.py', '--quiet', 'sdist', '--dist-dir', tmp_path, cwd=source)
     shutil.unpack_archive(next(tmp_path.glob('*.tar.gz')), tmp_path / 'unpacked')
     unpacked = next((tmp_path / 'unpacked').iterdir())
-    pip = ('-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-build-isolation', '--no-index')
-    run(*pip, '--wheel-dir', tmp_path, '.', cwd=unpacked)
-    site = tmp_path / 'site'
-    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as wheel:
-        wheel.extractall(site)
+    pip = ('-m', 'pip', '--quiet')
+    offline = ('--no-deps', '--no-index')
+    run(*pip, 'wheel', *offline, '--no-build-isolation', '--wheel-dir', tmp_path, '.', cwd=unpacked)
+    empty = tmp_path / 'empty'
+    run('-m', 'venv', '--without-pip', empty, cwd=tmp_path)
+    python = empty / 'bin' / 'python'
+    run(*pip, '--python', python, 'install', *offline, next(tmp_path.glob('*.whl')), cwd=tmp_path)
+    site = next(empty.glob('lib/python*/site-packages'))
+    # the requirements, as installed here; a line in a .pth file does not bring this repository, as another .pth would
+    (site / 'requirements.pth').write_text(sysconfig.get_path('purelib'))
 
     assert not (site / 'configs').exists()  # a name that others may take
-    shipped = {str(path.relative_to(site / 'projects/crate')) for path in site.rglob('configs/**/*.*')}
+    shipped = {str(path.relative_to(site / 'projects/crate')) for path in site.rglob('projects/crate/configs/**/*.*')}
     ours = {str(path.relative_to(ROOT)) for path in ROOT.glob('configs/**/*.*') if path.suffix in ('.py', '.yml')}
-    assert shipped == ours
+    assert {path for path in shipped if not path.endswith('.pyc')} == ours
     templates = {path.name for path in ROOT.glob('projects/crate/study/templates/*')}
     assert {path.name for path in (site / 'projects/crate/study/templates').iterdir()} == templates
+    assert (site / 'projects/crate/py.typed').is_file()
     code = (
         'from mmpretrain import get_model; import torch; from projects.crate import model_index\n'
         'with torch.device("meta"): model = get_model("crate-small-p16_in1k")\n'
         'print(model_index.config_root(), model._config.filename, sep="\\n")'
     )
-    printed = run('-c', code, cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(site))).splitlines()[-2:]
-    assert all(line.startswith(str(site / 'projects/crate/configs')) for line in printed)
+    printed = subprocess.run([python, '-c', code], cwd=tmp_path, text=True, capture_output=True, check=True).stdout
+    assert all(line.startswith(str(site / 'projects/crate/configs')) for line in printed.splitlines()[-2:])

@@ -77,7 +77,7 @@ def _lanczos(graph: AffinityGraph, max_steps: int) -> tuple[Tensor, Tensor]:
 
 def _orthogonalise(basis: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``vector`` (B, N) without its parts along ``basis`` (B, k, N), and these parts (B, k)."""
-    coefficients = 0
+    coefficients = vector.new_zeros(basis.shape[:2])
     for _ in range(2):
         parts = basis @ vector.unsqueeze(-1)  # (B, k, 1)
         vector = vector - (basis.mT @ parts).squeeze(-1)

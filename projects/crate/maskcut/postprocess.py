@@ -81,6 +81,7 @@ def dense_crf(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     except ImportError as error:
         raise MissingPackageError(
             "refining masks (crf=True) needs pydensecrf2: pip install pydensecrf2, or this project with its extra 'crf'"
+            ' (from Python 3.13 on, `make install` builds it)'
         ) from error
     height, width = mask.shape
     probabilities = special.softmax(np.stack([~mask, mask]).astype(np.float32), axis=0)

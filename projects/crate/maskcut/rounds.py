@@ -127,8 +127,8 @@ def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
         inside, root = mask.double(), graph.degree.sqrt()
         ends = root * graph.normalised_product(root * inside)  # of each token's edges, the weight that ends in the mask
         cut = ((1 - inside) * ends).sum(1)
-        shares = [1 - cut / (side * graph.degree).sum(1) for side in (inside, 1 - inside)]
-        scores.append((sum(shares) / 2).nan_to_num(0))
+        own, other = (1 - cut / (side * graph.degree).sum(1) for side in (inside, 1 - inside))
+        scores.append(((own + other) / 2).nan_to_num(0))
         graph.paint(mask)
     return torch.stack(scores, 1)
 

@@ -147,6 +147,8 @@ class CRATE(BaseModule):
         ValueError: An argument has another value than those above; the message names it.
     """
 
+    init_cfg: dict | list[dict] | None
+
     def __init__(
         self,
         arch: str | dict = 'base',
@@ -208,7 +210,8 @@ class CRATE(BaseModule):
             raise ArgumentError(
                 f'CRATE: img_size={img_size}, patch_size={patch_size} and in_channels={in_channels} must be at least 1'
             )
-        self.grid = tuple(-(-side // patch) for side, patch in zip(image, self.patch_size))
+        self.grid = -(-image[0] // self.patch_size[0]), -(-image[1] // self.patch_size[1])
+        self.patch_embed: nn.Module
         if choose('patch_embed', patch_embed or family['patch_embed'], ('linear', 'conv')) == 'linear':
             self.patch_embed = LinearPatchEmbed(in_channels, self.embed_dims, self.patch_size, norm_eps)
         else:
@@ -237,7 +240,7 @@ class CRATE(BaseModule):
             )
             for rate in drop_path_rates
         )
-        if self.window_size and not self.layers[0].attn.has_windows:
+        if self.window_size and not ATTENTIONS[attn_cfg['type']].has_windows:
             raise ArgumentError(
                 f'CRATE: {attn_cfg["type"]} is linear in the tokens, without windows: remove window_size'
             )
@@ -321,7 +324,8 @@ class CRATE(BaseModule):
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
             # of the last layer [CLS] alone is returned, and it attends to all tokens in any case
-            is_cls = self.out_type == 'cls_token' and index == self.out_indices[-1] and not layer.is_watched()
+            last = index == self.out_indices[-1]
+            is_cls = self.out_type == 'cls_token' and last and not layer.is_watched()  # type: ignore[operator] # a Module
             arguments = z, self._windows(grid, index), slice(1) if is_cls else None
             if self.with_cp and self.training:
                 z = checkpoint(layer, *arguments, use_reentrant=False)
@@ -334,9 +338,10 @@ class CRATE(BaseModule):
 
     def _windows(self, grid: tuple[int, int], layer: int) -> Windows | None:
         """Return the windows of a layer; None where it attends to all tokens."""
-        if layer not in self.windowed_layers or all(side <= window for side, window in zip(grid, self.window_size)):
+        window = self.window_size
+        if window is None or layer not in self.windowed_layers or all(a <= b for a, b in zip(grid, window)):
             return None
-        return Windows(grid, self.window_size, self.num_extra_tokens)
+        return Windows(grid, window, self.num_extra_tokens)
 
     def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor | list[Tensor]:
         """Return tokens (B, N, d) in the shape of ``out_type``; normalise only these."""
@@ -410,7 +415,7 @@ def _grid_of(name: str, number: int, own: tuple[int, int], recorded: Sequence[in
     if recorded is not None:
         if recorded[0] * recorded[1] != number:
             raise ArgumentError(f'{name}: the checkpoint has {number} patch positions, but records the grid {recorded}')
-        return tuple(recorded)
+        return recorded[0], recorded[1]
     if number == own[0] * own[1] and own[0] != own[1]:
         grid = own if math.isqrt(number) ** 2 != number else square_grid(number)
         MMLogger.get_current_instance().warning(f'{name}: no grid of positions in the checkpoint, taken for {grid}')

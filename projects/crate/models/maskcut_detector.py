@@ -128,8 +128,8 @@ class MaskCutDetector(BackboneReader):
         patch = patch_size(self.backbone)
         for sample, grid_masks, values, image in zip(data_samples, masks, scores, images):
             # one at a time: an empty mask takes its score with it
-            found = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
-            counts, found = [len(one) for one in found], np.concatenate(found)
+            parts = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
+            counts, found = [len(one) for one in parts], np.concatenate(parts)
             sample.pred_instances = InstanceData(
                 masks=torch.from_numpy(found),
                 bboxes=torch.tensor([tight_box(mask) for mask in found], dtype=torch.float32).reshape(-1, 4),
