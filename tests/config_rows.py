@@ -24,6 +24,7 @@ BACKBONES = {
     'crate-alpha-base-p16': (768, 12, 12, 'MSSA', 'ODL', 224),
     'crate-alpha-large-p14': (1024, 16, 24, 'MSSA', 'ODL', 224),
     'vit-small-p8': (384, 6, 12, 'MHSA', 'MLP', 224),
+    'vit-small-p14': (384, 6, 12, 'MHSA', 'MLP', 518),
     'vit-base-p8': (768, 12, 12, 'MHSA', 'MLP', 224),
     'vit-base-p16': (768, 12, 12, 'MHSA', 'MLP', 224),
     'crate-w128d5-p4': (128, 4, 5, 'MSSA', 'ISTA', 48),
@@ -68,7 +69,7 @@ class Recipe:
         root: Folder of the data under $CRATE_DATA.
         classes: Number of classes; None where nothing is classified.
         optimizer: Type, learning rate, weight decay.
-        start: 'weights' (the backbone's), 'dino' (weights that the tool is given), or '' (nothing).
+        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given), or '' (nothing).
     """
 
     file: str
@@ -319,6 +320,7 @@ RECIPES = [
     measure('maskcut/maskcut', '_coco', DINO, 'coco', 'coco', 'dino'),
     measure('maskcut/maskcut', '_coco', EMERGENCE[1:2], 'coco-crf', 'coco'),
     measure('maskcut/maskcut', '_coco128', W128D6, 'coco128', 'coco128'),
+    measure('maskcut/maskcut', '_coco128-518px', ('vit-small-p14',), 'coco128-518px', 'coco128', 'dinov2'),
     measure('maskcut/maskcut', '_sample', W128D5[:1], 'sample-96x128px', 'sample/coco'),
     measure('segmentation/coarse-seg', '_voc2012', SUPERVISED, 'voc2012', VOC),
     measure('segmentation/coarse-seg', '_voc2012', DINO, 'voc2012', VOC, 'dino'),
