@@ -25,6 +25,7 @@ BACKBONES = {
     'crate-alpha-large-p14': (1024, 16, 24, 'MSSA', 'ODL', 224),
     'vit-small-p8': (384, 6, 12, 'MHSA', 'MLP', 224),
     'vit-small-p16': (384, 6, 12, 'MHSA', 'MLP', 224),
+    'vit-small-p14': (384, 6, 12, 'MHSA', 'MLP', 518),
     'vit-base-p8': (768, 12, 12, 'MHSA', 'MLP', 224),
     'vit-base-p16': (768, 12, 12, 'MHSA', 'MLP', 224),
     'crate-w128d5-p4': (128, 4, 5, 'MSSA', 'ISTA', 48),
@@ -69,7 +70,7 @@ class Recipe:
         root: Folder of the data under $CRATE_DATA.
         classes: Number of classes; None where nothing is classified.
         optimizer: Type, learning rate, weight decay.
-        start: 'weights' (the backbone's), 'dino' (weights that the tool is given), or '' (nothing).
+        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given), or '' (nothing).
     """
 
     file: str
@@ -320,6 +321,7 @@ RECIPES = [
     measure('maskcut/maskcut', '_coco', DINO, 'coco', 'coco', 'dino'),
     measure('maskcut/maskcut', '_coco', EMERGENCE[1:2], 'coco-crf', 'coco'),
     measure('maskcut/maskcut', '_coco128', W128D6, 'coco128', 'coco128'),
+    measure('maskcut/maskcut', '_coco128-518px', ('vit-small-p14',), 'coco128-518px', 'coco128', 'dinov2'),
     measure('maskcut/maskcut', '_sample', W128D5[:1], 'sample-96x128px', 'sample/coco'),
     *(
         Recipe(f'{kind}_{data}', f'discovery/{kind}_', {'1xb1': ('vit-small-p16',)}, '', data, folder, start='dino')

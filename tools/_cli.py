@@ -30,6 +30,14 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar=metavar, help=text)
 
 
+def add_facet(parser: argparse.ArgumentParser) -> None:
+    """Add ``--facet`` and ``--centred``, which choose the features of a backbone."""
+    text = 'features of the backbone (default: as measured best for it)'
+    parser.add_argument('--facet', choices=('key', 'query', 'value', 'token'), help=text)
+    text = 'take the mean over the patches of an image away from its features'
+    parser.add_argument('--centred', action='store_true', help=text)
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the ``--local_rank`` that launchers of old versions of torch give."""
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')

@@ -2,6 +2,7 @@
 """Write pseudo labels: the masks that MaskCut finds in images, as one COCO file.
 
   python tools/maskcut.py IMAGES OUT.json --config configs/maskcut/NAME.py --checkpoint crate.pth
+  python tools/maskcut.py IMAGES OUT.json --backbone timm/vit_small_patch14_dinov2.lvd142m
 
 One process per GPU:
   torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
@@ -32,8 +33,12 @@ def parse_args(argv):
     add = parser.add_argument
     add('images', type=Path, help='folder (searched with all folders in it), or text file with a path per line')
     add('out', type=Path, metavar='OUT.json', help='COCO file to write; its paths are below IMAGES, or as in the list')
-    add('--config', required=True, help='config file: one of configs/maskcut, or a detector with a mask head')
-    add('--checkpoint', required=True, help='file with the weights of the backbone, or of the whole detector')
+    add('--config', help='config file: one of configs/maskcut, or a detector with a mask head')
+    add('--checkpoint', help='file with the weights of the backbone, or of the whole detector')
+    text = 'pretrained ViT, in place of config and checkpoint: timm/NAME, hf/NAME, or a folder of either library'
+    add('--backbone', metavar='NAME', help=text)
+    add('--layers', type=int, nargs='+', metavar='LAYER', help='layers of the features, from 0; -1 is the last')
+    _cli.add_facet(parser)
     add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
     add('--batch-size', type=positive, help='images per batch (default: as in the config)')
     add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
@@ -49,7 +54,12 @@ def parse_args(argv):
         default='pytorch' if 'RANK' in os.environ else 'none',
         help='launcher that sets the process rank (default: pytorch if RANK is set, as torchrun does; else none)',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.backbone is None and None in (args.config, args.checkpoint):
+        parser.error('give --config and --checkpoint, or --backbone')
+    if args.backbone is not None and (args.config or args.checkpoint):
+        parser.error('--backbone stands in place of --config and --checkpoint: leave them out')
+    return args
 
 
 def main(argv=None):
@@ -64,9 +74,14 @@ def label(args):
     from projects.crate.engine import launch
     from projects.crate.files import make_folder
 
-    loader = dict(batch_size=args.batch_size, num_workers=args.num_workers)
-    options = [f'test_dataloader.{key}={value}' for key, value in loader.items() if value is not None]
-    cfg = launch.read_config(args.config, [*args.cfg_options, *options])
+    given = dict(batch_size=args.batch_size, num_workers=args.num_workers)
+    options = [f'test_dataloader.{key}={value}' for key, value in given.items() if value is not None]
+    features = dict(facet=args.facet, layer=args.layers, centred=args.centred or None)
+    options += [f'model.{key}={value}'.replace(' ', '') for key, value in features.items() if value is not None]
+    if args.backbone is None:
+        cfg = launch.read_config(args.config, [*args.cfg_options, *options])
+    else:
+        cfg = pseudo_labels.backbone_config(args.backbone, [*args.cfg_options, *options])
     rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
     images = list_images(args.images, args.out.parent, args.root)

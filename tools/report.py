@@ -45,6 +45,7 @@ def parse_args(argv):
         help='resize images to this height and width (default: 480 480, the protocol of MaskCut)',
     )
     add('--layer', type=int, default=-1, help='layer for MaskCut and pictures, from 0; -1 is the last (default: -1)')
+    _cli.add_facet(parser)
     add('--all-layers', action='store_true', help='slower: one MaskCut run per layer')
     add('--max-images', type=positive, metavar='N', help='number of images per data set, evenly spaced (default: all)')
     add(
@@ -85,6 +86,7 @@ def write_report(args):
     models = [read_model(*each) for each in zip(args.checkpoints, names, configs)]
     images = find_images(args.data_root, args.size, args.max_images)
     options = dict(rules=args.rule, layer=args.layer, all_layers=args.all_layers, num_workers=args.num_workers)
+    options |= dict(facet=args.facet, centred=args.centred)
     make_folder(args.out)
     reports = []
     for model in models:

@@ -197,6 +197,23 @@ def test_windows_are_put_back_on_the_grid():
         seen[0].attention()
 
 
+@torch.no_grad()
+def test_lora_around_a_pretrained_vit_of_transformers(tmp_path):
+    """The adapted keys are those of merged weights."""
+    plain = hugging_face('DINOv3ViT', num_register_tokens=4)
+    plain.save_pretrained(tmp_path)
+    model = lora(dict(type='LibraryViT', name=str(tmp_path)), 'k_proj')
+    adapted = model.module.layer[1].attention.k_proj
+    nn.init.normal_(adapted.lora_up.weight)
+    plain.layer[1].attention.k_proj.weight += 2 * adapted.lora_up.weight @ adapted.lora_down.weight
+    images = torch.randn(2, 3, *SIZE)
+    with observe(model, [1]) as seen, observe(plain, [1]) as expected:
+        unwrap(model).eval()(images)
+        plain.eval()(images)
+    torch.testing.assert_close(seen[1].facet('key'), expected[1].facet('key'), **CLOSE)
+    torch.testing.assert_close(seen[1].cls_attention(), expected[1].cls_attention(), **CLOSE)
+
+
 @pytest.mark.parametrize('name', ROWS)
 def test_default_facet(name):
     model = unwrap(tiny(name))

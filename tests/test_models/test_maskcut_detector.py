@@ -15,7 +15,7 @@ from torch import nn
 from projects.crate.errors import UserError
 from projects.crate.maskcut import mask_scores, maskcut
 from projects.crate.maskcut.postprocess import image_masks, refine, upsample
-from projects.crate.models import MaskCutDetector, observe
+from projects.crate.models import MaskCutDetector, maskcut_detector, observe
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 NORMALISE = dict(type='ImgDataPreprocessor', mean=MEAN, std=STD)
@@ -231,6 +231,48 @@ def test_an_image_without_objects():
         assert found.masks.shape == (0, 50, 37) and found.masks.dtype == torch.bool
         assert found.bboxes.shape == (0, 4) and found.bboxes.dtype == torch.float32
         assert found.scores.shape == found.labels.shape == (0,)
+
+
+@pytest.mark.parametrize('facet', ['query', 'key', 'value', 'token'])
+@torch.no_grad()
+def test_facets_of_several_layers_side_by_side(facet):
+    model, inputs = detector(BACKBONES['MHSA'], layer=[0, -1], facet=facet, centred=True), normalised(batch())
+    tokens, outputs = [], []
+    for index in (0, 2):
+        layer = model.backbone.layers[index]
+        layer.attn.qkv.register_forward_hook(lambda _, __, output: tokens.append(output[:, 1:]))
+        layer.register_forward_hook(lambda _, __, output: outputs.append(output[:, 1:]))
+    masks = model(inputs)
+    found = (
+        outputs if facet == 'token' else [each.chunk(3, -1)[('query', 'key', 'value').index(facet)] for each in tokens]
+    )
+    expected = torch.cat(found, -1).transpose(1, 2)
+    expected = expected - expected.mean(2, keepdim=True)
+    assert torch.equal(masks, maskcut(expected, (6, 8))[0]) and masks.any()
+
+
+def test_facets_of_crate_are_the_same_and_others_are_refused():
+    inputs = normalised(batch())
+    masks = [detector(facet=facet)(inputs) for facet in (None, 'key', 'query', 'value')]
+    assert all(torch.equal(each, masks[0]) for each in masks[1:])
+    with pytest.raises(UserError, match=r"^facet must be one of key, query, value, token, not 'qkv'$"):
+        detector(facet='qkv')
+    with pytest.raises(UserError, match='layer is empty'):
+        detector(layer=[])
+
+
+def test_a_graph_without_sides_is_said_once(monkeypatch):
+    """All keys are alike: a large bias, as in DINOv2."""
+    said = []
+    monkeypatch.setattr(maskcut_detector, 'print_log', lambda message, **_: said.append(message))
+    model = detector(BACKBONES['MHSA'])
+    assert model(normalised(batch())).any() and not said
+    nn.init.constant_(model.backbone.layers[-1].attn.qkv.bias, 100.0)
+    for _ in range(2):
+        assert not model(normalised(batch())).any()
+    (message,) = said
+    for words in ("facet='key'", "try facet='value'", 'centred=True', 'tau=0.15'):
+        assert words in message
 
 
 def test_nan_names_the_image():

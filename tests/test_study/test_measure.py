@@ -15,6 +15,7 @@ from projects.crate.evaluation import best_head_iou
 from projects.crate.sample_set.coats import CLASSES
 from projects.crate.study.checkpoint_model import default_names, literal_config, read_model
 from projects.crate.study.images import ImageSet, find_coco, find_images, find_voc, object_shares
+from projects.crate.study.masks import cut_masks
 from projects.crate.study.measure import bootstrap_interval, measure_model
 from projects.crate.study.observer import Observer
 
@@ -207,5 +208,10 @@ def test_only_one_layout_and_every_layer(tmp_path, fast_runner):
     assert not any(mask.any() for mask in material.objects)
     with pytest.raises(UserError, match='a.pth: no layer 3: it has 3'):
         measure_model(model, material, tmp_path / 'out', layer=3)
+    other = measure_model(model, material, tmp_path / 'out', num_workers=0, facet='token', centred=True)
+    observer = Observer.from_config(model.config, str(model.checkpoint))
+    for picture, masks, before in zip(material.pictures, other.masks, report.masks):
+        tokens = observer.features(picture, [-1], 'token', centred=True)[-1]
+        assert np.array_equal(masks, cut_masks(tokens, (4, 4), SIZE)) and not np.array_equal(masks, before)
     one = measure_model(model, find_images([tmp_path / 'sample'], SIZE, 1), tmp_path / 'out', num_workers=0)
     assert 'coco/segm_mAP' in one.maskcut[1] and 'coco/segm_mAP_low' not in one.maskcut[1]

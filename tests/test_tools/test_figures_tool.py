@@ -97,6 +97,14 @@ def test_pca_with_and_without_background(run):
         np.testing.assert_array_equal(found[f'components2to4_layer{layer}_2'], colours[2])
 
 
+def test_pca_of_another_facet(run):
+    assert figures(run, 'pca', '--threshold', 0) == 0
+    before = read(run, 'pca_layer2.npz')['projections_0']
+    assert figures(run, 'pca', '--threshold', 0, '--facet', 'token') == 0
+    assert figures(run, 'pca-layers', '--layers', 2, '--facet', 'token', '--centred') == 0
+    assert not np.allclose(read(run, 'pca_layer2.npz')['projections_0'], before)
+
+
 def test_the_other_side_is_the_foreground(run):
     masks = []
     for options in ([], ['--flip']):

@@ -17,11 +17,12 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from pycocotools.coco import COCO
-from toy_maskcut import BATCH, DEATH, LOG, die_as_told, make_run, on_nth_step, save_checkpoint
+from toy_maskcut import BACKBONE, BATCH, DEATH, LOG, die_as_told, make_run, on_nth_step, save_checkpoint
 from toy_runs import ROOT, InterruptionError, load_tool, run_tool
 
 from projects.crate.datasets.image_list import list_images
 from projects.crate.errors import UserError
+from projects.crate.models import CRATE, MaskCutDetector, library_vit
 from projects.crate.pseudo_labels import label, set_up_process
 from projects.crate.pseudo_labels.images import ImageBatches
 
@@ -74,6 +75,33 @@ def test_masks_are_the_models(run, tmp_path):
     assert masks == len(coco.anns) > len(coco.imgs) == 10
     assert sorted(coco.anns) == list(range(1, masks + 1))
     assert {(a['category_id'], a['iscrowd'], a['score']) for a in coco.anns.values()} == {(1, 0, 1.0)}
+
+
+def test_a_pretrained_vit_in_place_of_config_and_checkpoint(run, tmp_path, monkeypatch, capsys):
+    """The options reach the model, and other weights are other parameters of a run."""
+    torch.manual_seed(0)
+    model = CRATE(BACKBONE['arch'], img_size=16, patch_size=64, attn_cfg=dict(type='MHSA'))
+    monkeypatch.setattr(library_vit, 'LOADERS', dict(timm=lambda name, is_folder: (model, [0.5] * 3, [0.25] * 3)))
+    out, built = tmp_path / 'out.json', []
+    monkeypatch.setattr(MaskCutDetector, '_explain', lambda self, features: built.append(self))
+    command = [str(run[0]), str(out), '--backbone', 'timm/toy', '--num-workers', '0', '--batch-size', '10']
+    assert load_tool('maskcut')([*command, '--facet', 'query', '--layers', '0', '1', '--centred']) == 0
+    assert len(json.loads(out.read_text())['images']) == 10
+    detector = built[0]
+    assert detector.backbone is model
+    assert (detector.facet, detector.layers, detector.centred) == ('query', [0, 1], True)
+    assert detector.data_preprocessor.mean.flatten().tolist() == [127.5] * 3
+    with torch.no_grad():
+        model.ln1.bias += 1
+    assert load_tool('maskcut')([*command, '--facet', 'query', '--layers', '0', '1', '--centred']) == 1
+    assert 'checkpoint' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [[], ['--config', 'c.py'], ['--backbone', 'timm/toy', '--checkpoint', 'a.pth']])
+def test_backbone_or_config_and_checkpoint(arguments, capsys):
+    with pytest.raises(SystemExit):
+        load_tool('maskcut')(['images', 'out.json', *arguments])
+    assert '--backbone' in capsys.readouterr().err
 
 
 def test_mmdet_reads_the_file(run, tmp_path):

@@ -20,10 +20,10 @@ from _cli import positive
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     commands = parser.add_subparsers(metavar='FIGURE', required=True)
-    config, model, images, layer = shared_arguments()
+    config, model, images, layer, facet = shared_arguments()
     # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
     # figure.set_defaults(run=function), where function(args) imports its modules, and returns the paths that it wrote
-    add_pictures(commands, config, model, images, layer)
+    add_pictures(commands, config, model, images, layer, facet)
     add_sweeps(commands, config, model)
     return parser.parse_args(argv)
 
@@ -31,7 +31,7 @@ def parse_args(argv):
 def shared_arguments():
     """Return the arguments that several figures share, as parsers for ``parents``."""
     config = _cli.new_parent()
-    model, images, layer = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    model, images, layer, facet = (argparse.ArgumentParser(add_help=False) for _ in range(4))
     config.add_argument('config', help='config file')
     config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
     config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
@@ -41,10 +41,11 @@ def shared_arguments():
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: keep their size)'
     )
     layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
-    return config, model, images, layer
+    _cli.add_facet(facet)
+    return config, model, images, layer, facet
 
 
-def add_pictures(commands, config, model, images, layer):
+def add_pictures(commands, config, model, images, layer, facet):
     """Add the figures that show images."""
     figure = commands.add_parser(
         'attention',
@@ -65,7 +66,7 @@ def add_pictures(commands, config, model, images, layer):
 
     figure = commands.add_parser(
         'pca',
-        parents=[config, model, images, layer],
+        parents=[config, model, images, layer, facet],
         help='principal components of the foreground of several images (Figure 3)',
         description='IMAGES are of one class. Patches whose projection on the leading eigenvector is below the '
         'threshold are background (black). Red, green and blue are the first three components of the other patches.',
@@ -77,7 +78,7 @@ def add_pictures(commands, config, model, images, layer):
 
     figure = commands.add_parser(
         'pca-layers',
-        parents=[config, model, images],
+        parents=[config, model, images, facet],
         help='principal components of all patches, layer by layer (Figures 6, 9)',
         description='Draw component 1 in grey, and 2 to 4 in red, green and blue. They are of all IMAGES together.',
     )
@@ -152,8 +153,10 @@ def pca(args):
     from projects.crate.study.pca import foreground_figure, remove_background
 
     observer, images = open_model(args)
-    layer = observer.number(args.layer)
-    paths, images, features = zip(*((path, image, observer.features(image, [layer])[layer]) for path, image in images))
+    layer, facet = observer.number(args.layer), (args.facet, args.centred)
+    paths, images, features = zip(
+        *((path, image, observer.features(image, [layer], *facet)[layer]) for path, image in images)
+    )
     found = remove_background(features, args.threshold, args.flip)
     title = f'components 1-3 of the foreground, {named(layer, observer)}'
     figure = foreground_figure(images, found.colours, title, observer.patch_size)
@@ -167,7 +170,8 @@ def pca_layers(args):
 
     observer, images = open_model(args)
     layers = [observer.number(layer) for layer in args.layers or range(observer.num_layers)]
-    paths, images, features = zip(*((path, image, observer.features(image, layers)) for path, image in images))
+    facet = args.facet, args.centred
+    paths, images, features = zip(*((path, image, observer.features(image, layers, *facet)) for path, image in images))
     first, colours = zip(*(first_components([grids[layer] for grids in features]) for layer in layers))
     figure = layers_figure(images, first, colours, layers, 'components of all patches, by layer', observer.patch_size)
     arrays = {

@@ -7,9 +7,9 @@ The keys of a file tell its layout:
 - CRATE-alpha (arXiv 2405.20299): ``conv1``, ``fn.D`` and ``fn.D1``.
 - ViT as in DINO (arXiv 2104.14294), SimDINO, DeiT and timm: ``patch_embed.proj``, ``blocks``. The converted file fits a
   CRATE of ViT parts and mmpretrain's VisionTransformer.
-- DINOv2 (arXiv 2304.07193), SimDINOv2 and DINOv2 with registers (arXiv 2309.16588): the same and
-  ``blocks.0.ls1.gamma``. LayerScale is folded: gamma (W x + b) = (diag(gamma) W) x + gamma b. ``register_tokens`` and
-  the way in which positions are interpolated become arguments of CRATE.
+- DINOv2 (arXiv 2304.07193), SimDINOv2, DINOv2 with registers (arXiv 2309.16588): the same, and ``blocks.0.ls1.gamma``.
+  LayerScale is folded: gamma (W x + b) = (diag(gamma) W) x + gamma b. The number of registers and the interpolation of
+  positions become arguments of CRATE.
 
 The weights may be bare or in the wrappers that ``read.py`` knows. Nothing in a file is executed.
 """

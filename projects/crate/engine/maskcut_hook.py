@@ -1,6 +1,7 @@
 """Run MaskCut while a model trains: the curve of segmentation emerging (arXiv 2308.16271, Figure 10)."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class MaskCutHook(MeasuringHook):
     Args:
         dataloader: Config of a data loader over a COCO-format set in mmdet's scope, its pipeline as in
             ``configs/maskcut``. Its sampler, if none is given, takes the images in order.
-        layer, tau, num_masks, crf, score: Arguments of :class:`MaskCutDetector`.
+        layer, tau, num_masks, crf, score, facet, centred: Arguments of :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
         num_pictures: Number of images in the picture; 0 draws none.
@@ -60,11 +61,13 @@ class MaskCutHook(MeasuringHook):
     def __init__(
         self,
         dataloader: dict,
-        layer: int = -1,
+        layer: int | Sequence[int] = -1,
         tau: float = 0.15,
         num_masks: int = 3,
         crf: bool = False,
         score: str = 'one',
+        facet: str | None = None,
+        centred: bool = False,
         evaluator: dict | list[dict] | None = None,
         num_pictures: int = 16,
         name: str = 'maskcut',
@@ -73,7 +76,7 @@ class MaskCutHook(MeasuringHook):
     ) -> None:
         super().__init__(name, draw, **kwargs)
         self.dataloader = dataloader
-        self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score)
+        self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score, facet=facet, centred=centred)
         self.evaluator = evaluator
         self.num_pictures = num_pictures
         # how photographs are loaded: as they are stored, or upright

@@ -120,6 +120,13 @@ def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
     return torch.cat(scores)[0] if features.ndim == 2 else torch.cat(scores)
 
 
+def is_complete(features: Tensor, tau: float = 0.15) -> list[bool]:
+    """Return for each image of a batch (B, C, N) whether every pair of tokens is joined: then nothing can be cut."""
+    with torch.autocast(features.device.type, enabled=False):
+        degrees = torch.cat([AffinityGraph(group, tau).degree for group in _groups(_check(features))])
+    return (degrees.amin(1) > degrees.shape[1] - 0.5).tolist()
+
+
 def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
     """Score the masks of graphs that are held together: (B, num_masks, N) -> (B, num_masks)."""
     scores = []

@@ -3,8 +3,18 @@
 from .attention_segmentor import AttentionSegmentor
 from .batch_norm_neck import BatchNormNeck
 from .crate import CRATE
+from .library_vit import load_vit
 from .maskcut_detector import MaskCutDetector
 from .observe import Observation, observe
 from .simple_fpn import SimpleFPN
 
-__all__ = ['CRATE', 'AttentionSegmentor', 'BatchNormNeck', 'MaskCutDetector', 'Observation', 'SimpleFPN', 'observe']
+__all__ = [
+    'CRATE',
+    'AttentionSegmentor',
+    'BatchNormNeck',
+    'MaskCutDetector',
+    'Observation',
+    'SimpleFPN',
+    'load_vit',
+    'observe',
+]

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ArgumentTypeError
+from ..errors import ArgumentError, ArgumentTypeError
 from .layers import ATTENTIONS, split_heads
 from .unwrap import plain_linear, unwrap
 
@@ -190,6 +190,18 @@ def all_layers(backbone: nn.Module) -> Sequence[nn.Module]:
     """Return the layers of a backbone."""
     backbone = unwrap(backbone)
     return adapter_of(backbone).layers(backbone)
+
+
+def choose_facet(backbone: nn.Module, facet: str | None) -> str:
+    """Return a facet, or for None the default of the backbone's class.
+
+    Raises:
+        ValueError: It is none of ``FACETS``.
+    """
+    if facet not in (None, *FACETS):
+        raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {facet!r}')
+    backbone = unwrap(backbone)
+    return facet or adapter_of(backbone).default_facet(backbone)
 
 
 def patch_size(backbone: nn.Module) -> tuple[int, int]:

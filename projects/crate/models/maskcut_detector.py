@@ -1,17 +1,19 @@
 """MaskCut as a detector, without training."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..maskcut import mask_scores, maskcut
+from ..maskcut import is_complete, mask_scores, maskcut
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
-from .features import patch_size, token_grid
+from .features import choose_facet, patch_size, token_grid
 from .observe import BackboneReader, check_layers
 
 SCORES = ('one', 'round', 'ncut')
@@ -21,7 +23,7 @@ SCORES = ('one', 'round', 'ncut')
 class MaskCutDetector(BackboneReader):
     """Objects in the features of a backbone (MaskCut, arXiv 2301.11320; protocol: arXiv 2308.16271, Appendix B.4).
 
-    The features U^T z (keys for a ViT) of one layer's patches are cut into ``num_masks`` objects on the token grid
+    The features of one layer's patches, U^T z or a facet of a ViT, are cut into ``num_masks`` objects on the token grid
     (:func:`projects.crate.maskcut.maskcut`, which documents the sign rule). The masks are then brought to the size of
     the original image (:func:`projects.crate.maskcut.postprocess.image_masks`). The protocol resizes images to 480 x
     480, without keeping their aspect ratio. The backbone pads images that the patch does not divide, below and to the
@@ -31,7 +33,12 @@ class MaskCutDetector(BackboneReader):
         backbone: A ViT of ``features.py``, as a config or as the module itself.
         data_preprocessor: Data preprocessor, as in every OpenMMLab model. With ``crf`` it must do the normalisation,
             since its mean and std give the pixels back.
-        layer: 0-based index of the layer whose features are cut; negative ones count from the end.
+        layer: 0-based index of the layer whose features are cut; negative ones count from the end. The features of
+            several layers stand side by side.
+        facet: 'key', 'query', 'value' or 'token' (the layer's output). Default: values for a ViT with LayerScale, such
+            as DINOv2, whose keys are all alike; keys for all others. In CRATE with MSSA or TSSA, key, query and value
+            are the same, U^T z.
+        centred: Whether to take the mean over the patches of an image away from its features.
         tau: Threshold of the cosine of two tokens.
         num_masks: Largest number of objects per image.
         crf: Whether to refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
@@ -52,12 +59,14 @@ class MaskCutDetector(BackboneReader):
         self,
         backbone: dict | nn.Module,
         data_preprocessor: dict | nn.Module | None = None,
-        layer: int = -1,
+        layer: int | Sequence[int] = -1,
         tau: float = 0.15,
         num_masks: int = 3,
         crf: bool = False,
         score: str = 'one',
         corner_rule: bool = True,
+        facet: str | None = None,
+        centred: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
@@ -65,7 +74,11 @@ class MaskCutDetector(BackboneReader):
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
         self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
         self.score, self.corner_rule = score, corner_rule
-        check_layers(self.backbone, [layer])
+        self.layers = [layer] if isinstance(layer, int) else [*layer]
+        if not self.layers:
+            raise ArgumentError('MaskCutDetector: layer is empty; name at least one layer')
+        check_layers(self.backbone, self.layers)
+        self.facet, self.centred, self._told = choose_facet(self.backbone, facet), centred, False
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
 
@@ -91,11 +104,13 @@ class MaskCutDetector(BackboneReader):
             ValueError: Features are NaN or infinite, or an image was padded to the size of others in its batch; the
                 message names the image.
         """
-        features = self.read(inputs, [self.layer], mode)[self.layer].patch_features.mT  # (B, d, h w)
+        seen = self.read(inputs, self.layers, mode, outputs=self.facet == 'token')
+        features = seen.patches(self.layers, self.facet, self.centred).mT  # (B, d, h w)
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
         masks, _ = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
+        self._explain(features[~masks.flatten(1).any(1)])
         if mode == 'tensor':
             return masks
         return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
@@ -112,6 +127,19 @@ class MaskCutDetector(BackboneReader):
                     f'{name}: {sample.img_shape} was padded to a grid of {grid} tokens, and the padding would be cut, '
                     'too; resize all images to one size, or load one at a time'
                 )
+
+    def _explain(self, features: Tensor) -> None:
+        """Say once why an image has no mask at all, if the reason is the threshold; ``features`` are of such images."""
+        if len(features) and not self._told and any(is_complete(features, self.tau)):
+            self._told = True
+            others = ' or '.join(f'facet={name!r}' for name in ('value', 'query') if name != self.facet)
+            print_log(
+                f'MaskCut finds nothing in some images: every pair of patches is connected, since all cosines of '
+                f'facet={self.facet!r}, layer={self.layer} exceed tau={self.tau:g}; try {others}, centred=True or a '
+                'larger tau',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _scores(self, features: Tensor, masks: Tensor) -> np.ndarray:
         """Score the masks (B, num_masks, h, w): (B, num_masks) float32."""

@@ -68,7 +68,8 @@ class Observation:
         Raises:
             ValueError: Another name, or 'token' without ``observe(..., outputs=True)``.
         """
-        check_facet(name)
+        if name not in FACETS:
+            raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {name!r}')
         if name == 'token':
             if self.output is None:
                 raise ArgumentError("facet='token': call observe(..., outputs=True)")
@@ -198,12 +199,6 @@ def check_layers(backbone: nn.Module, layers: Sequence[int]) -> None:
             f'{type(backbone).__name__} does not run layer {unused[0]}: it stops after out_indices '
             f'{backbone.out_indices}'
         )
-
-
-def check_facet(name: str) -> None:
-    """Refuse a facet that is none of ``FACETS``."""
-    if name not in FACETS:
-        raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {name!r}')
 
 
 @contextmanager

@@ -34,7 +34,7 @@ ROUNDS = 10  # attempts to merge, which fail if images change meanwhile
 
 
 def make_pseudo_labels(
-    cfg: Config, checkpoint: str, images: ImageList, out: Path, rank: int = 0, world_size: int = 1
+    cfg: Config, checkpoint: str | None, images: ImageList, out: Path, rank: int = 0, world_size: int = 1
 ) -> None:
     """Write the instances that a model finds as one COCO file, or continue an interrupted run.
 
@@ -50,7 +50,8 @@ def make_pseudo_labels(
     Args:
         cfg: Config. Its ``model`` returns ``pred_instances`` with 'masks' (n, H, W) and 'scores' (n,) in the size of
             the original image. Its ``test_dataloader`` sets the transforms, the batch size and the image workers.
-        checkpoint: Path of the weights.
+        checkpoint: Path of the weights. None: the config's backbone comes with its weights, and ``cfg.weights_sha256``
+            identifies them.
         images: List of images.
         out: COCO file to write. Image ids are positions in the list, from 1; the only category is 'object'.
         rank: Number of this process, from 0.
@@ -71,7 +72,7 @@ def make_pseudo_labels(
         labelling.run(rank, world_size)
 
 
-def forget_unreadable(cfg: Config, checkpoint: str, images: ImageList, out: Path) -> int:
+def forget_unreadable(cfg: Config, checkpoint: str | None, images: ImageList, out: Path) -> int:
     """Let the next run try unreadable images again; no process may be at work now.
 
     Args: as :func:`make_pseudo_labels`.
@@ -123,7 +124,7 @@ class Labelling:
     Args: See :func:`make_pseudo_labels`; ``progress`` shows the progress.
     """
 
-    def __init__(self, cfg: Config, checkpoint: str, images: ImageList, out: Path, progress: Progress) -> None:
+    def __init__(self, cfg: Config, checkpoint: str | None, images: ImageList, out: Path, progress: Progress) -> None:
         init_default_scope(cfg.get('default_scope') or 'mmengine')
         if 'dataset' not in (cfg.get('test_dataloader') or {}):
             raise UserError('this config has no test_dataloader, which says how images are loaded')
@@ -133,7 +134,7 @@ class Labelling:
         parameters = dict(  # all that the result depends on
             description='class-agnostic instances found by MaskCut (tools/maskcut.py)',
             config=Path(cfg.filename).name,
-            checkpoint=dict(sha256=sha256(check_file(checkpoint))),
+            checkpoint=dict(sha256=sha256(check_file(checkpoint)) if checkpoint else cfg.weights_sha256),
             images=dict(root=str(images.root.resolve()), number=len(images), sha256=images.sha256),
             batch_size=cfg.test_dataloader.batch_size,
             model=model_cfg(cfg),
@@ -255,15 +256,15 @@ class Labelling:
             )
 
 
-def load_model(cfg: Config, checkpoint: str, progress: Progress) -> BaseModel:
-    """Return the config's model with all its weights from the checkpoint, on the device, for inference.
+def load_model(cfg: Config, checkpoint: str | None, progress: Progress) -> BaseModel:
+    """Return the config's model on the device, for inference, with all weights from the checkpoint, if there is one.
 
     Raises:
         UserError: The model cannot be built, or the checkpoint cannot be read or does not fill it.
     """
     with building(cfg):
         model = MODELS.build(model_cfg(cfg))
-    if unused := fill(model, read_weights(checkpoint)).surplus:
+    if checkpoint and (unused := fill(model, read_weights(checkpoint)).surplus):
         progress.say(f'not used from {printable(checkpoint)}: {count_weights(unused)}')
     return model.to(get_device()).eval()
 

@@ -73,11 +73,14 @@ def measure_model(
     layer: int = -1,
     all_layers: bool = False,
     num_workers: int = 2,
+    facet: str | None = None,
+    centred: bool = False,
 ) -> ModelMeasurements:
     """Measure a model; results of an earlier call with the same ``out`` are taken from there.
 
     ``rules`` say how an attention map becomes a mask. ``layer`` is the layer for MaskCut and pictures, 0-based;
-    negative ones count from the end. With ``all_layers`` MaskCut runs with every layer.
+    negative ones count from the end. With ``all_layers`` MaskCut runs with every layer. ``facet`` and ``centred`` are
+    as in :class:`projects.crate.models.MaskCutDetector`.
 
     Raises:
         UserError: The checkpoint does not fit its config, or the backbone has no such layer.
@@ -93,10 +96,12 @@ def measure_model(
     if images.coco is not None:
         cfg = images.coco.measurement(model, images.size, num_workers)
         cfg.test_evaluator.num_resamples = NUM_RESAMPLES if len(images.coco.chosen) > 1 else 0
+        if facet or centred:  # a kept result without them stays what it is
+            cfg.model.update(facet=facet, centred=centred)
         cut = layer_sweep(cfg, str(model.checkpoint), out, None if all_layers else [layer])
     data = images.voc or images.coco
     some = (data.chosen[i] for i in spread_evenly(len(data.chosen), RATE_IMAGES))
-    features = [observer.features(image, [layer])[layer] for image in images.pictures]
+    features = [observer.features(image, [layer], facet, centred)[layer] for image in images.pictures]
     width = features[0].shape[-1]
     return ModelMeasurements(
         model=model,

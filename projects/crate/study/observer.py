@@ -17,7 +17,7 @@ from ..checkpoints.read import read_weights
 from ..engine.mistakes import building
 from ..errors import UserError
 from ..files import printable
-from ..models.features import adapter_of, patch_size, token_grid
+from ..models.features import adapter_of, choose_facet, patch_size, token_grid
 from ..models.observe import Observation, check_layers, evaluating, observe
 from ..models.unwrap import unwrap
 
@@ -149,14 +149,17 @@ class Observer:
         seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
         return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
 
-    def features(self, image: np.ndarray, layers: Iterable[int]) -> dict[int, np.ndarray]:
-        """Return U^T z of every patch of an image (H, W, 3) uint8 RGB, all heads side by side (keys of a ViT).
+    def features(
+        self, image: np.ndarray, layers: Iterable[int], facet: str | None = None, centred: bool = False
+    ) -> dict[int, np.ndarray]:
+        """Return the features of every patch of an image (H, W, 3) uint8 RGB, all heads side by side.
 
-        The result is {layer: (h, w, d) float32}.
+        They are U^T z, or for a ViT the facet; ``facet`` and ``centred`` are as in
+        :class:`projects.crate.models.MaskCutDetector`. The result is {layer: (h, w, d) float32}.
         """
-        layers = list(layers)
-        seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
-        return {layer: _array(seen[layer].patch_features[0].unflatten(0, grid)) for layer in layers}
+        layers, facet = list(layers), choose_facet(self.backbone, facet)
+        seen, grid = self.observe([image], layers, outputs=facet == 'token'), self.grid(image.shape[:2])
+        return {layer: _array(seen.patches([layer], facet, centred)[0].unflatten(0, grid)) for layer in layers}
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
         bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
