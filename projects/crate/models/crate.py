@@ -13,7 +13,7 @@ from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
 from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
-from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
+from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, is_free, resize_positions, square_grid
 from .unwrap import plain_name
 from .windows import Windows
 
@@ -281,7 +281,8 @@ class CRATE(BaseModule):
         """Return one tensor per layer of ``out_indices`` for normalised images (B, C, H, W); see ``out_type``."""
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
-            z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
+            # of the images: the older ONNX exporter makes a constant of z.shape[0]
+            z = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), z], dim=1)
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_extra_tokens)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
@@ -299,6 +300,11 @@ class CRATE(BaseModule):
 
     def _windows(self, grid: tuple[int, int], layer: int) -> Windows | None:
         """Return the windows of a layer; None where it attends to all tokens."""
+        if self.windowed_layers and is_free(*grid):
+            raise ArgumentError(
+                'CRATE: an export with window_size has a fixed image size, since the size decides how many windows there '
+                'are: leave only the batch free, or remove window_size'
+            )
         if layer not in self.windowed_layers or all(side <= window for side, window in zip(grid, self.window_size)):
             return None
         return Windows(grid, self.window_size, self.num_extra_tokens)
