@@ -4,8 +4,8 @@
   python tools/export.py CONFIG CHECKPOINT OUT.onnx
   python tools/export.py CONFIG CHECKPOINT OUT.pt2 --output backbone --dynamic batch,size
 
-The file takes images (B, 3, H, W): float32, RGB, 0 to 255. The batch is free. The tool runs the file on an image and prints
-the largest difference from the model. OUT is written only if the results agree.
+The file takes images (B, 3, H, W): float32, RGB, 0 to 255. The batch is free. The tool runs the file on an image and
+prints the largest difference from the model. OUT is written only if the results agree.
 """
 
 import sys
@@ -24,7 +24,7 @@ def parse_args(argv):
     parser.add_argument(
         '--output',
         choices=['logits', 'backbone', 'maskcut'],
-        help='what the file returns: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
+        help='result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
         '(default: by the model of the config)',
     )
     parser.add_argument(

@@ -302,8 +302,8 @@ class CRATE(BaseModule):
         """Return the windows of a layer; None where it attends to all tokens."""
         if self.windowed_layers and is_free(*grid):
             raise ArgumentError(
-                'CRATE: an export with window_size has a fixed image size, since the size decides how many windows there '
-                'are: leave only the batch free, or remove window_size'
+                'CRATE: window_size needs a fixed image size in an export, since the number of windows depends on it: '
+                'leave only the batch free, or remove window_size'
             )
         if layer not in self.windowed_layers or all(side <= window for side, window in zip(grid, self.window_size)):
             return None

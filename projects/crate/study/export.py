@@ -1,7 +1,6 @@
 """Models as files for other programs: ONNX, and the .pt2 of ``torch.export``, with checked results."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,7 +45,7 @@ class Deployed(nn.Module):
 
 
 class PatchFeatures(nn.Module):
-    """Features that MaskCut cuts: U^T z of the patches of one layer (keys of a ViT), (B, d, h w), without [CLS].
+    """Features U^T z of the patches of one layer (keys of a ViT), (B, d, h w), which MaskCut cuts.
 
     Args:
         backbone: Backbone that :func:`projects.crate.models.observe.observe` can read.
@@ -71,8 +70,8 @@ def load(cfg: Config, checkpoint: str, output: str | None = None) -> Deployed:
     Args:
         cfg: Config of a classifier, or of any model with a backbone.
         checkpoint: File with the weights.
-        output: 'logits' of a classifier, (B, classes); 'backbone': what the backbone returns; 'maskcut': the features of
-            ``model.layer`` (default: the last), (B, d, h w). None: 'logits' for a model with a head, 'maskcut' for a
+        output: 'logits' of a classifier, (B, classes); 'backbone': what the backbone returns; 'maskcut': the features
+            of ``model.layer`` (default: the last), (B, d, h w). None: 'logits' for a classifier, 'maskcut' for a
             MaskCutDetector, else 'backbone'.
 
     Raises:
@@ -143,12 +142,12 @@ def check_target(out: Path) -> None:
 
 
 def _save(program: torch.export.ExportedProgram, path: Path, suffix: str) -> None:
-    with ExitStack() as stack:
-        if suffix == '.pt2':
-            torch.export.save(program, stack.enter_context(path.open('wb')))
-        else:
-            names = dict(input_names=['image'], external_data=False, verbose=False)
-            torch.onnx.export(program, f=str(path), dynamo=True, **names)
+    if suffix == '.pt2':
+        with path.open('wb') as file:  # by name torch demands the suffix
+            torch.export.save(program, file)
+    else:
+        names = dict(input_names=['image'], external_data=False, verbose=False)
+        torch.onnx.export(program, f=str(path), dynamo=True, **names)
 
 
 def _runner(path: Path, suffix: str) -> Callable[[Tensor], Sequence[Tensor]]:
