@@ -61,6 +61,7 @@ setup(
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,
         'crf': ['pydensecrf2'],
+        'export': ['onnx', 'onnxscript', 'onnxruntime'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff'],
     },
 )
