@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 from ..registration import register_model
 from .arguments import check_arguments
 from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
-from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
+from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, is_free, resize_positions, square_grid
 from .unwrap import plain_name
 from .windows import Windows
 
@@ -316,10 +316,11 @@ class CRATE(BaseModule):
         """
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
-            z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
+            # of the images: the older ONNX exporter makes a constant of z.shape[0]
+            z = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), z], dim=1)
         z = z + resize_positions(self.pos_embed, self.grid, grid, self.num_cls, **self.interpolation)
         if self.register_tokens is not None:
-            registers = self.register_tokens.expand(z.shape[0], -1, -1)
+            registers = self.register_tokens.expand(images.shape[0], -1, -1)
             z = torch.cat([z[:, : self.num_cls], registers, z[:, self.num_cls :]], dim=1)
         outputs = []
         for index, layer in enumerate(self.layers[: self.out_indices[-1] + 1]):
@@ -338,6 +339,11 @@ class CRATE(BaseModule):
 
     def _windows(self, grid: tuple[int, int], layer: int) -> Windows | None:
         """Return the windows of a layer; None where it attends to all tokens."""
+        if self.windowed_layers and is_free(*grid):
+            raise ArgumentError(
+                'CRATE: window_size needs a fixed image size in an export, since the number of windows depends on it: '
+                'leave only the batch free, or remove window_size'
+            )
         window = self.window_size
         if window is None or layer not in self.windowed_layers or all(a <= b for a, b in zip(grid, window)):
             return None

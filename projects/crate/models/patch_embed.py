@@ -9,10 +9,18 @@ from torch import Tensor, nn
 from ..errors import ArgumentError
 
 
+def is_free(*sizes: int) -> bool:
+    """Return True if ``torch.export`` leaves a size open. No choice in Python may depend on such a size."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
 def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
     """Pad with zeros below and to the right to a multiple of the patch: (B, C, H, W) -> (B, C, h ph, w pw)."""
     (height, width), (patch_h, patch_w) = images.shape[-2:], patch_size
-    return F.pad(images, (0, -width % patch_w, 0, -height % patch_h)) if height % patch_h or width % patch_w else images
+    if not is_free(height, width) and not (height % patch_h or width % patch_w):
+        return images
+    # h ph - H, not -H % ph: so torch.export sees that the patch divides the sum
+    return F.pad(images, (0, -(-width // patch_w) * patch_w - width, 0, -(-height // patch_h) * patch_h - height))
 
 
 class LinearPatchEmbed(nn.Module):
@@ -81,7 +89,7 @@ def resize_positions(
         offset: Number that is added to the target's sides in the scale alone: 0.1 in DINOv2.
         antialias: Whether to smooth where the target is smaller: in DINOv2 with registers.
     """
-    if source == target:
+    if not is_free(*target) and source == target:
         return table
     extra, positions = table.split([num_extra, source[0] * source[1]], dim=1)
     positions = positions.transpose(1, 2).unflatten(2, source)  # (1, d, h, w)

@@ -50,7 +50,10 @@ class Windows:
         if self.num_extra_tokens:
             windows = torch.cat([extra[:, None, None].expand(-1, *shape[1:3], -1, -1), windows], dim=3)
         outputs = attend(windows.flatten(0, 2), slice(self.num_extra_tokens, None))
-        return outputs.unflatten(1, shape[3:]).unflatten(0, shape[:3]).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        # -1: the older ONNX exporter makes a constant of the batch
+        return (
+            outputs.unflatten(1, shape[3:]).unflatten(0, (-1, *shape[1:3])).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        )
 
 
 def divide(tensor: Tensor, dim: int, size: int) -> list[Tensor]:
