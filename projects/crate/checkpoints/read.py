@@ -162,7 +162,10 @@ def load_from_file(filename: str, map_location: str | None = None):
     """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later."""
     if '://' in filename:
         raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: unknown kind of address')
-    return read_checkpoint(filename, map_location, mmap=False)
+    content = read_checkpoint(filename, map_location, mmap=False)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].setdefault('dataset_meta', {})  # without it, mmdet and mmseg guess classes (COCO, Cityscapes)
+    return content
 
 
 def read_all_files() -> None:

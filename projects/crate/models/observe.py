@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, ArgumentTypeError, UnknownLayerError
 from .crate import CRATE
 from .layers import ATTENTIONS, MHSA, Attention
+from .library_api import LibraryModel
 from .unwrap import plain_linear, unwrap
 
 
@@ -154,7 +155,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-class BackboneReader(BaseModel):
+class BackboneReader(LibraryModel, BaseModel):
     """A model without training, whose results are read from the attention of a backbone.
 
     The only weights are the backbone's, under ``backbone.``: checkpoints of classifiers fit. A backbone in the middle
