@@ -24,24 +24,32 @@ ONEDL = [
 # tried with them.
 COMMON = ['opencv-python<5', 'ftfy', 'regex', 'pycocotools']
 
-CONFIGS = Path('configs')
+CONFIGS, WEIGHTS = Path('configs'), Path('docs', 'experiments', 'weights')
+INDEX = Path('model-index.yml')
 
 
 class BuildWithConfigs(build_py):
-    """Ships configs/, which lies beside the package, inside it as ``projects/crate/configs``."""
+    """Ships configs/ and the weights, which lie beside the package, inside it: ``projects/crate/configs`` and so on.
+
+    The index of the models goes where ``mim search`` looks: into the first package, ``projects/model-index.yml``.
+    """
 
     def run(self):
         """Build as usual; a wheel then gets the configs, an editable installation finds them in the repository."""
         super().run()
         if not getattr(self, 'editable_mode', False):
-            target = Path(self.build_lib, 'projects', 'crate', CONFIGS)
-            shutil.rmtree(target, ignore_errors=True)  # of an earlier build
-            shutil.copytree(CONFIGS, target, ignore=shutil.ignore_patterns('__pycache__'))
+            for folder in (CONFIGS, WEIGHTS):
+                target = Path(self.build_lib, 'projects', 'crate', folder)
+                shutil.rmtree(target, ignore_errors=True)  # of an earlier build
+                shutil.copytree(folder, target, ignore=shutil.ignore_patterns('__pycache__', '*.md'))
+            index = INDEX.read_text(encoding='utf-8').replace('- configs/', '- crate/configs/')
+            Path(self.build_lib, 'projects', INDEX).write_text(index, encoding='utf-8')
 
     def get_source_files(self):
-        """What a source distribution holds; a wheel may be built from it, so the configs belong to it."""
+        """What a source distribution holds; a wheel may be built from it, so configs and weights belong to it."""
         configs = [str(path) for path in sorted(CONFIGS.rglob('*')) if path.suffix in ('.py', '.yml')]
-        return [*super().get_source_files(), *configs]
+        weights = [str(path) for path in sorted(WEIGHTS.glob('*.safetensors'))]
+        return [*super().get_source_files(), *configs, *weights, str(INDEX)]
 
 
 setup(

@@ -12,6 +12,9 @@ INDEX = Path('classification', 'metafile.yml')
 def register_models() -> None:
     """Give mmpretrain the models of the config tree; a second call, or a missing mmpretrain, changes nothing.
 
+    Weights that are files of this project get an absolute path: ``get_model(name, pretrained=True)`` then finds them
+    from any folder. The other models have no weights.
+
     Raises:
         ValueError: Another package has registered one of the names.
     """
@@ -20,10 +23,13 @@ def register_models() -> None:
         return
     from mmpretrain.apis import ModelHub
 
-    index = configs / INDEX
-    first = mmengine.load(index)['Models'][0]['Name']
-    if not ModelHub.has(first):
-        ModelHub.register_model_index(index, config_prefix=configs)
+    models = mmengine.load(configs / INDEX)['Models']
+    if not ModelHub.has(models[0]['Name']):
+        ModelHub.register_model_index(configs / INDEX, config_prefix=configs.parent)
+        for model in models:
+            if 'Weights' in model:
+                # the library resolves the paths of configs, not of weights, and has no public way to the entries
+                ModelHub._models_dict[model['Name']].weights = str(configs.parent / model['Weights'])
 
 
 def config_root() -> Path | None:

@@ -83,7 +83,7 @@ def check_recipe(row, cfg):
 
 def check_data(row, cfg):
     one = row.recipe
-    expected = LOADERS[:1] if one.data == 'in21k' else LOADERS if one.schedule else LOADERS[2:]
+    expected = LOADERS[::2] if one.data == 'in21k' else LOADERS if one.schedule else LOADERS[2:]
     assert [loader for loader in LOADERS if loader in cfg] == list(expected)
     images = {}
     for loader in expected:
@@ -95,7 +95,7 @@ def check_data(row, cfg):
         if 'ann_file' in cfg.get(loader.replace('dataloader', 'evaluator'), {}):
             truth = cfg[loader.replace('dataloader', 'evaluator')].ann_file
             assert truth == f'{dataset.data_root}/{dataset.ann_file}'
-    if one.schedule and len(expected) > 1:
+    if 'val_dataloader' in expected:
         assert cfg.val_dataloader == cfg.test_dataloader
         # 128 images are to be learnt by heart
         assert images['train_dataloader'] != images['val_dataloader'] or one.data == 'coco128'

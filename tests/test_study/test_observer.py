@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,9 +9,10 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from operators import Record
 from PIL import Image
+from tiny_models import ARCH
 
 from projects.crate.errors import UserError
-from projects.crate.models import observe
+from projects.crate.models import CRATE, observe
 from projects.crate.progress import Progress
 from projects.crate.study.images import iterate_images, read_images
 from projects.crate.study.observer import Observer
@@ -48,6 +50,20 @@ def test_the_backbone_sees_normalised_pixels(cfg, mean, std, step):
     expected = (np.stack(images)[..., ::step].astype(np.float64) - mean) / std
     given = inputs_of(Observer(toy.backbone(), cfg), images)
     np.testing.assert_allclose(given.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('kind', ['linear', 'conv'])
+def test_a_backbone_of_one_channel_sees_grey(kind):
+    backbone = CRATE(arch=ARCH, img_size=16, patch_size=4, in_channels=1, patch_embed=kind)
+    image = toy.picture()
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    given = inputs_of(Observer(backbone, dict(mean=[100.0], std=[50.0], to_rgb=True)), [image])
+    np.testing.assert_allclose(given.numpy(), (grey[None, None].astype(np.float64) - 100) / 50, rtol=1e-5, atol=1e-6)
+
+
+def test_a_backbone_of_other_channels_is_refused():
+    with pytest.raises(UserError, match='images of 4 channels'):
+        Observer(CRATE(arch=ARCH, img_size=16, patch_size=4, in_channels=4))
 
 
 @pytest.mark.parametrize('kind', KINDS)

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from PIL import Image
 from toy_runs import ROOT, load_tool, run_tool
 
+from projects.crate.models import CRATE
 from projects.crate.study.images import read_images
 from projects.crate.study.noise import noise_grid
 from projects.crate.study.observer import Observer
@@ -67,6 +68,20 @@ def test_attention_by_pages(run, capsys):
     expected = observer_of(run).attention(toy.picture(seed=2), [1])[1]
     np.testing.assert_array_equal(second['maps_0'], expected)
     assert picture_size(run, 'attention_layer1_page01.png')[1] > picture_size(run, 'attention_layer1_page02.png')[1]
+
+
+def test_attention_of_a_backbone_of_one_channel(tmp_path):
+    grey = dict(toy.BACKBONE, in_channels=1)
+    model = CRATE(**{key: value for key, value in grey.items() if key != 'type'})
+    head = dict(type='LinearClsHead', num_classes=2, in_channels=24)
+    cfg = toy.config(
+        tmp_path,
+        model=dict(type='ImageClassifier', backbone=grey, head=head),
+        data_preprocessor=dict(mean=[127.0], std=[60.0], to_rgb=True),
+    )
+    run = cfg, toy.checkpoint(tmp_path / 'weights.pth', model), toy.save_pictures(tmp_path / 'images', number=1)
+    assert figures(run, 'attention') == 0
+    assert files(run) == three('attention_layer2_page01')
 
 
 def test_attention_of_each_image_resized(run):

@@ -10,7 +10,8 @@
 #
 # Data: $CRATE_DATA/imagenet21k-19167/train/<wnid>/*.JPEG, with the 19,167 classes that remain after filtering, and no
 # other folders. The sorted folder names are the labels. A run on another number of classes stops before its first step.
-# Links to the folders of the full ImageNet-21k work. There is no validation set.
+# Links to the folders of the full ImageNet-21k work. The training has no validation set; tools/test.py reads
+# val/<wnid>/*.JPEG, of the same folders.
 _base_ = '../default_runtime.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
@@ -34,15 +35,30 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-__folders__ = dict(type='CustomDataset', data_root=f'{__data__}/imagenet21k-19167', data_prefix='train')
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+__folders__ = dict(type='CustomDataset', data_root=f'{__data__}/imagenet21k-19167')
 train_dataloader = dict(
     batch_size=256,
     num_workers=16,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'),
-    dataset=dict(__folders__, pipeline=train_pipeline),
+    dataset=dict(__folders__, data_prefix='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
+test_dataloader = dict(  # mmpretrain's inference takes its pipeline
+    batch_size=64,
+    num_workers=8,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(__folders__, data_prefix='val', pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_evaluator = dict(type='Accuracy', topk=(1, 5))
+test_cfg = dict()
 train_cfg = dict(by_epoch=True, max_epochs=91)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=8e-4, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0)

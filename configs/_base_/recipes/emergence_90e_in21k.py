@@ -8,7 +8,7 @@
 #
 # Data: $CRATE_DATA/imagenet21k/train/<wnid>/*.JPEG, 21,841 folders; meta/train.txt beside train/, one line
 # "<wnid>/<file> <label>" per image, saves scanning the folders. The released heads have 21,842 outputs; one of them
-# never gets a label. There is no validation set.
+# never gets a label. The training has no validation set; tools/test.py reads val/<wnid>/*.JPEG, of the same folders.
 _base_ = '../default_runtime.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
@@ -38,6 +38,20 @@ train_dataloader = dict(
     dataset=dict(type='ImageNet21k', data_root=f'{__data__}/imagenet21k', split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
+    dict(type='PackInputs'),
+]
+test_dataloader = dict(  # mmpretrain's inference takes its pipeline
+    batch_size=64,
+    num_workers=8,
+    collate_fn=dict(type='default_collate'),
+    dataset=dict(type='CustomDataset', data_root=f'{__data__}/imagenet21k', data_prefix='val', pipeline=test_pipeline),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_evaluator = dict(type='Accuracy', topk=(1, 5))
+test_cfg = dict()
 train_cfg = dict(by_epoch=True, max_epochs=90)
 optim_wrapper = dict(optimizer=dict(type='Lion', lr=9.6e-5, weight_decay=0.05))
 param_scheduler = dict(type='RampedCosineLR', ramp=20, by_epoch=True)

@@ -23,4 +23,4 @@ model = dict(
 )
 
 default_hooks = dict(visualization=dict(_delete_=True, type='DetVisualizationHook'))
-visualizer = dict(type='DetLocalVisualizer')
+visualizer = dict(type='ObjectVisualizer')

@@ -166,6 +166,8 @@ def load_from_file(filename: str, map_location: str | None = None):
     if '://' in filename:
         raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: unknown kind of address')
     content = read_checkpoint(filename, map_location, mmap=False)
+    if isinstance(content, dict) and isinstance(content.get('meta'), dict):
+        content['meta'].setdefault('dataset_meta', {})  # without it, mmdet and mmseg guess classes (COCO, Cityscapes)
     found = content.get('state_dict', content) if isinstance(content, Mapping) else None
     if not isinstance(found, Mapping) or any(_is_weight(*each) and not _is_wrapped(each[0]) for each in found.items()):
         return content

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..files import atomic, make_folder
 
 SUFFIX = '.safetensors'
-META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # the keys of mmengine's meta that are kept
+META = ('cfg', 'dataset_meta', 'experiment_name', 'epoch', 'iter', 'seed')  # the keys of mmengine's meta that are kept
 
 
 def is_safetensors(path: Path) -> bool:

@@ -58,6 +58,8 @@ class LoadLabelMap(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Read ``results['seg_map_path']``; set 'gt_seg_map' (H, W) uint8 and add it to 'seg_fields'."""
+        if 'seg_map_path' not in results and 'seg_fields' not in results:
+            return results  # an image that mmseg's inference functions load: it is of no data set
         path = results['seg_map_path']
         labels = decode_label_map(_read(path, self.backend_args), path)
         check_shape(labels.shape, path, results['ori_shape'], results['img_path'])

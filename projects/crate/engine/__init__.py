@@ -1,5 +1,8 @@
 """Train and test: from a config to a runner, with loops, checkpoints, hooks, schedules and mixed precision."""
 
+from mmengine.registry import VISUALIZERS
+
+from ..errors import MissingPackageError
 from .amp import AutocastOptimWrapper
 from .checkpoint import AtomicCheckpointHook
 from .distributed import CPUDistributedDataParallel, MainProcessLoggerHook
@@ -31,3 +34,15 @@ __all__ = [
     'SparseRateHook',
     'wrap_crate_layers',
 ]
+
+
+@VISUALIZERS.register_module(name='ObjectVisualizer')
+def _build_object_visualizer(**kwargs):
+    """Import the visualizer when a config asks for it: mmdet may be missing."""
+    try:
+        from .object_visualizer import ObjectVisualizer
+    except ImportError as error:
+        raise MissingPackageError(
+            f'ObjectVisualizer needs mmdet and the compiled operators of mmcv: {error}'
+        ) from error
+    return ObjectVisualizer.get_instance(**kwargs)

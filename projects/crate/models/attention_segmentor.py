@@ -26,6 +26,8 @@ class AttentionSegmentor(BackboneReader):
         data_preprocessor: Data preprocessor, as in every OpenMMLab model.
         layers: 0-based index, several of them, or 'all'; negative ones count from the end.
         init_cfg: Initialisation, as in mmengine.
+        pretrained: None; ``mmseg.apis.init_model`` sets it. Use ``init_cfg``.
+        train_cfg: None; ``mmseg.apis.init_model`` sets it. There is no training.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
@@ -39,8 +41,12 @@ class AttentionSegmentor(BackboneReader):
         data_preprocessor: dict | nn.Module | None = None,
         layers: int | Sequence[int] | str = -1,
         init_cfg: dict | list | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
+        if pretrained is not None or train_cfg is not None:
+            raise ArgumentError('AttentionSegmentor: pretrained and train_cfg must be None; set init_cfg instead')
         inner = unwrap(self.backbone)
         adapter = adapter_of(inner)
         number = len(adapter.layers(inner))

@@ -17,6 +17,7 @@ from .features import choose_facet, patch_size, token_grid
 from .observe import BackboneReader, check_layers
 
 SCORES = ('one', 'round', 'ncut')
+CLASSES = ('object',)
 
 
 @register_model
@@ -70,6 +71,7 @@ class MaskCutDetector(BackboneReader):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
+        self._meta = dict(classes=CLASSES)
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
         self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
@@ -81,6 +83,15 @@ class MaskCutDetector(BackboneReader):
         self.facet, self.centred, self._told = choose_facet(self.backbone, facet), centred, False
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
+
+    @property
+    def dataset_meta(self) -> dict:
+        """Classes and palette for mmdet's inference: every mask is an 'object', whatever classes a checkpoint names."""
+        return self._meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        self._meta = dict(meta, classes=CLASSES)
 
     @torch.no_grad()
     def forward(
@@ -170,4 +181,4 @@ class MaskCutDetector(BackboneReader):
         """Return the images before the normalisation, (B, H, W, 3) uint8."""
         mean, std = getattr(self.data_preprocessor, 'mean', 0), getattr(self.data_preprocessor, 'std', 1)
         pixels = (inputs.float() * std + mean).round().clamp(0, 255)
-        return pixels.byte().permute(0, 2, 3, 1).cpu().numpy()
+        return pixels.byte().expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, UnknownLayerError
 from .features import FACETS, Adapter, Call, adapter_of
+from .library_api import LibraryModel
 from .unwrap import unwrap
 
 
@@ -213,7 +214,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-class BackboneReader(BaseModel):
+class BackboneReader(LibraryModel, BaseModel):
     """A model without training, whose results are read from the attention of a backbone.
 
     The only weights are the backbone's, under ``backbone.``: checkpoints of classifiers fit. A backbone in the middle

@@ -77,6 +77,8 @@ class ImageSet:
         if 'ann_file' in cfg.test_evaluator:
             cfg.test_evaluator.ann_file = str(Path(self.changes['data_root'], self.changes['ann_file']))
         for transform in loader.dataset.pipeline:
+            if transform.type == 'LoadImageOrSkip' and cfg.model.backbone.get('in_channels') == 1:
+                transform.color_type = 'grayscale'
             if transform.type == 'Resize':
                 transform.scale = (size[1], size[0])
         return cfg

@@ -1,8 +1,10 @@
 """Attention and features of a backbone in images."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import read_weights
 from ..engine.mistakes import building
-from ..errors import UserError
+from ..errors import ArgumentError, UserError
 from ..files import printable
 from ..models.features import adapter_of, choose_facet, patch_size, token_grid
 from ..models.observe import Observation, check_layers, evaluating, observe
@@ -40,18 +42,23 @@ class Observer:
         data_preprocessor: Config of a data preprocessor of any of the libraries; only its normalisation and channel
             order are used. Without ``to_rgb`` or ``bgr_to_rgb`` the backbone sees BGR, as OpenMMLab's transforms
             load. If the data set of the training gives RGB (mmpretrain's CIFAR), set ``to_rgb``.
+            A backbone of one channel gets images in grey, as OpenCV converts them.
 
     Attributes:
         backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
 
     Raises:
         TypeError: The backbone has no attention that can be read.
+        ValueError: The backbone takes images of neither three channels nor one.
     """
 
     def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
         check_layers(backbone, [0])
         self.backbone = unwrap(backbone)
         self._adapter = adapter_of(self.backbone)
+        self._channels = image_channels(self.backbone)
+        if self._channels not in (1, 3):
+            raise ArgumentError(f'the backbone takes images of {self._channels} channels; files have 3 (colour) or 1')
         self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
 
     @classmethod
@@ -162,17 +169,31 @@ class Observer:
         return {layer: _array(seen.patches([layer], facet, centred)[0].unflatten(0, grid)) for layer in layers}
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
-        bgr = np.ascontiguousarray(np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
+        if self._channels == 1:
+            images = [mmcv.rgb2gray(image, keepdim=True) for image in images]
+        bgr = np.stack(images)[..., ::-1].transpose(0, 3, 1, 2).copy()  # without negative strides, also of one channel
         preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
         return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']
 
 
+def image_channels(backbone: nn.Module) -> int:
+    """Return the number of channels of the images that a backbone takes."""
+    convolution = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
+    if convolution is not None:
+        return convolution.in_channels
+    return backbone.patch_embed.projection.in_features // math.prod(patch_size(backbone))  # CRATE's linear embedding
+
+
 def normalisation(cfg: dict) -> dict:
-    """Return the arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does."""
+    """Return the arguments of ``ImgDataPreprocessor`` that normalise as the preprocessor of a config does.
+
+    The channels are not swapped where there is only one.
+    """
     while 'data_preprocessor' in cfg:  # mmdet's student-teacher models wrap it
         cfg = cfg['data_preprocessor']
     swaps = any(cfg.get(key) for key in ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr'))
-    return dict(mean=cfg.get('mean'), std=cfg.get('std'), bgr_to_rgb=swaps)
+    has_one_channel = len(cfg.get('mean') or ()) == 1
+    return dict(mean=cfg.get('mean'), std=cfg.get('std'), bgr_to_rgb=swaps and not has_one_channel)
 
 
 @contextmanager
