@@ -77,6 +77,13 @@ def test_damage_is_reported_with_the_path(tmp_path, capsys, name):
         TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False))(dict(img_path=path))
 
 
+@pytest.mark.parametrize('name', ['a\0b.png', 'a\ud800.png'])
+def test_names_that_no_file_can_have(tmp_path, name):
+    """An annotation file may hold them."""
+    with pytest.raises(OSError, match='no file can have this name'):
+        TRANSFORMS.build(dict(type='LoadImageOrSkip', skip=False))(dict(img_path=f'{tmp_path}/{name}'))
+
+
 def test_a_good_image_is_what_mmcv_loads(tmp_path):
     (tmp_path / 'good.jpg').write_bytes(FILES['jpeg'])
     for options in (dict(), dict(to_float32=True), dict(imdecode_backend='pillow', color_type='grayscale')):

@@ -158,3 +158,12 @@ def test_every_run_length_code_of_pycocotools_is_taken(mask):
     given = content(segmentation=rle(mask), image_id=4)
     given['images'][1].update(height=mask.shape[0], width=mask.shape[1])
     check_coco(given, 'a.json', masks=True)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_encodings_that_pycocotools_does_not_read(tmp_path, encoding):
+    """Python's ``json`` reads the bytes; pycocotools ends in an error later."""
+    path = tmp_path / 'a.json'
+    path.write_text('{"images": [], "annotations": [], "categories": []}', encoding=encoding)
+    with pytest.raises(UserError, match=r'a\.json: not readable as JSON'):
+        read_coco(str(path))

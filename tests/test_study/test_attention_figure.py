@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from projects.crate.study.attention import attention_figure, to_pixels
 
@@ -59,3 +60,9 @@ def test_rows_are_as_high_as_their_images():
     for box, image in zip(boxes, [IMAGES[0], IMAGES[0], IMAGES[1], IMAGES[1]]):
         np.testing.assert_allclose(box.height * height / (box.width * width), image.shape[0] / image.shape[1], 1e-3)
     np.testing.assert_allclose(boxes[0].width, boxes[2].width, rtol=1e-2)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 6)])
+def test_images_without_room_for_an_outline(size):
+    image = np.zeros((*size, 3), np.uint8)
+    attention_figure([image], {'': [np.ones((2, 1, 1))]}, [np.ones(size, bool)])

@@ -100,7 +100,10 @@ class LoadImageOrSkip(LoadImageFromFile):
     def _load(self, path: str) -> np.ndarray:
         if can_block(path):
             raise OSError('not a regular file')
-        data = fileio.get(path, backend_args=self.backend_args)
+        try:
+            data = fileio.get(path, backend_args=self.backend_args)
+        except ValueError as error:  # the path, from an annotation file, holds a zero byte or half a surrogate pair
+            raise OSError(f'no file can have this name ({error})') from error
         if reason := find_damage(data):
             raise OSError(reason)
         check_pixels(data, self.max_pixels)

@@ -43,7 +43,7 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None) 
     if can_block(path):
         raise CocoFileError(f'{name}: not a regular file')
     try:
-        content = json.loads(fileio.get(path, backend_args=backend_args))
+        content = json.loads(fileio.get_text(path, 'utf-8', backend_args))  # pycocotools reads no other encoding
     except FileNotFoundError as error:
         raise CocoFileError(
             f'not found: {name} (is data_root right? a relative path starts at the current folder)'

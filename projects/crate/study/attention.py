@@ -101,7 +101,7 @@ def attention_figure(
 
 
 def _draw_outline(axis: Axes, mask: np.ndarray) -> None:
-    if mask.any():
+    if mask.any() and min(mask.shape) > 1:  # matplotlib draws no contour in a line of pixels
         axis.contour(mask, levels=[0.5], colors='white', linewidths=0.7)
 
 
