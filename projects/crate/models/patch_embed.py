@@ -19,8 +19,10 @@ def pad_to_patches(images: Tensor, patch_size: tuple[int, int]) -> Tensor:
     (height, width), (patch_h, patch_w) = images.shape[-2:], patch_size
     if not is_free(height, width) and not (height % patch_h or width % patch_w):
         return images
-    # h ph - H, not -H % ph: so torch.export sees that the patch divides the sum
-    return F.pad(images, (0, -(-width // patch_w) * patch_w - width, 0, -(-height // patch_h) * patch_h - height))
+    # h ph - H, not -H % ph: so torch.export sees that the patch divides the sum; ONNX rounds a negative H // ph up
+    down = (height + patch_h - 1) // patch_h * patch_h - height
+    right = (width + patch_w - 1) // patch_w * patch_w - width
+    return F.pad(images, (0, right, 0, down))
 
 
 class LinearPatchEmbed(nn.Module):
