@@ -25,7 +25,8 @@ HOOKS = {
 METRICS = {
     'CocoMetric': 'OptionalCrowdCocoMetric',
 }
-# Under this key a prepared config has the settings that were its own before this machine without a GPU changed them.
+# Under this key a prepared config has settings as they were before an exchange: for a machine without a GPU, and of the
+# transforms that load test images. The written config has them again.
 ELSEWHERE = 'on_other_machines'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -57,8 +58,11 @@ def exchange_transforms(cfg: Config) -> None:
     """Exchange stock transforms that load.
 
     mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
-    compares their size with the size in the annotation file; only training skips damaged images.
+    compares their size with the size in the annotation file; only training skips damaged images. The written config
+    and the checkpoints keep the stock transforms of the tests: mmdet's inference functions look for them.
     """
+    if cfg.get('default_scope') == 'mmdet' and 'test_dataloader' in cfg:
+        _keep(cfg, 'test_dataloader')
     for field in LOADERS:
         if cfg.get('default_scope') in ('mmdet', 'mmseg'):
             _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
