@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from tiny_models import ARCH, crate, images
 from toy_runs import load_tool
 
@@ -51,6 +51,19 @@ def test_the_config_of_the_model_is_kept_and_optimiser_and_folders_are_not(train
     meta = {key: value for key, value in trained[1]['meta'].items() if key != 'time'}
     assert found['meta'] == dict(meta, cfg="model = dict(type='CRATE')\n")
     assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_the_classes_are_kept_for_the_libraries(trained):
+    path, content = trained
+    content['meta']['dataset_meta'] = dict(classes=('cat', 'dog'), palette=[(1, 2, 3), (4, 5, 6)], from_file='a')
+    torch.save(content, path)
+    meta = CheckpointLoader.load_checkpoint(str(publish(trained)))['meta']
+    assert meta['dataset_meta'] == dict(classes=['cat', 'dog'], palette=[[1, 2, 3], [4, 5, 6]])
+
+
+def test_unknown_classes_are_not_guessed_by_the_libraries(trained):
+    """mmdet takes COCO's where the key is missing, and mmseg fails."""
+    assert CheckpointLoader.load_checkpoint(str(publish(trained)))['meta']['dataset_meta'] == {}
 
 
 def test_a_config_that_would_have_to_be_executed_is_left_out(trained, capsys):

@@ -65,6 +65,9 @@ def test_label_maps_of_mmseg_are_checked(tmp_path, tta):
     assert cfg.train_dataloader.dataset.pipeline[0].type == 'LoadImageOrSkip'
     assert (cfg.train_dataloader.dataset.pipeline[0].skip, cfg.val_dataloader.dataset.pipeline[0].skip) == (True, False)
     assert 'LoadAnnotations' in str(cfg.train_dataloader)
+    # mmdet's DetInferencer looks for it in the config of a checkpoint
+    written = cfg[stock_parts.ELSEWHERE].test_dataloader.dataset.pipeline
+    assert written[0].type == 'LoadImageFromFile'
 
 
 def test_parts_by_their_type_and_parts_of_others(tmp_path):

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..files import atomic, make_folder
 
 SUFFIX = '.safetensors'
-META = ('cfg', 'dataset_meta', 'experiment_name', 'epoch', 'iter', 'seed')  # the keys of mmengine's meta that are kept
+META = ('cfg', 'experiment_name', 'epoch', 'iter', 'seed')  # the keys of mmengine's meta that are kept
 
 
 def is_safetensors(path: Path) -> bool:
@@ -47,7 +47,7 @@ def load_from_safetensors(path: Path, map_location: str | torch.device | None = 
 def save_safetensors(
     tensors: Mapping[str, Tensor], meta: Mapping, path: Path, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write weights in one step, with the metadata of ``META`` and the grids of position tables.
+    """Write weights in one step, with the metadata of ``META``, names and colours of the classes, and position grids.
 
     Args:
         tensors: Weights by name, from ``state_dict()``.
@@ -61,7 +61,9 @@ def save_safetensors(
     if not tensors:
         raise UserError(f'nothing to write to {path}: there are no weights')
     weights = {name: _compact(name, value, dtype) for name, value in tensors.items()}
+    classes = _classes(meta.get('dataset_meta') or {})
     meta = {key: value for key, value in meta.items() if key in META and isinstance(value, str | int | float | None)}
+    meta |= dict(dataset_meta=classes) if classes else {}
     entries = [*getattr(tensors, '_metadata', {}).items()]
     tables = [(name, entry) for name, entry in entries if f'{name}.pos_embed'.removeprefix('.') in tensors]
     if grids := {name: entry['grid'] for name, entry in tables if 'grid' in entry}:
@@ -69,6 +71,15 @@ def save_safetensors(
     make_folder(path.parent)
     with atomic(path) as part:
         part.write_bytes(save(weights, dict(format='pt', meta=json.dumps(meta))))  # save_file hides it from other users
+
+
+def _classes(data_set: Mapping) -> dict[str, list]:
+    """Return the names of the classes and their colours, where the meta information of a data set has them."""
+    names, palette = data_set.get('classes'), data_set.get('palette')
+    found = dict(classes=[*map(str, names)]) if isinstance(names, list | tuple) else {}
+    if isinstance(palette, list | tuple):
+        found['palette'] = [[int(value) for value in colour] for colour in palette]
+    return found
 
 
 def _compact(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

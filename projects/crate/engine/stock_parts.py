@@ -26,7 +26,8 @@ HOOKS = {
 METRICS = {
     'CocoMetric': 'OptionalCrowdCocoMetric',
 }
-# Under this key a prepared config has the settings that were its own before this machine without a GPU changed them.
+# Under this key a prepared config has settings as they were before an exchange: for a machine without a GPU, and of the
+# transforms that load test images. The written config has them again.
 ELSEWHERE = 'on_other_machines'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -59,12 +60,16 @@ def exchange_transforms(cfg: Config) -> None:
 
     mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``, which refuses labels that the head has no class for. Images
     are loaded by ``LoadImageOrSkip``, which names damaged ones, never waits for a pipe, and compares the size with that
-    of an annotation file of mmdet. Only training skips damaged images.
+    of an annotation file of mmdet. Only training skips damaged images. The written config and the checkpoints keep the
+    stock transforms of the tests: the inference functions of the libraries look for them.
     """
+    if cfg.get('default_scope') not in LIBRARIES:
+        return
+    if 'test_dataloader' in cfg:
+        _keep(cfg, 'test_dataloader')
     labels = _labels(cfg)
     for field in LOADERS:
-        if cfg.get('default_scope') in LIBRARIES:
-            _exchange_loading(cfg.get(field), cfg.default_scope, labels, skip=field == 'train_dataloader')
+        _exchange_loading(cfg.get(field), cfg.default_scope, labels, skip=field == 'train_dataloader')
 
 
 def _labels(cfg: Config) -> dict:
