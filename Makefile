@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all there is to set up: each creates the environment first, once.
 #   STACK=onedl        the maintained forks onedl-*, in an environment of their own
-#   PYTHON=python3.X   another interpreter, 3.10 to 3.12
+#   PYTHON=python3.X   another interpreter, 3.10 to 3.14
 PYTHON ?= python3
 STACK ?= default
 VENV_default = .venv

@@ -60,7 +60,10 @@ setup(
     extras_require={
         'openmmlab': OPENMMLAB + COMMON,
         'onedl': ONEDL + COMMON,
-        'crf': ['pydensecrf2'],
+        # its source does not compile on a newer Python; tools/install.py patches it and builds it there too
+        'crf': ['pydensecrf2; python_version < "3.13"'],
+        # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
+        'vits': ['timm>=1.0.20', 'transformers>=4.56,<5'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff'],
     },
 )

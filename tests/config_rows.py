@@ -25,6 +25,7 @@ BACKBONES = {
     'crate-alpha-large-p14': (1024, 16, 24, 'MSSA', 'ODL', 224),
     'vit-small-p8': (384, 6, 12, 'MHSA', 'MLP', 224),
     'vit-small-p14': (384, 6, 12, 'MHSA', 'MLP', 518),
+    'vit-small-p16': (384, 6, 12, 'MHSA', 'MLP', 224),
     'vit-base-p8': (768, 12, 12, 'MHSA', 'MLP', 224),
     'vit-base-p16': (768, 12, 12, 'MHSA', 'MLP', 224),
     'crate-w128d5-p4': (128, 4, 5, 'MSSA', 'ISTA', 48),
@@ -322,6 +323,14 @@ RECIPES = [
     measure('maskcut/maskcut', '_coco128', W128D6, 'coco128', 'coco128'),
     measure('maskcut/maskcut', '_coco128-518px', ('vit-small-p14',), 'coco128-518px', 'coco128', 'dinov2'),
     measure('maskcut/maskcut', '_sample', W128D5[:1], 'sample-96x128px', 'sample/coco'),
+    *(
+        Recipe(f'{kind}_{data}', f'discovery/{kind}_', {'1xb1': ('vit-small-p16',)}, '', data, folder, start='dino')
+        for kind, sets in {
+            'corloc': dict(voc2007='VOCdevkit', voc2012='VOCdevkit', coco20k='coco'),
+            'saliency': dict(ecssd='ECSSD', duts='DUTS-TE', omron='DUT-OMRON'),
+        }.items()
+        for data, folder in sets.items()
+    ),
     measure('segmentation/coarse-seg', '_voc2012', SUPERVISED, 'voc2012', VOC),
     measure('segmentation/coarse-seg', '_voc2012', DINO, 'voc2012', VOC, 'dino'),
     measure('segmentation/coarse-seg', '_voc2012-224', W128D6, 'voc2012-224x224px', VOC),

@@ -23,7 +23,7 @@ def test_this_environment_has_no_problem():
     assert environment.diagnose() == []
 
 
-@pytest.mark.parametrize(('version', 'problems'), [((3, 9, 1), 1), ((3, 10, 0), 0), ((3, 12, 9), 0), ((3, 13, 0), 1)])
+@pytest.mark.parametrize(('version', 'problems'), [((3, 9, 1), 1), ((3, 10, 0), 0), ((3, 14, 9), 0), ((3, 15, 0), 1)])
 def test_python(monkeypatch, version, problems):
     monkeypatch.setattr(environment.sys, 'version_info', version)
     assert len(environment.check_python()) == problems

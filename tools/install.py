@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Set up an environment for this project: ``python3 tools/install.py [--stack default|onedl]``.
 
-``make demo`` and ``make test`` call it. It needs Python 3.10 to 3.12 and a C++ compiler, and nothing else. It creates
+``make demo`` and ``make test`` call it. It needs Python 3.10 to 3.14 and a C++ compiler, and nothing else. It creates
 the virtual environment, installs torch and torchvision, builds mmcv with its compiled ops, and installs the rest and
 this project in editable mode. A second call finds its stamp and returns at once, without network.
 
@@ -30,11 +30,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED_PYTHON = ((3, 10), (3, 12))
+SUPPORTED_PYTHON = ((3, 10), (3, 14))
 PYTHON = f'python{sys.version_info.major}.{sys.version_info.minor}'
 TORCH = ('torch==2.12.1', 'torchvision==0.27.1')
 # mmcv's setup imports pkg_resources, which setuptools 81 dropped; so does mmengine when it looks up a package
-BUILD_TOOLS = ('pip', 'setuptools<81', 'wheel', 'ninja', 'packaging')
+BUILD_TOOLS = ('pip', 'setuptools<81', 'wheel', 'ninja', 'packaging', 'cython>=3.1')
+PATCHES = ROOT / 'tools' / 'build_patches'
 # stack -> (virtual environment, mmcv distribution, extra of setup.py)
 STACKS = {
     'default': ('.venv', 'mmcv==2.1.0', 'openmmlab'),
@@ -100,7 +101,7 @@ def parse_args(argv):
 def check_python():
     if not SUPPORTED_PYTHON[0] <= sys.version_info[:2] <= SUPPORTED_PYTHON[1]:
         raise InstallError(
-            f'Python {platform.python_version()} is not supported: use Python 3.10 to 3.12, '
+            f'Python {platform.python_version()} is not supported: use Python 3.10 to 3.14, '
             'for example `make test PYTHON=python3.11`'
         )
 
@@ -145,9 +146,18 @@ def install(python, args):
     pip(python, *args.torch, what=' and '.join(args.torch), quiet=not sys.stdout.isatty())
     wheel = mmcv_wheel(python, mmcv, args)
     pip(python, '--no-deps', '--force-reinstall', str(wheel), what=wheel.name)
-    project = f'{ROOT}[{extra},crf,tests]'
+    project = f'{ROOT}[{extra},vits,tests]'
     pip(python, '--no-build-isolation', '-e', project, what='the OpenMMLab libraries and this project')
     keep_one_opencv(python)
+    install_crf(python)
+
+
+def install_crf(python):
+    """Install the dense CRF that refines the masks of MaskCut; the rest of the project works without it."""
+    try:
+        pip(python, '--no-build-isolation', 'pydensecrf2', what='pydensecrf2 (optional)', PYTHONPATH=str(PATCHES))
+    except InstallError:
+        print('install: goes on without pydensecrf2: only crf=True of MaskCut is then missing', flush=True)
 
 
 def keep_one_opencv(python):
@@ -163,11 +173,12 @@ def keep_one_opencv(python):
         pip(python, '--no-deps', '--force-reinstall', kept, what=f'{kept} alone')
 
 
-def pip(python, *arguments, what, quiet=True):
+def pip(python, *arguments, what, quiet=True, **environment):
     """Run pip install; turn a failure into one line that names the step."""
     print(f'install: {what}', flush=True)
     command = [str(python), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments]
-    if subprocess.run([*command, '--quiet'] if quiet else command).returncode:
+    command += ['--quiet'] if quiet else []
+    if subprocess.run(command, env=dict(os.environ, **environment)).returncode:
         raise InstallError(
             f'pip could not install {what}: see above; check the network and the disk (9 GB), then repeat'
         )
@@ -212,6 +223,7 @@ def build_mmcv(python, requirement, includes, with_cuda, scratch):
         MMCV_WITH_OPS='1',
         MAX_JOBS=str(len(os.sched_getaffinity(0))),
         CFLAGS=f'{compiler_flags()} -include {header}',
+        PYTHONPATH=str(PATCHES),
         PATH=f'{Path(python).parent}{os.pathsep}{os.environ["PATH"]}',  # ninja lies there
     )
     environment.update({'FORCE_CUDA': '1'} if with_cuda else {'CUDA_VISIBLE_DEVICES': ''})

@@ -5,7 +5,7 @@ from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-SUPPORTED_PYTHON = ((3, 10), (3, 12))
+SUPPORTED_PYTHON = ((3, 10), (3, 14))
 # Distributions that put different builds of one import name into the same folder: the last one installed wins, in part.
 EXCLUSIVE = {
     'OpenCV': tuple(
@@ -30,7 +30,7 @@ def check_python() -> list[str]:
     if SUPPORTED_PYTHON[0] <= sys.version_info[:2] <= SUPPORTED_PYTHON[1]:
         return []
     found = '.'.join(map(str, sys.version_info[:3]))
-    return [f'Python {found} is not supported: use Python 3.10 to 3.12, for example `make test PYTHON=python3.11`']
+    return [f'Python {found} is not supported: use Python 3.10 to 3.14, for example `make test PYTHON=python3.11`']
 
 
 def check_duplicates() -> list[str]:

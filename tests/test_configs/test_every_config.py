@@ -17,6 +17,8 @@ MODELS = {
     'detection/retinanet_': ('RetinaNet', 'mmdet'),
     'detection/dino_': ('DINO', 'mmdet'),
     'maskcut/maskcut_': ('MaskCutDetector', 'mmdet'),
+    'discovery/corloc_': ('MaskCutDetector', 'mmdet'),
+    'discovery/saliency_': ('MaskCutDetector', 'mmseg'),
     'segmentation/upernet_': ('EncoderDecoder', 'mmseg'),
     'segmentation/linear_': ('EncoderDecoder', 'mmseg'),
     'segmentation/coarse-seg_': ('AttentionSegmentor', 'mmseg'),

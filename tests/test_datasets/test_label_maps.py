@@ -11,7 +11,6 @@ from PIL import Image
 from test_loading import png
 
 import projects.crate  # noqa: F401  (registers)
-from projects.crate.datasets import loading
 from projects.crate.datasets.label_maps import read_label_map
 from projects.crate.errors import UserError
 
@@ -127,9 +126,8 @@ def test_the_map_of_a_photo_that_exif_turns(tmp_path, orientation):
 
 
 @pytest.mark.parametrize(('orientation', 'is_told'), [(1, False), (2, True), (3, True), (4, True), (6, False)])
-def test_a_photo_that_exif_turns_within_its_size(tmp_path, monkeypatch, capsys, orientation, is_told):
+def test_a_photo_that_exif_turns_within_its_size(tmp_path, capsys, orientation, is_told):
     """The sizes cannot tell whether the map belongs to the stored pixels or to the turned ones."""
-    monkeypatch.setattr(loading, 'WARNED', [])
     labels = np.ascontiguousarray(np.rot90(LABELS)) if orientation > 4 else LABELS
     load('LoadLabelMap', results(tmp_path, saved(palette(labels)), orientation))
     told = f'photo.jpg: the EXIF orientation of the photo ({orientation}) turns its pixels and keeps its size'

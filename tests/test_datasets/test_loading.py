@@ -244,7 +244,7 @@ def test_a_png_with_a_wrong_checksum_is_damaged(tmp_path, backend, strict):
 
 
 @pytest.mark.parametrize('orientation', [1, 3, 6, 8])
-def test_a_size_that_the_annotations_do_not_have(tmp_path, monkeypatch, capsys, orientation):
+def test_a_size_that_the_annotations_do_not_have(tmp_path, capsys, orientation):
     """Boxes of the stored pixels do not lie on the photo as it is loaded."""
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -253,7 +253,6 @@ def test_a_size_that_the_annotations_do_not_have(tmp_path, monkeypatch, capsys, 
     height, width = SIZE
     results = dict(img_path=str(path), height=height, width=width)
     load = TRANSFORMS.build(dict(type='LoadImageOrSkip'))
-    monkeypatch.setattr(loading, 'WARNED', [])
     if orientation < 5:
         assert load(dict(results))['img_shape'] == SIZE
         told = 'a.jpg: the EXIF orientation of the photo (3) turns its pixels and keeps its size'

@@ -358,6 +358,14 @@ STATES = {
     'ema_state_dict': put('ema_state_dict', 'steps', value='text'),
     'loaded state dict contains a parameter group': put('optimizer', 'param_groups', 0, 'params', value=[]),
     'loaded state dict has a different number of': put('optimizer', 'param_groups', value=[]),
+    'message_hub.resumed_keys': put('message_hub', 'resumed_keys', 'train/loss', value='text'),
+    'optimizer.param_groups[0].lr cannot be used': put('optimizer', 'param_groups', 0, 'lr', value=None),
+    'optimizer.param_groups[0].betas cannot': put('optimizer', 'param_groups', 0, 'betas', value=(0.9, float('nan'))),
+    'base_values of param_schedulers[0]': put('param_schedulers', 0, 'base_values', value=[]),
+    'optimizer of param_schedulers[0]': put('param_schedulers', 0, 'optimizer', value=5),
+    'The size of tensor': put('optimizer', 'state', 0, 'exp_avg', value=torch.zeros(3, 3)),
+    "'NoneType' object": put('optimizer', 'state', 0, 'exp_avg', value=None),
+    'cannot be converted to Scalar': put('optimizer', 'state', 0, 'step', value=torch.zeros(3)),
 }
 
 
@@ -371,9 +379,33 @@ def test_a_state_that_mmengine_did_not_save_is_one_line(tmp_path, capsys, name):
     torch.save(checkpoint, file)
     forget_runs()
     capsys.readouterr()
-    assert load_tool('train')([str(path), '--resume', str(file)]) == 1
+    assert load_tool('train')([str(path), '--resume', str(file), '--cfg-options', LONGER]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'train: {file}: ') and name.strip() in line
+
+
+WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=4)
+COSINE = dict(type='CosineAnnealingLR', by_epoch=False, T_max=20)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(param_scheduler=[WARM_UP, COSINE]), 'it has 1 schedulers, and the config 2'),
+        (dict(param_scheduler=None), 'it has 1 schedulers, and the config 0'),
+        (dict(param_scheduler=[COSINE]), 'param_schedulers[0] does not belong to a CosineAnnealingLR'),
+        (dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.02))), 'its optimizer is of another type'),
+    ],
+)
+def test_a_resumed_run_has_the_optimiser_and_schedules_of_its_checkpoint(tmp_path, capsys, changes, message):
+    """mmengine continues with values of one scheduler in another: with four times the learning rate, for example."""
+    train(config(tmp_path, checkpoint=KEEP_ONE, param_scheduler=[WARM_UP]))
+    path = config(tmp_path, checkpoint=KEEP_ONE, **{'param_scheduler': [WARM_UP], **changes})
+    forget_runs()
+    capsys.readouterr()
+    assert load_tool('train')([str(path), '--resume', '--cfg-options', LONGER]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line and 'load_from=' in line
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from tiny_models import ARCH, BUILDERS, classifier
+from tiny_models import ARCH, BUILDERS, build, classifier
 
 from projects.crate.engine import LayerDecayOptimWrapperConstructor
 
@@ -62,6 +62,13 @@ def test_other_options_keep_their_meaning():
         decay_mult = 0.5 if name.endswith('pos_embed') else 0 if is_norm else 1
         assert group['lr'] == pytest.approx(expected_lr(name) * lr_mult), name
         assert group['weight_decay'] == pytest.approx(WEIGHT_DECAY * decay_mult), name
+
+
+def test_the_encoder_of_a_retriever_decays():
+    head = dict(type='ArcFaceClsHead', num_classes=5, in_channels=24)
+    model = build('mmpretrain', dict(type='ImageToImageRetriever', image_encoder=BACKBONE, head=head, prototype='none'))
+    for name, group in groups_of(model).items():
+        assert group['lr'] == pytest.approx(expected_lr(name.replace('image_encoder.', 'backbone.'))), name
 
 
 def test_mmpretrains_vision_transformer_has_depths_too():

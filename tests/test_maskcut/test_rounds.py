@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from projects.crate.maskcut import affinity as affinity_module
 from projects.crate.maskcut import mask_scores, maskcut, ncut, peak_positive, salient_part
@@ -87,6 +88,19 @@ def test_it_is_the_dense_algorithm(seed, grid, num_masks):
         assume(is_decided(painted, 0.15))
         painted[:, mask] = 0
     assert np.array_equal(maskcut(features, grid, 0.15, num_masks)[0].numpy(), expected)
+
+
+@given(seed=seeds, grid=grids)
+@settings(max_examples=40, deadline=None)
+def test_without_the_corner_rule_it_is_tokencut(seed, grid):
+    """The part of {x > mean} that holds the peak of |x|, of x with a positive peak (arXiv 2202.11539)."""
+    features = image_features(seed, grid)
+    assume(is_decided(features, 0.2))
+    x = eigenvectors(affinity(features.numpy(), 0.2), subset=(1, 1))[1][:, 0]
+    x = (x * np.sign(x[np.abs(x).argmax()])).reshape(grid)
+    parts, _ = ndimage.label(x > x.mean())
+    (found,), _ = maskcut(features, grid, 0.2, num_masks=1, corner_rule=False)
+    assert np.array_equal(found.numpy(), parts == parts.flat[np.abs(x).argmax()])
 
 
 @given(seed=seeds, grid=grids, tau=taus, size=st.tuples(st.integers(1, 40), st.integers(1, 40)))

@@ -8,6 +8,7 @@ from tiny_models import ARCH, classifier, crate, images
 from torch import nn
 from torch.nn import functional as F
 
+from projects.crate.errors import ArgumentError
 from projects.crate.models import CRATE
 from projects.crate.models.crate import ARCHS
 from projects.crate.models.layers import ISTA, MHSA, MLP, MSSA, ODL, TSSA
@@ -112,6 +113,37 @@ def test_equals_mmpretrains_vision_transformer(out_type, size):
     vit, twin = vit_pair(out_type, img_size=(8, 12))
     x = images(*size)
     for expected, output in zip(vit(x), twin(x), strict=True):
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('final_norm', [True, False])
+@torch.no_grad()
+def test_map_and_cls_token_are_those_of_mmsegs_vision_transformer(final_norm):
+    """As ``DPTHead`` takes them; mmseg's weights under CRATE's names, its last norm included."""
+    options = dict(img_size=(8, 12), patch_size=4, final_norm=final_norm, out_indices=(0, 2), output_cls_token=True)
+    size = dict(embed_dims=ARCH['embed_dims'], num_layers=3, num_heads=ARCH['num_heads'])
+    norm_cfg = dict(type='LN', eps=1e-6)
+    theirs = MODELS.build(dict(type='mmseg.VisionTransformer', **size, norm_cfg=norm_cfg, patch_bias=True, **options))
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    ours = CRATE(
+        arch=ARCH,
+        attn_cfg=dict(type='MHSA'),
+        ffn_cfg=dict(type='MLP'),
+        patch_embed='conv',
+        norm_eps=1e-6,
+        out_type='featmap',
+        **options,
+    )
+    names = {'attn.attn.in_proj_': 'attn.qkv.', 'attn.attn.out_proj': 'attn.proj'}
+    weights = theirs.state_dict()
+    for old, new in names.items():
+        weights = {name.replace(old, new): value for name, value in weights.items()}
+    ours.load_state_dict(weights)
+    x = images(8, 12)
+    theirs.eval()  # which returns nothing there
+    for expected, output in zip(theirs(x), ours.eval()(x), strict=True):
+        assert type(output) is type(expected) is list and output[1].shape == (len(x), ARCH['embed_dims'])
         torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -286,6 +318,7 @@ def test_ablations_share_keys_and_shapes():
         (dict(arch={**ARCH, 'num_heads': 5}), 'num_heads=5 does not divide embed_dims=24'),
         (dict(out_type='cls'), "out_type must be one of .*; not 'cls'"),
         (dict(with_cls_token=False), "out_type='cls_token' needs with_cls_token=True"),
+        (dict(output_cls_token=True), "output_cls_token=True needs with_cls_token=True and out_type='featmap'"),
         (dict(out_indices=3), 'out_indices must lie in -3 to 2, not 3'),
         (dict(out_indices=[0, -4]), 'out_indices must lie in -3 to 2'),
         (dict(out_indices=[]), 'out_indices is empty'),
@@ -329,3 +362,22 @@ def test_layer_depth():
         assert model.get_layer_depth(name) == (depth, 5)
     assert model.get_layer_depth('head.layers.0.weight', 'backbone.') == (4, 5)
     assert model.get_layer_depth('cls_token', 'backbone.') == (4, 5)  # of the model, not of the backbone
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(img_size='48'), "img_size must be int | tuple[int, int], not '48'"),
+        (dict(patch_size=(8, 8, 8)), 'patch_size must be int'),
+        (dict(arch=dict(embed_dims='16', num_heads=2, num_layers=2)), 'integers above 0'),
+        (dict(arch=dict(embed_dims=16, num_heads=2, num_layers=True)), 'integers above 0'),
+        (dict(drop_path_rate=None), 'drop_path_rate must be float'),
+        (dict(ffn_cfg=dict(type='ODL', ratio=0)), 'ODL: ratio must be at least 1'),
+        (dict(ffn_cfg=dict(type='ISTA', eta='a')), 'eta must be float'),
+        (dict(attn_cfg=dict(type='MHSA', wrong=1)), "unexpected keyword argument 'wrong'"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(wrong, message):
+    with pytest.raises(ArgumentError) as caught:
+        CRATE(**{**dict(arch=dict(embed_dims=16, num_heads=2, num_layers=2), img_size=48, patch_size=8), **wrong})
+    assert message in str(caught.value)

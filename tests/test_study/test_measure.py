@@ -98,11 +98,11 @@ def test_names_are_as_short_as_they_can_be(tmp_path):
 def test_voc_is_found(tmp_path, folder, given):
     root = tmp_path / folder
     (root / 'ImageSets' / 'Segmentation').mkdir(parents=True)
-    (root / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('b\na\nc\n')
+    (root / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('b\na\nc d \n\n')
     (tmp_path / 'other').mkdir()
     voc = find_voc([tmp_path / 'other', tmp_path / given], 2)
     assert voc.changes == dict(data_root=str(root), ann_file='ImageSets/Segmentation/val.txt')
-    assert voc.images[0] == root / 'JPEGImages/b.jpg' and voc.targets[2] == root / 'SegmentationClass/c.png'
+    assert voc.images[0] == root / 'JPEGImages/b.jpg' and voc.targets[2] == root / 'SegmentationClass/c d.png'
     assert voc.chosen == [0, 1]
     assert voc.classes[:2] == ('background', 'aeroplane')
 

@@ -231,7 +231,7 @@ def test_what_a_file_says_of_itself_may_be_anything(tmp_path):
             read_model(tmp_path / 'a.pth', 'A')
 
 
-@pytest.mark.parametrize('kind', [AttributeError, KeyError, IndexError, ImportError])
+@pytest.mark.parametrize('kind', [AttributeError, KeyError, ImportError, TypeError, ValueError, RuntimeError])
 def test_a_bug_of_a_backbone_keeps_its_traceback(tmp_path, monkeypatch, kind):
     from projects.crate.models import crate
 

@@ -1,4 +1,7 @@
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,10 +32,10 @@ def arguments(install, tmp_path, **changes):
 
 
 def test_unsupported_python_is_one_line(install, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(install.sys, 'version_info', (3, 13, 0))
+    monkeypatch.setattr(install.sys, 'version_info', (3, 15, 0))
     assert install.main(['--venv', str(tmp_path / 'venv')]) == 1
     error = capsys.readouterr().err
-    assert 'use Python 3.10 to 3.12' in error and error.count('\n') == 1
+    assert 'use Python 3.10 to 3.14' in error and error.count('\n') == 1
     assert not (tmp_path / 'venv').exists()
 
 
@@ -106,3 +109,37 @@ def test_requirements_name_what_the_installer_installs(install):
     text = (ROOT / 'requirements.txt').read_text()
     for requirement in install.TORCH:
         assert requirement in text.splitlines()
+
+
+def test_the_crf_is_optional(install, monkeypatch, capsys):
+    def fails(*args, **kwargs):
+        raise install.InstallError('does not compile')
+
+    monkeypatch.setattr(install, 'pip', fails)
+    install.install_crf('python')
+    assert 'only crf=True of MaskCut is then missing' in capsys.readouterr().out
+
+
+# As in the files of mmcv 2.1.0 and pydensecrf2 1.1
+MMCV_SETUP = """
+def get_version():
+    version_file = 'mmcv/version.py'
+    with open(version_file, encoding='utf-8') as f:
+        exec(compile(f.read(), version_file, 'exec'))
+    return locals()['__version__']
+print(get_version())
+"""
+CRF_SETUP = (
+    "def setup(**given): print(*given)\nsetup(\n    name='pydensecrf2',\n    setup_requires=['cython==0.29.36'],\n)\n"
+)
+
+
+@pytest.mark.parametrize(('setup', 'printed'), [(MMCV_SETUP, '2.1.0'), (CRF_SETUP, 'name')])
+def test_setup_files_run_as_patched(tmp_path, setup, printed):
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv' / 'version.py').write_text("__version__ = '2.1.0'\n")
+    (tmp_path / 'setup.py').write_text(setup)
+    code = 'from setuptools.build_meta import _open_setup_script as start; exec(start("setup.py").read())'
+    environment = dict(os.environ, PYTHONPATH=str(ROOT / 'tools' / 'build_patches'))
+    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, text=True, capture_output=True)
+    assert result.stdout.strip() == printed, result.stderr

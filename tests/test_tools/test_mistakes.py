@@ -74,6 +74,10 @@ def mistakes():
     yield 'train', [*train, option, 'train_dataloader.sampler.type=Nothing'], 'Nothing is not in the'
     yield 'train', [*train, option, 'param_scheduler.9.end=1'], '--cfg-options param_scheduler.9.end=1: '
     yield 'train', [*train, option, 'model=[1,(2'], '--cfg-options model=[1,(2: Imbalanced brackets'
+    start = 'model.net.init_cfg'
+    line = 'toy.json: checkpoint not found: none.pth; another file: --cfg-options '
+    yield 'train', [*train, option, f'{start}.type=Pretrained', f'{start}.checkpoint=none.pth'], line + start
+    yield 'train', [*train, option, 'model.pretrained=none.pth'], f'{line}model.pretrained=FILE'
     yield 'test', ['{toy}', '{T}/none.pth'], 'no test_dataloader'
     test = ['{toy}', '{weights}']  # no test_dataloader: outputs are checked first
     yield 'test', [*test, '--show-dir', '{T}/file'], 'file: File exists; choose another folder (--show-dir)'

@@ -11,6 +11,14 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = train_pipeline[2:]
+tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
+    ),
+]
 
 __cifar__ = dict(type='CIFAR10', data_root=f'{__data__}/cifar10')
 __loader__ = dict(num_workers=8, persistent_workers=True, collate_fn=dict(type='default_collate'))

@@ -16,6 +16,14 @@ test_pipeline = [
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),
 ]
+tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
+    ),
+]
 
 __imagenet__ = dict(type='ImageNet', data_root=f'{__data__}/imagenet')
 __loader__ = dict(num_workers=8, persistent_workers=True, collate_fn=dict(type='default_collate'))

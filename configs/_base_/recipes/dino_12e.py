@@ -6,7 +6,7 @@
 # Images are padded to a multiple of the coarsest stride, so that all levels divide them.
 # Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth; --amp saves more.
 # Data: $CRATE_DATA/coco with train2017/, val2017/ and annotations/instances_{train,val}2017.json.
-_base_ = 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py'
+_base_ = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', '../tta/detection.py']
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 

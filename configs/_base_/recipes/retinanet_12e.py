@@ -8,6 +8,7 @@ _base_ = [
     '../datasets/coco_detection.py',
     '../schedules/detection_12e.py',
     '../mmdet_runtime.py',
+    '../tta/detection.py',
 ]
 
 model = dict(

@@ -17,6 +17,14 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
+tta_pipeline = [
+    *test_pipeline[:-1],
+    dict(
+        type='TestTimeAug',
+        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
+    ),
+]
 __folders__ = dict(type='CustomDataset', data_root=f'{__data__}/sample/imagenet')
 __loader__ = dict(num_workers=1, persistent_workers=True, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(

@@ -36,6 +36,18 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadLabelMap', num_classes=9), dict(type='PackSegInputs')]
+tta_pipeline = [  # --tta: the mean of three sizes, each with its mirror image
+    test_pipeline[0],
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=factor, keep_ratio=True) for factor in (0.75, 1.0, 1.25)],
+            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+            test_pipeline[1:2],
+            test_pipeline[2:],
+        ],
+    ),
+]
 __loader__ = dict(batch_size=8, num_workers=1, persistent_workers=True)
 train_dataloader = dict(
     __loader__,

@@ -84,7 +84,7 @@ def fill(
         raise _misfit(module, weights, prefix, told)
     unused = set(keys.unexpected_keys)
     used = rename_state(tensors, lambda key: None if key in unused else key)
-    _warn_if_not_finite(used, weights.source)
+    warn_if_not_finite(used, weights.source)
     return Filling(used, [*keys.unexpected_keys], unfilled)
 
 
@@ -121,6 +121,16 @@ def load_pretrained(
 def count_weights(names: Sequence[str]) -> str:
     """Return '5 weights (first, second, third, ...)'."""
     return f'{len(names)} weights ({listed(names)})'
+
+
+def warn_if_not_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Log a warning that names the first weight with NaN or infinity, if there is one."""
+    for key, value in tensors.items():
+        if value.is_floating_point() and value.element_size() > 1 and not value.isfinite().all():
+            print_log(
+                f'{source} holds NaN or infinity, first in {printable(key)}', logger='current', level=logging.WARNING
+            )
+            return
 
 
 def _values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -246,12 +256,3 @@ def _permission(wrong: Iterable[str], own: Mapping[str, Tensor], setting: str) -
             paths = accumulate(key.split('.'), '{}.{}'.format)
             parts[next(path for path in paths if all(name in wrong for name in own if _is_in(name, [path])))] = None
     return f'; to start these parts from random weights: {setting}={",".join([*parts][:9])}' if parts else ''
-
-
-def _warn_if_not_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    for key, value in tensors.items():
-        if value.is_floating_point() and value.element_size() > 1 and not value.isfinite().all():
-            print_log(
-                f'{source} holds NaN or infinity, first in {printable(key)}', logger='current', level=logging.WARNING
-            )
-            return

@@ -159,10 +159,17 @@ def check_file(path: str) -> Path:
 
 @CheckpointLoader.register_scheme(prefixes=rf'.*\{SUFFIX}$')
 def load_from_file(filename: str, map_location: str | None = None):
-    """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later."""
+    """Call :func:`read_checkpoint` as a loader of mmengine; the file may be removed later.
+
+    mmengine finds weights at the top and under 'state_dict'. Weights in other known wrappers are put there.
+    """
     if '://' in filename:
         raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: unknown kind of address')
-    return read_checkpoint(filename, map_location, mmap=False)
+    content = read_checkpoint(filename, map_location, mmap=False)
+    found = content.get('state_dict', content) if isinstance(content, Mapping) else None
+    if not isinstance(found, Mapping) or any(_is_weight(*each) and not _is_wrapped(each[0]) for each in found.items()):
+        return content
+    return {**content, 'state_dict': weights_of(content, filename).tensors}
 
 
 def read_all_files() -> None:
@@ -306,9 +313,13 @@ def _without(name: str, prefix: str) -> str:
 
 
 def _is_weight(key, value) -> bool:
-    """Return True for a name with a tensor of numbers: no sparse, nested, quantised or empty (meta) tensor."""
+    """Return True for a name with a tensor of real numbers: none that is sparse, nested, quantised or empty (meta)."""
     is_plain = type(value) in (Tensor, nn.Parameter) and not (value.is_nested or value.is_quantized or value.is_meta)
-    return is_plain and isinstance(key, str) and value.layout == torch.strided
+    return is_plain and isinstance(key, str) and value.layout == torch.strided and not value.is_complex()
+
+
+def _is_wrapped(name: str) -> bool:
+    return name.startswith(PARALLEL) or WRAPPERS.search(name) is not None
 
 
 def _known(metadata) -> dict[str, dict]:

@@ -12,7 +12,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
 from ..files import can_block, printable
@@ -117,6 +117,8 @@ def decode_label_map(data: bytes, path: str) -> np.ndarray:
             if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
                 raise LabelMapError(f'{name}: has an EXIF orientation; turn its pixels, and save it without')
             labels, mode = np.array(image), image.mode
+    except UnidentifiedImageError as error:  # its text names an object in memory
+        raise LabelMapError(f'{name}: cannot be read as an image') from error
     except PILLOW_ERRORS as error:
         raise LabelMapError(f'{name}: cannot be read: {" ".join(str(error).split())}') from error
     if labels.ndim != 2:

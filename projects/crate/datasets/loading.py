@@ -14,7 +14,7 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from mmengine.registry import TRANSFORMS
 from PIL import Image
 
@@ -24,7 +24,7 @@ from ..files import can_block, printable
 MAX_PIXELS = 89_478_485  # Pillow's own limit: a quarter of a GiB at three bytes per pixel
 LIMIT_VARIABLE = 'CRATE_MAX_PIXELS'
 EXIF_ORIENTATION = 0x0112
-WARNED: list[str] = []  # the photo that warn_of_orientation has named
+WARNED = 'orientation_warned'  # the message hub of a run notes under this name that warn_of_orientation has warned
 # Errors of Pillow for files that are unknown to it or damaged (SyntaxError: a PNG's checksum).
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError)
 
@@ -239,7 +239,7 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
 
 
 def warn_of_orientation(path: str, shape: Sequence[int]) -> None:
-    """Log a warning, once per process, of a photo that EXIF turns and that keeps its size.
+    """Log a warning, once per process of a run, of a photo that EXIF turns and that keeps its size.
 
     The sizes then do not tell whether annotations belong to the stored pixels or to the turned ones.
 
@@ -247,11 +247,12 @@ def warn_of_orientation(path: str, shape: Sequence[int]) -> None:
         path: File of the photo.
         shape: (height, width) of the photo.
     """
-    if WARNED:
+    hub = MessageHub.get_current_instance()
+    if hub.get_info(WARNED):
         return
     orientation = read_orientation(path)
     if orientation in (2, 3, 4) or (orientation in (5, 6, 7, 8) and shape[0] == shape[1]):
-        WARNED.append(path)
+        hub.update_info(WARNED, True, resumed=False)
         message = (
             f'{printable(path)}: the EXIF orientation of the photo ({orientation}) turns its pixels and keeps its '
             'size; check that its annotations belong to the turned pixels, or load photos with '

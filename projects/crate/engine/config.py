@@ -14,6 +14,8 @@ from .distributed import init_cpu_processes
 from .mistakes import reading
 from .stock_parts import type_name, use_cpu_wrappers
 
+BLANK = '\0'  # stands for a blank while mmengine parses an option; no argument of a command holds it
+
 
 def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = None, launcher: str = 'none') -> Config:
     """Read a config and merge the options of the command line into it.
@@ -62,9 +64,17 @@ def _merge(cfg: Config, options: Sequence[str]) -> None:
 
 
 def _value(text: str) -> Any:
-    """Parse the text as mmengine does, but keep paths: mmengine removes spaces and quotes, and splits at commas."""
+    """Parse the text as mmengine does, but keep paths and blanks: mmengine removes blanks, and splits at commas."""
     if '/' in text and os.path.exists(text):  # noqa: PTH110  # pathlib raises where a name is too long
         return text
     if not re.search(r'[,(\[]', text):
         return DictAction._parse_int_float_bool(text.strip('\'"'))
-    return DictAction._parse_iterable(text)
+    text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text.strip())
+    return _with_blanks(DictAction._parse_iterable(text.replace(' ', BLANK)))
+
+
+def _with_blanks(value: Any) -> Any:
+    """Return a parsed value with its blanks."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_blanks, value))
+    return value.replace(BLANK, ' ') if isinstance(value, str) else value

@@ -16,12 +16,13 @@ from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from ..checkpoints.read import read_all_files
+from ..checkpoints.read import CheckpointError, check_file, read_all_files
 from ..errors import UserError
 from ..evaluation.coco_file import check_names, read_coco
 from . import disk, stock_parts
 from .config import model_cfg, read_config  # noqa: F401  # callers take them from here, too
 from .mistakes import building
+from .pretrained_hook import CheckPretrainedHook
 from .progress import ProgressBarHook
 from .resume import START, check_checkpoint, resume_from
 from .stock_parts import type_name
@@ -71,6 +72,7 @@ def prepare_training(
         cfg.auto_scale_lr.enable = True
     _check_optimizer(cfg)
     _check_clipping(cfg)
+    _check_pretrained(cfg)
     stock_parts.choose_precision(cfg, amp)
     stock_parts.exchange_loop(cfg)
     _prepare_data(cfg, 'train', 'val')
@@ -137,6 +139,7 @@ def build_runner(cfg: Config) -> Runner:
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
+    _add_hook(runner, CheckPretrainedHook)
     if sys.stderr.isatty():
         _add_hook(runner, ProgressBarHook)
     optional = cfg.get('load_from_except') or []
@@ -204,6 +207,27 @@ def _check_clipping(cfg: Config) -> None:
             raise UserError(f'{cfg.filename}: optim_wrapper.clip_grad.{key} must be a number, not {value!r}')
 
 
+def _check_pretrained(cfg: Config) -> None:
+    """Check now that the files exist from which the model starts, and name the setting of a missing file."""
+    given = [('model.pretrained', cfg.model.get('pretrained')), *_pretrained_files(cfg.model, 'model')]
+    for key, path in given:
+        if not isinstance(path, str) or '://' in path:
+            continue
+        try:
+            check_file(path)
+        except CheckpointError as error:
+            raise type(error)(f'{cfg.filename}: {error}; another file: --cfg-options {key}=FILE') from error
+
+
+def _pretrained_files(value: object, key: str) -> Iterator[tuple[str, object]]:
+    """Yield (key, checkpoint) of each ``Pretrained`` at any depth of a config."""
+    if isinstance(value, dict) and type_name(value.get('type') or '') in ('Pretrained', 'PretrainedInit'):
+        yield f'{key}.checkpoint', value.get('checkpoint')
+    if isinstance(value, dict | list | tuple):
+        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _pretrained_files(child, f'{key}.{name}')
+
+
 def _check_seed(cfg: Config) -> None:
     """Check the seed; NumPy does not name the setting."""
     randomness = cfg.get('randomness')
@@ -253,7 +277,11 @@ def _metric_files(metrics: object) -> Iterator[tuple[str, bool, bool]]:
 def _use_tta(cfg: Config) -> None:
     for key in ('tta_model', 'tta_pipeline'):
         if key not in cfg:
-            raise UserError(f'--tta needs {key} in the config')
+            raise UserError(f'--tta needs {key} in the config: see docs/training.md')
+    if type_name(cfg.tta_model.type) == 'DetTTAModel' and 'mask_head' in {*cfg.model, *cfg.model.get('roi_head', {})}:
+        raise UserError(
+            '--tta: DetTTAModel of mmdet merges no masks, and this model has a mask_head: test without --tta'
+        )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
@@ -268,5 +296,8 @@ def _draw_into(cfg: Config, folder: str) -> None:
         kinds = ' or '.join(VISUALISATION)
         raise UserError(f'--show-dir needs default_hooks.visualization of type {kinds}, not {kind}')
     hook.update(VISUALISATION[kind](folder))
+    hook.setdefault('interval', 1)  # mmseg draws one batch of 50 by default, mmpretrain one image of 5,000
     if kind == 'SegVisualizationHook':
         cfg.visualizer.save_dir = folder
+        # The hook asks for the iteration of the training: mmengine would build the train loop and its data.
+        cfg.train_cfg = cfg.train_dataloader = cfg.optim_wrapper = cfg.param_scheduler = None

@@ -16,8 +16,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Give a parameter at depth i of n the learning rate lr * rate^(n - 1 - i).
 
     Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name,
-    'backbone.')``; the backbone may be wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's
-    default constructor (``custom_keys``, ``norm_decay_mult``, ...) keep their meaning; the decay multiplies the result.
+    'backbone.')``, or of another child that has this method, such as the ``image_encoder`` of a retriever. The backbone
+    may be wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's default constructor
+    (``custom_keys``, ``norm_decay_mult``, ...) keep their meaning; the decay multiplies the result.
 
     >>> optim_wrapper = dict(
     ...     constructor='LayerDecayOptimWrapperConstructor',
@@ -45,21 +46,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         rate = self.paramwise_cfg['layer_decay_rate']
-        backbone = getattr(unwrap(model), 'backbone', None)
-        get_layer_depth = None if backbone is None else getattr(unwrap(backbone), 'get_layer_depth', None)
-        if get_layer_depth is None:
+        parts = dict(unwrap(model).named_children())
+        names = [name for name, part in parts.items() if hasattr(unwrap(part), 'get_layer_depth')]
+        if not names:
             raise ArgumentTypeError(
                 f'LayerDecayOptimWrapperConstructor: {type(model).__name__} has no backbone with get_layer_depth'
             )
+        chosen = 'backbone' if 'backbone' in names else names[0]
+        backbone = parts[chosen]
         below = {}  # parameter -> number of depths above its own
         for name, parameter in model.named_parameters():
-            depth, num_depths = get_layer_depth(plain_name(name), 'backbone.')
+            depth, num_depths = unwrap(backbone).get_layer_depth(plain_name(name), f'{chosen}.')
             below[id(parameter)] = num_depths - 1 - depth
         kind = type(unwrap(backbone)).__name__
         if not any(below.values()):
             raise UserError(
                 f'LayerDecayOptimWrapperConstructor: {kind} finds none of its layers among the parameters of '
-                f'model.backbone ({type(backbone).__name__}): remove layer_decay_rate, or the wrapper around {kind}'
+                f'model.{chosen} ({type(backbone).__name__}): remove layer_decay_rate, or the wrapper around {kind}'
             )
         if not any(below[id(group['params'][0])] for group in params):
             print_log(f'layer_decay_rate={rate} changes nothing: all layers of {kind} are frozen', 'current', WARNING)

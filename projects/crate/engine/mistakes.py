@@ -63,7 +63,7 @@ def reading(source: str) -> Iterator[None]:
         raise
     except REFUSALS as error:
         if _is_refused(error):
-            raise UserError(f'{source}: {explain(error)}') from error
+            raise UserError(f'{source}: {_initial_weights(error)}{explain(error)}') from error
         if (file := _resumed_from(error)) is None:
             raise
         raise UserError(
@@ -117,19 +117,35 @@ def _is_refused(error: Exception) -> bool:
 def _resumed_from(error: Exception) -> str | None:
     """Return the checkpoint whose state of a training a library has refused; None for any other error."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    file = next((frame.f_locals['self']._load_from for frame in frames if _is_resumed_training(frame)), None)
     for position, frame in enumerate(frames):
-        if frame.f_code.co_name == 'resume' and _package(frame) == 'mmengine' and 'filename' in frame.f_locals:
+        name = frame.f_code.co_name
+        if _package(frame) == 'mmengine' and (name == 'resume' or (file and name == 'step')):
             is_refused = all(_package(inner) in LIBRARIES | sys.stdlib_module_names for inner in frames[position:])
-            return str(frame.f_locals['filename']) if is_refused else None
+            return str(file or frame.f_locals['filename']) if is_refused else None
     return None
+
+
+def _is_resumed_training(frame: FrameType) -> bool:
+    is_train = frame.f_code.co_name == 'train' and frame.f_globals.get('__name__', '').startswith('mmengine.runner')
+    return is_train and frame.f_locals['self']._resume
+
+
+def _initial_weights(error: Exception) -> str:
+    """Return the file of the ``init_cfg`` that was being loaded, for messages that do not name it; '' if none was."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        given = getattr(frame.f_locals.get('self'), 'init_cfg', None)
+        if frame.f_code.co_name == 'init_weights' and isinstance(given, dict) and given.get('checkpoint'):
+            return f'{printable(given["checkpoint"])}: '
+    return ''
 
 
 def _builds(frame: FrameType) -> bool:
     """Return True for a call that builds a part of a config or loads its ``init_cfg``, also without a registry."""
     if frame.f_code in (build_from_cfg.__code__, Config.fromfile.__code__, PretrainedInit.__call__.__code__):
         return True
-    name = frame.f_code.co_name
-    return frame.f_globals.get('__name__', '').startswith('mmengine.runner') and name.startswith(('build_', '__init__'))
+    names, modules = ('build_', '__init__', '_init_model_weights'), ('mmengine.runner', 'mmengine._strategy')
+    return frame.f_globals.get('__name__', '').startswith(modules) and frame.f_code.co_name.startswith(names)
 
 
 def _package(frame: FrameType) -> str:

@@ -12,6 +12,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 
 from ..errors import UserError
+from ..registration import LIBRARIES
 
 # stock type -> ours
 LOOPS = {
@@ -56,27 +57,37 @@ def exchange_hooks(cfg: Config) -> None:
 def exchange_transforms(cfg: Config) -> None:
     """Exchange stock transforms that load.
 
-    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``. mmdet's images are loaded by ``LoadImageOrSkip``, which
-    compares their size with the size in the annotation file; only training skips damaged images.
+    mmseg's ``LoadAnnotations`` becomes ``LoadLabelMap``, which refuses labels that the head has no class for. Images
+    are loaded by ``LoadImageOrSkip``, which names damaged ones, never waits for a pipe, and compares the size with that
+    of an annotation file of mmdet. Only training skips damaged images.
     """
+    labels = _labels(cfg)
     for field in LOADERS:
-        if cfg.get('default_scope') in ('mmdet', 'mmseg'):
-            _exchange_loading(cfg.get(field), cfg.default_scope, skip=field == 'train_dataloader')
+        if cfg.get('default_scope') in LIBRARIES:
+            _exchange_loading(cfg.get(field), cfg.default_scope, labels, skip=field == 'train_dataloader')
 
 
-def _exchange_loading(value: object, library: str, skip: bool) -> None:
+def _labels(cfg: Config) -> dict:
+    """Return the number of classes and the ignored label of a segmentor's head, as arguments of ``LoadLabelMap``."""
+    model = cfg.get('model') or {}
+    head = model.get('module', model).get('decode_head') or {}  # module: within test-time augmentation
+    head = head[-1] if isinstance(head, list | tuple) else head
+    return {key: head[key] for key in ('num_classes', 'ignore_index') if key in head}
+
+
+def _exchange_loading(value: object, library: str, labels: dict, skip: bool) -> None:
     """Exchange the transforms in place, at any depth of a config."""
     if isinstance(value, dict):
         kind = type_name(value.get('type') or '')
         if (library, kind) == ('mmseg', 'LoadAnnotations') and value.get('imdecode_backend', 'pillow') == 'pillow':
             backend_args = value.get('backend_args')
             value.clear()
-            value.update(type='LoadLabelMap', backend_args=backend_args)
-        elif (library, kind) == ('mmdet', 'LoadImageFromFile') and 'file_client_args' not in value:
+            value.update(type='LoadLabelMap', backend_args=backend_args, **labels)
+        elif kind == 'LoadImageFromFile' and not {'file_client_args', 'ignore_empty'} & value.keys():
             value.update(type='LoadImageOrSkip', skip=skip)
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
-            _exchange_loading(child, library, skip)
+            _exchange_loading(child, library, labels, skip)
 
 
 def exchange_metrics(cfg: Config) -> None:

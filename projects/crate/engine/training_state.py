@@ -1,9 +1,11 @@
 """Check the state of a training in a checkpoint from anywhere, before mmengine takes it over."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import _ParamScheduler
+from torch import Tensor
 
 from ..checkpoints.read import CheckpointError
 from ..files import printable
@@ -12,6 +14,7 @@ PARTS = ('meta', 'message_hub', 'optimizer')
 HUB = ('log_scalars', 'runtime_info', 'resumed_keys')
 SEEDS = 2**32  # NumPy takes no other
 COUNTS = 2**31
+LARGEST = 1e300  # number in a state
 
 
 def check_state(checkpoint: object, source: str) -> None:
@@ -35,6 +38,29 @@ def check_state(checkpoint: object, source: str) -> None:
         del scalars[key]
 
 
+def check_settings(checkpoint: Mapping, optimizer: Mapping, schedulers: Sequence | Mapping | None, source: str) -> None:
+    """Refuse a state of other optimisers or schedulers than those of the run.
+
+    mmengine would set the attributes of one scheduler to values of another, which gives wrong learning rates.
+
+    Args:
+        checkpoint: Content of the file, checked by :func:`check_state`.
+        optimizer: State of the optimizer of the run, or of several by name.
+        schedulers: Schedulers of the run, or lists of them by name.
+        source: File, for messages.
+
+    Raises:
+        CheckpointError: The number, the kind or a setting of a scheduler or of a group of parameters is another.
+    """
+    wrong = [*_other_groups(checkpoint['optimizer'], optimizer, 'optimizer'), *_others(checkpoint, schedulers)]
+    if wrong:
+        source = printable(source)
+        raise CheckpointError(
+            f'{source}: a training with this config cannot continue from it: {wrong[0]}; restore the config, or start '
+            f'from the weights with --cfg-options load_from={source}'
+        )
+
+
 def saved_seed(checkpoint: object, source: str) -> int | None:
     """Return the seed in a checkpoint of a training; raise CheckpointError as :func:`check_state` does."""
     missing = [part for part in PARTS if not isinstance(checkpoint, dict) or part not in checkpoint]
@@ -47,6 +73,49 @@ def saved_seed(checkpoint: object, source: str) -> int | None:
     if seed is not None and not is_count(seed, SEEDS):
         raise _refusal(source, 'meta.seed')
     return seed
+
+
+def _others(checkpoint: Mapping, schedulers: Sequence | Mapping | None) -> Iterator[str]:
+    """Yield what is different about the schedulers of a file."""
+    found, wanted = (
+        value if isinstance(value, dict) else {'': value or []}
+        for value in (checkpoint.get('param_schedulers'), schedulers)
+    )
+    for name in {**found, **wanted}:
+        theirs, ours = found.get(name, []), wanted.get(name, [])
+        if len(theirs) != len(ours):
+            yield f'it has {len(theirs)} schedulers, and the config {len(ours)}'
+        for number, (state, scheduler) in enumerate(zip(theirs, ours)):
+            expected = scheduler.state_dict()
+            for key, value in state.items():
+                if key not in expected or not _is_alike(value, expected[key]):
+                    yield f'{key:.60} of param_schedulers[{number}] does not belong to a {type(scheduler).__name__}'
+
+
+def _other_groups(found: Mapping, wanted: Mapping, path: str) -> Iterator[str]:
+    """Yield what is different about the groups of parameters; a version of torch may have more settings or less."""
+    if 'param_groups' not in wanted or 'param_groups' not in found:
+        for name in wanted.keys() & found.keys():
+            yield from _other_groups(found[name], wanted[name], f'{path}.{name}')
+        return
+    for number, (group, expected) in enumerate(zip(found['param_groups'], wanted['param_groups'])):
+        if (missing := sorted(expected.keys() - group.keys())) and group.keys() - expected.keys():
+            yield f'its {path} is of another type, without {missing[0]}'
+        for key in expected:
+            if key in group and key != 'params' and not _is_alike(group[key], expected[key]):
+                yield f'its {path}.param_groups[{number}].{key} cannot be used'
+
+
+def _is_alike(value: object, expected: object) -> bool:
+    """Return True if a value may take the place of another: a finite number of a number, and so on."""
+    if isinstance(expected, list | tuple):
+        is_list = isinstance(value, list | tuple) and len(value) == len(expected)
+        return is_list and all(map(_is_alike, value, expected))
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if isinstance(expected, Real) and not isinstance(expected, bool):
+        return isinstance(value, Real) and bool(abs(value) < LARGEST)
+    return value == expected if isinstance(expected, str) else True
 
 
 def _refusal(source: str, place: str) -> CheckpointError:
@@ -66,6 +135,8 @@ def _unusable(checkpoint: Mapping) -> Iterator[str]:
     for key in HUB:
         if not isinstance(hub.get(key), dict) or not all(isinstance(name, str) for name in hub[key]):
             yield f'message_hub.{key}'
+    if not all(type(value) is bool for value in hub['resumed_keys'].values()):
+        yield 'message_hub.resumed_keys'
     yield from _unusable_optimizer(checkpoint['optimizer'], 'optimizer')
     schedulers = checkpoint.get('param_schedulers', [])
     for group in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
@@ -83,11 +154,15 @@ def _unusable_optimizer(state: Mapping, path: str) -> Iterator[str]:
                 yield from _unusable_optimizer(part, f'{path}.{name}')
         return
     groups, values = state['param_groups'], state.get('state')
-    if not isinstance(groups, list) or not all(isinstance(group, dict) and 'params' in group for group in groups):
+    if not isinstance(groups, list) or not all(map(_is_group, groups)):
         yield f'{path}.param_groups'
     values = values.values() if isinstance(values, dict) else [None]
     if not all(isinstance(value, dict) and not _holds_text(value) for value in values):
         yield f'{path}.state'
+
+
+def _is_group(group: object) -> bool:
+    return isinstance(group, dict) and isinstance(group.get('params'), list)
 
 
 def _holds_text(state: Mapping) -> bool:

@@ -13,7 +13,7 @@ from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
 from ..files import printable
 from ..models import CRATE
-from .training_state import check_state
+from .training_state import check_settings, check_state
 
 
 class WholeWeightsHook(Hook):
@@ -46,6 +46,7 @@ class WholeWeightsHook(Hook):
         model = model if is_sharded else _plain(model)
         weights = weights_of(checkpoint, source)
         if runner._resume:
+            check_settings(checkpoint, runner.optim_wrapper.state_dict(), runner.param_schedulers, source)
             _check_grids(model, weights)
             filling = fill(model, weights, absent=())
             _check_average(checkpoint, filling.tensors, source)

@@ -1,12 +1,13 @@
-"""Metrics: coarse segmentation, class-agnostic AP, sparse rate."""
+"""Metrics: coarse segmentation, class-agnostic AP, object discovery, sparse rate."""
 
 from mmengine.registry import METRICS
 
 from ..errors import MissingPackageError
 from .best_head import best_head_iou, binarise, head_iou
 from .coarse_segmentation import BestHeadIoU
+from .object_discovery import CorLoc, Saliency
 
-__all__ = ['BestHeadIoU', 'best_head_iou', 'binarise', 'head_iou']
+__all__ = ['BestHeadIoU', 'CorLoc', 'Saliency', 'best_head_iou', 'binarise', 'head_iou']
 
 
 @METRICS.register_module(name='ClassAgnosticCocoMetric')

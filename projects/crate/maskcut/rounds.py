@@ -47,6 +47,7 @@ def maskcut(
     tau: float = 0.15,
     num_masks: int = 3,
     orient: Orientation | None = None,
+    corner_rule: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Find up to ``num_masks`` objects as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
 
@@ -68,6 +69,8 @@ def maskcut(
         num_masks: Number of rounds.
         orient: ``orient(eigenvectors (B, h * w), round)`` returns them with the signs to use; for comparisons with
             other implementations. Default: :func:`peak_positive`.
+        corner_rule: Whether the side that holds three or more corners is background (MaskCut); False for TokenCut
+            (arXiv 2202.11539), which takes the side of the peak in any case.
 
     Returns:
         masks: (num_masks, h, w) bool, each without the tokens of earlier ones; empty where there was no object.
@@ -83,7 +86,9 @@ def maskcut(
     if num_masks < 1:
         raise ArgumentError(f'maskcut: num_masks must be at least 1, not {num_masks}')
     with torch.autocast(features.device.type, enabled=False):
-        results = [_maskcut(group, grid, tau, num_masks, orient or peak_positive) for group in _groups(batch)]
+        results = [
+            _maskcut(group, grid, tau, num_masks, orient or peak_positive, corner_rule) for group in _groups(batch)
+        ]
     masks, vectors = (torch.cat(parts) for parts in zip(*results))
     return (masks[0], vectors[0]) if features.ndim == 2 else (masks, vectors)
 
@@ -136,7 +141,7 @@ def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
 
 
 def _maskcut(
-    features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation
+    features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation, corner_rule: bool
 ) -> tuple[Tensor, Tensor]:
     """Run the rounds for a batch (B, C, N) whose graphs are held together."""
     graph = AffinityGraph(features, tau)
@@ -148,7 +153,7 @@ def _maskcut(
         if changed:
             solved[changed] = second_eigenvector(graph.select(changed))
         x = orient(solved, number).unflatten(1, grid)
-        parts = [salient_part(one) for one in x.cpu()]
+        parts = [salient_part(one, corner_rule) for one in x.cpu()]
         if number > 0:
             parts = [_keep_or_drop(part, before) for part, before in zip(parts, previous)]
         previous = torch.stack(parts)
@@ -167,7 +172,7 @@ def peak_positive(vectors: Tensor, number: int = 0) -> Tensor:
     return vectors * torch.where(vectors.gather(1, peak[:, None]) < 0, -1.0, 1.0)
 
 
-def salient_part(x: Tensor) -> Tensor:
+def salient_part(x: Tensor, corner_rule: bool = True) -> Tensor:
     """Return the object in a bipartition: (h, w) eigenvector -> (h, w) bool (arXiv 2301.11320, Section 3.2).
 
     Foreground is where x exceeds its mean. It is exchanged for the background if it holds three or more of the four
@@ -176,12 +181,13 @@ def salient_part(x: Tensor) -> Tensor:
 
     Args:
         x: (h, w), on the CPU.
+        corner_rule: Whether the corners count; see :func:`maskcut`.
     """
     if not x.any():
         return torch.zeros_like(x, dtype=torch.bool)
     front = x > x.mean() + TIE * x.abs().max()
     corners = int(front[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
-    if corners >= 3 or not front.flatten()[_first_largest(x.abs().view(1, -1))]:
+    if (corner_rule and corners >= 3) or not front.flatten()[_first_largest(x.abs().view(1, -1))]:
         front, x = ~front, -x
     parts, _ = ndimage.label(front.numpy())
     parts = torch.from_numpy(parts)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from ..checkpoints import load_pretrained
 from ..errors import ArgumentError
 from ..registration import register_model
+from .arguments import check_arguments
 from .layers import ATTENTIONS, FEEDFORWARDS, DropPath
 from .patch_embed import ConvPatchEmbed, LinearPatchEmbed, resize_positions, square_grid
 from .unwrap import plain_name
@@ -115,6 +116,9 @@ class CRATE(BaseModule):
         out_type: 'cls_token': (B, d); the last layer then computes [CLS] alone. 'raw': (B, N, d), [CLS] first.
             'featmap': (B, d, h, w). 'avg_featmap': mean of the patches, (B, d).
         with_cls_token: Whether the model has a [CLS] token.
+        output_cls_token: Return each layer as a list of its 'featmap' (B, d, h, w) and its [CLS] token (B, d), as
+            mmseg's ViT does for ``DPTHead``. Of Z = (z_cls, z_1, ..., z_n), (B, 1 + h w, d), the map holds z_1 to z_n
+            row by row. Needs ``out_type='featmap'`` and a [CLS] token.
         num_registers: Number of registers (arXiv 2309.16588): learnt tokens after [CLS], without positions, which are
             dropped at the output.
         interpolation: ``dict(offset=..., antialias=...)``: how positions are interpolated for images of other sizes
@@ -152,6 +156,7 @@ class CRATE(BaseModule):
         out_indices: int | Sequence[int] = -1,
         out_type: str = 'cls_token',
         with_cls_token: bool = True,
+        output_cls_token: bool = False,
         num_registers: int = 0,
         interpolation: dict | None = None,
         final_norm: bool = True,
@@ -168,6 +173,8 @@ class CRATE(BaseModule):
         global_attn_indexes: Sequence[int] | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
+        given = {key: value for key, value in locals().items() if key not in ('self', '__class__')}
+        check_arguments(CRATE, given, 'CRATE')
         super().__init__(init_cfg)
         self.embed_dims, self.num_heads, self.num_layers, family = resolve_arch(arch)
         choose('out_type', out_type, OUT_TYPES)
@@ -176,11 +183,13 @@ class CRATE(BaseModule):
             raise ArgumentError(
                 "CRATE: out_type='cls_token' needs with_cls_token=True; use 'avg_featmap', 'featmap' or 'raw'"
             )
+        if output_cls_token and not (with_cls_token and out_type == 'featmap'):
+            raise ArgumentError("CRATE: output_cls_token=True needs with_cls_token=True and out_type='featmap'")
         if not 0 <= drop_path_rate < 1:
             raise ArgumentError(f'CRATE: drop_path_rate must lie in [0, 1), not {drop_path_rate}')
         if not -1 <= frozen_stages <= self.num_layers:
             raise ArgumentError(f'CRATE: frozen_stages must be -1 to {self.num_layers}, not {frozen_stages}')
-        self.out_type, self.final_norm = out_type, final_norm
+        self.out_type, self.output_cls_token, self.final_norm = out_type, output_cls_token, final_norm
         self.out_indices = resolve_layers('out_indices', out_indices, self.num_layers)
         if not self.out_indices:
             raise ArgumentError('CRATE: out_indices is empty; name at least one layer')
@@ -195,6 +204,10 @@ class CRATE(BaseModule):
         norm_eps = family['norm_eps'] if norm_eps is None else norm_eps
 
         image, self.patch_size = to_pair(img_size), to_pair(patch_size)
+        if min(*image, *self.patch_size, in_channels) < 1:
+            raise ArgumentError(
+                f'CRATE: img_size={img_size}, patch_size={patch_size} and in_channels={in_channels} must be at least 1'
+            )
         self.grid = tuple(-(-side // patch) for side, patch in zip(image, self.patch_size))
         if choose('patch_embed', patch_embed or family['patch_embed'], ('linear', 'conv')) == 'linear':
             self.patch_embed = LinearPatchEmbed(in_channels, self.embed_dims, self.patch_size, norm_eps)
@@ -293,8 +306,11 @@ class CRATE(BaseModule):
             module.eval()
         return self
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return one tensor per layer of ``out_indices`` for normalised images (B, C, H, W); see ``out_type``."""
+    def forward(self, images: Tensor) -> tuple[Tensor | list[Tensor], ...]:
+        """Return one output per layer of ``out_indices`` for normalised images (B, C, H, W).
+
+        See ``out_type`` and ``output_cls_token`` for the shapes.
+        """
         z, grid = self.patch_embed(images)
         if self.cls_token is not None:
             z = torch.cat([self.cls_token.expand(z.shape[0], -1, -1), z], dim=1)
@@ -322,7 +338,7 @@ class CRATE(BaseModule):
             return None
         return Windows(grid, self.window_size, self.num_extra_tokens)
 
-    def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor:
+    def _format(self, z: Tensor, grid: tuple[int, int], norm: nn.Module) -> Tensor | list[Tensor]:
         """Return tokens (B, N, d) in the shape of ``out_type``; normalise only these."""
         if self.out_type == 'raw':
             if self.register_tokens is not None:
@@ -334,7 +350,8 @@ class CRATE(BaseModule):
         if self.out_type == 'avg_featmap':
             return norm(patches.mean(dim=1))
         # (B, d, h, w); contiguous, since mmcv's RoIAlign ignores strides, and convolutions pass them on
-        return norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
+        featmap = norm(patches).transpose(1, 2).unflatten(2, grid).contiguous()
+        return [featmap, norm(z[:, 0])] if self.output_cls_token else featmap
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return (depth, number of depths) of a parameter for layer-wise learning-rate decay.
@@ -412,6 +429,8 @@ def resolve_arch(arch: str | dict) -> tuple[int, int, int, dict]:
     keys = {'embed_dims', 'num_heads', 'num_layers'}
     if set(arch) != keys:
         raise ArgumentError(f'CRATE: arch as a dict has the keys {sorted(keys)}, not {sorted(arch)}')
+    if not all(type(number) is int and number > 0 for number in arch.values()):
+        raise ArgumentError(f'CRATE: the values of arch must be integers above 0, not {dict(arch)}')
     if arch['embed_dims'] % arch['num_heads']:
         raise ArgumentError(f'CRATE: num_heads={arch["num_heads"]} does not divide embed_dims={arch["embed_dims"]}')
     return arch['embed_dims'], arch['num_heads'], arch['num_layers'], CRATE_FAMILY
@@ -455,7 +474,5 @@ def build_part(name: str, cfg: dict, table: dict) -> nn.Module:
     """Build the part of a layer that ``cfg`` describes."""
     arguments = dict(cfg)
     part = table[choose(f"{name}['type']", arguments.pop('type', None), table)]
-    try:
-        return part(**arguments)
-    except TypeError as error:
-        raise ArgumentError(f'CRATE: {name}={cfg}: {error}') from error
+    check_arguments(part, arguments, f'CRATE: {name}={cfg}')
+    return part(**arguments)

@@ -310,6 +310,7 @@ class ODL(nn.Module):
         lambd: float = 0.1,
     ) -> None:
         super().__init__()
+        check_ratio('ODL', ratio)
         self.residual, self.eta, self.lambd = residual, eta, lambd
         self.D = nn.Parameter(torch.empty(dim, ratio * dim))
         self.D1 = nn.Parameter(torch.empty(dim, ratio * dim)) if decoupled else None
@@ -339,11 +340,18 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
         super().__init__()
+        check_ratio('MLP', ratio)
         self.layers = nn.Sequential(nn.Sequential(nn.Linear(dim, ratio * dim), nn.GELU()), nn.Linear(ratio * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the MLP: (B, N, d) -> (B, N, d)."""
         return self.layers(x)
+
+
+def check_ratio(name: str, ratio: int) -> None:
+    """Raise ArgumentError for a ratio of widths below 1; ``name`` is the layer, for the message."""
+    if ratio < 1:
+        raise ArgumentError(f'{name}: ratio must be at least 1, not {ratio}')
 
 
 class DropPath(nn.Module):

@@ -45,6 +45,7 @@ class MaskCutDetector(BackboneReader):
         score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
+        corner_rule: False for TokenCut's object; see :func:`projects.crate.maskcut.maskcut`.
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
@@ -63,6 +64,7 @@ class MaskCutDetector(BackboneReader):
         num_masks: int = 3,
         crf: bool = False,
         score: str = 'one',
+        corner_rule: bool = True,
         facet: str | None = None,
         centred: bool = False,
         init_cfg: dict | list | None = None,
@@ -70,7 +72,8 @@ class MaskCutDetector(BackboneReader):
         super().__init__(backbone, data_preprocessor, init_cfg)
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
-        self.layer, self.tau, self.num_masks, self.crf, self.score = layer, tau, num_masks, crf, score
+        self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
+        self.score, self.corner_rule = score, corner_rule
         self.layers = [layer] if isinstance(layer, int) else [*layer]
         if not self.layers:
             raise ArgumentError('MaskCutDetector: layer is empty; name at least one layer')
@@ -106,7 +109,7 @@ class MaskCutDetector(BackboneReader):
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
-        masks, _ = maskcut(features, grid, self.tau, self.num_masks)
+        masks, _ = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
         self._explain(features[~masks.flatten(1).any(1)])
         if mode == 'tensor':
             return masks

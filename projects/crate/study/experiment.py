@@ -24,7 +24,6 @@ NUM_WORKERS = 2  # processes that load images
 WHOLE_IMAGE = 'a mask of the whole image'  # a row without a model
 MIOU = {f'mIoU {rule}': f'mIoU, {words}' for rule, words in RULES.items()}  # metric -> name in tables
 WITH_INTERVAL = ('mIoU mass', 'box AP', 'mask AP')
-BY_IDS = 'as given'  # order of an AP that is by the order of the image ids: it has a star in tables
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,6 @@ class Row:
     value: float
     low: float | None = None  # lower end of its 95% interval over images
     high: float | None = None
-    order: str = ''  # rule for masks of equal score, of an AP (ClassAgnosticCocoMetric)
 
 
 def measure_all(
@@ -98,7 +96,7 @@ def measure_all(
                     cfg = images.coco.measurement(model, images.size, NUM_WORKERS)
                     cfg.test_evaluator.num_resamples = num_resamples
                     found = layer_sweep(cfg, str(model.checkpoint), out, None if step == last else [-1], label)
-                    yield from _precision_rows(*found, dict(key, order=cfg.test_evaluator.order))
+                    yield from _precision_rows(*found, key)
             if training is trainings[0]:
                 first[size] = measured
             for rule, coarse in measured.items() if training is not trainings[0] else ():  # last layers, same images
@@ -183,7 +181,7 @@ def last_layer_table(rows: Sequence[Row], size: str) -> Table:
 def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> Table:
     """Return mean, lowest and highest number over the trainings of a model; of mIoU and AP, the last layer.
 
-    A cell is empty where an AP is by the order of the image ids.
+    A cell is empty where a training lacks the number.
     """
     lines = []
     for model in models:
@@ -192,8 +190,7 @@ def seed_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> Table:
         for metric in ('top-1', *MIOU, 'box AP', 'mask AP'):
             where = dict(model=model, metric=metric, size='' if metric == 'top-1' else size)
             found = [find(rows, **where, seed=seed, iteration=last) for seed, last in seeds]
-            found = [each[-1] for each in found if each]
-            values = [] if any(row.order == BY_IDS for row in found) else [row.value for row in found]
+            values = [each[-1].value for each in found] if all(found) else []
             style = decimals(metric)
             low, high = (f'{end(values):{style}}' for end in (min, max)) if values else ('', '')
             cells.append(f'{np.mean(values):{style}} ({low} to {high})' if values else '')
@@ -258,7 +255,8 @@ def published_table() -> Table:
 def curves(rows: Sequence[Row], size: str) -> Figure:
     """Draw mIoU and mask AP along the training (last layer) and along the layers (last checkpoint).
 
-    Further seeds of a model are dashed lines of its colour. APs by the order of the image ids are not drawn.
+    Further seeds of a model are dashed lines of its colour. A training without a number has an empty curve, so that the
+    others keep their colours.
     """
     names = {(model, seed): model if seed == 0 else f'{model}, seed {seed}' for model, seed, _ in trainings_of(rows)}
     dashed = [name for (_, seed), name in names.items() if seed]
@@ -267,15 +265,15 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
         along_training, along_layers = {}, {}
         for model, seed, steps in trainings_of(rows):
             key = dict(model=model, seed=seed, size=size, metric=metric)
-            if layers := find(rows, **key, iteration=max(steps)):
-                points = [find(rows, **key, iteration=step)[-1] for step in steps]
-                along_training[names[model, seed]] = (steps, *_with_errors(points))
-                along_layers[names[model, seed]] = ([row.layer for row in layers], *_with_errors(layers))
+            layers = find(rows, **key, iteration=max(steps))
+            points = [find(rows, **key, iteration=step)[-1] for step in steps] if layers else []
+            along_training[names[model, seed]] = ([row.iteration for row in points], *_with_errors(points))
+            along_layers[names[model, seed]] = ([row.layer for row in layers], *_with_errors(layers))
         for place, drawn, xlabel, where in (
             (column, along_training, 'iteration', 'last layer'),
             (column + 2, along_layers, LAYER, 'after training'),
         ):
-            if any(np.isfinite(y).any() for _, y, *_ in drawn.values()):
+            if any(y for _, y, *_ in drawn.values()):
                 draw_curves(figure.add_subplot(2, 2, place), drawn, xlabel, f'{label}, {where}', dashed)
     if figure.axes:  # one legend for all, where it hides nothing
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=4, fontsize=8)
@@ -283,9 +281,7 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
 
 
 def _with_errors(rows: Sequence[Row]) -> tuple[list[float], ...]:
-    """Return values, and the lengths of their error bars; no values if one is by the order of the image ids."""
-    if any(row.order == BY_IDS for row in rows):
-        return ([np.nan] * len(rows),)  # a curve without points keeps the colours of the others
+    """Return values, and the lengths of their error bars."""
     values = [row.value for row in rows]
     if any(row.low is None for row in rows):
         return (values,)
@@ -312,7 +308,6 @@ def decimals(metric: str) -> str:
 
 
 def cell(row: Row, interval: bool = True) -> str:
-    """Return '12.3 [10.1, 14.9]'; a star follows an AP by the order of the image ids."""
+    """Return '12.3 [10.1, 14.9]'."""
     ends = [row.low, row.high] if interval and row.low is not None else []
-    value, *rest = with_interval([row.value, *ends], decimals(row.metric)).split(' ', 1)
-    return ' '.join([value + '*' * (row.order == BY_IDS), *rest])
+    return with_interval([row.value, *ends], decimals(row.metric))

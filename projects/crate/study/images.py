@@ -123,7 +123,7 @@ def find_voc(roots: Iterable[Path], max_images: int | None = None) -> ImageSet |
     """Return the first data set in VOC layout: in a folder, its ``VOC2012`` or ``VOCdevkit/VOC2012``."""
     for root in (Path(root, folder) for root in roots for folder in VOC_FOLDERS):
         if (root / VOC_LIST).is_file():
-            names = (root / VOC_LIST).read_text().split()
+            names = [*filter(None, map(str.strip, (root / VOC_LIST).read_text().splitlines()))]  # may hold blanks
             changes = dict(data_root=str(root), ann_file=VOC_LIST)
             if (root.parent / MARKER).is_file():  # PascalVOCDataset knows no classes but VOC's
                 changes.update(type='BaseSegDataset', metainfo=SEGMENTATION_METAINFO)

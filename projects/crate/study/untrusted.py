@@ -58,7 +58,6 @@ WRONG_ARGUMENTS = (
     TypeError,
     ValueError,
 )
-BUGS = (AttributeError, ImportError, LookupError)  # errors that no argument of our models causes
 
 
 def literal_config(text: str, source: str) -> dict:
@@ -117,10 +116,11 @@ def check_backbone(backbone: dict, scope: str | None, source: Path) -> None:
 
 
 def _is_bug(error: Exception) -> bool:
-    """Return whether a model of this project misses a name or an entry; values of a file do not bring that about."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    is_ours = frame.f_globals.get('__name__', '').startswith(LAYERS[0])
-    return is_ours and isinstance(error, BUGS) and not isinstance(error, UserError)
+    """Return whether code of a model of this project failed; it refuses arguments by UserError."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return not isinstance(error, UserError) and any(
+        frame.f_globals.get('__name__', '').startswith(LAYERS[0]) for frame in frames
+    )
 
 
 def check_types(config: dict, path: str, source: Path) -> None:

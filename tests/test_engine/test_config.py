@@ -1,0 +1,34 @@
+"""Values of ``--cfg-options``."""
+
+import pytest
+from mmengine.config import DictAction
+from toy_runs import config
+
+from projects.crate.engine import launch
+
+
+def parsed(folder, text):
+    return launch.read_config(config(folder), [f'model.given={text}']).model.given
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('potted plant', 'potted plant'),
+        ('potted plant,sheep', ['potted plant', 'sheep']),
+        ('[potted plant, tv monitor]', ['potted plant', 'tv monitor']),
+        ("('dining table', 'sheep')", ('dining table', 'sheep')),
+        ('[ [a b, 1], (c d, 2.5) ]', [['a b', 1], ('c d', 2.5)]),
+        ('tap (hot), tap (cold)', ['tap (hot)', 'tap (cold)']),
+    ],
+)
+def test_blanks_within_a_value_stay(tmp_path, text, expected):
+    assert parsed(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    'text', ['[1, 2]', '1,2', '[(1, 2, 3), [a, b], c]', '[ True , None, 1e-3 ]', '(1,)', '[]', '"a"']
+)
+def test_other_values_are_what_mmengine_makes_of_them(tmp_path, text):
+    value, expected = parsed(tmp_path, text), DictAction._parse_iterable(text)
+    assert value == expected and type(value) is type(expected)
