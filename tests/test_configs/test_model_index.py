@@ -50,7 +50,7 @@ def test_root_index_has_every_config_of_the_other_folders():
     index = load_model_index(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
     named = {model.config for model in index.models}
-    folders = ('detection', 'maskcut', 'segmentation')
+    folders = ('detection', 'discovery', 'maskcut', 'segmentation')
     files = {str(path.relative_to(ROOT)) for folder in folders for path in ROOT.glob(f'configs/{folder}/*.py')}
     assert files == {config for config in named if not config.startswith('configs/classification/')}
     assert all((ROOT / config).is_file() for config in named)
