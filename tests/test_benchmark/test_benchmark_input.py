@@ -7,8 +7,9 @@ import pytest
 import torch
 from config_tree import ROOT
 from mmengine.dataset import BaseDataset, RepeatDataset
-from toy_runs import config, load_tool, run_tool
+from toy_runs import config, load_tool
 
+from projects.crate.datasets import SampleSpec, make_sample_set
 from projects.crate.errors import UserError
 from tools.bench import training_input as module
 
@@ -65,7 +66,7 @@ def test_who_waits(model, workers, verdict):
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
-    run_tool('make_sample_set.py', tmp_path / 'sample', '--images', 16, '--val-images', 8)
+    make_sample_set(tmp_path / 'sample', 'imagenet', SampleSpec(16, 8), workers=1)
     monkeypatch.setenv('CRATE_DATA', str(tmp_path))
     output = tmp_path / 'out.json'
     words = [CONFIG, '--images', 3, '--repeats', 1, '--json', output, '--cfg-options', 'train_dataloader.batch_size=2']

@@ -69,9 +69,10 @@ def test_spread_says_how_many_seeds_it_saw():
     assert mean_and_spread([0.4, 0.6], 2) == '0.50 ± 0.14'
 
 
-def test_bad_number_of_seeds():
-    result = subprocess.run([sys.executable, 'tools/demo.py', '--seeds', '0'], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 2 and '--seeds: must be at least 1' in result.stderr
+def test_bad_number_of_seeds(capsys):
+    with pytest.raises(SystemExit, match='2'):
+        load_tool('demo')(['--seeds', '0'])
+    assert '--seeds: must be at least 1' in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -92,6 +92,24 @@ def test_results_are_drawn_and_tabulated(smoke):
     ]
 
 
+@pytest.fixture
+def emergence(monkeypatch):
+    """The command in this process, in the folder of the repository, whose environment and signals stay as they are."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv('CRATE_DATA', '')
+    handler = signal.getsignal(signal.SIGTERM)
+    main = load_tool('experiments/emergence')
+    yield lambda *arguments: main([*map(str, arguments)])
+    signal.signal(signal.SIGTERM, handler)
+
+
+def refused(emergence, capsys, *arguments):
+    """The one line with which the command ends."""
+    assert emergence(*arguments) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith('emergence: ')]
+    return line
+
+
 def test_a_second_call_trains_and_measures_nothing_again(smoke):
     folder, _ = smoke
     before = (folder / 'results.json').read_text()
@@ -120,16 +138,14 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
         (['--budget', 'huge'], "invalid choice: 'huge'"),
     ],
 )
-def test_a_wrong_command_ends_in_one_line(arguments, message):
-    result = run_tool(TOOL, *arguments, check=False)
-    assert result.returncode == 2
-    assert message in result.stderr.splitlines()[-1]
+def test_a_wrong_command_ends_in_one_line(arguments, message, emergence, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        emergence(*arguments)
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_folder_without_the_data_is_named(tmp_path):
-    result = run_tool(TOOL, '--budget', 'cpu', '--data-root', tmp_path, '--out', tmp_path / 'out', check=False)
-    assert result.returncode == 1
-    (line,) = [line for line in result.stderr.splitlines() if line.startswith('emergence: ')]
+def test_a_folder_without_the_data_is_named(tmp_path, emergence, capsys):
+    line = refused(emergence, capsys, '--budget', 'cpu', '--data-root', tmp_path, '--out', tmp_path / 'out')
     assert 'tiny-imagenet-100' in line
 
 
@@ -148,14 +164,12 @@ def test_a_training_of_other_settings_is_refused(smoke, tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', '{"model": ', '[1]', 'null', '[' * 100_000, '\0'])
-def test_damaged_settings_are_named(tmp_path, capsys, monkeypatch, content):
-    monkeypatch.chdir(ROOT)
+def test_damaged_settings_are_named(tmp_path, capsys, emergence, content):
     folder = tmp_path / 'out' / 'crate-seed0'
     folder.mkdir(parents=True)
     (folder / 'settings.json').write_text(content)
-    assert load_tool('experiments/emergence')(['--budget', 'smoke', '--out', str(tmp_path / 'out')]) == 1
     line = f'emergence: {folder}/settings.json is damaged: remove {folder}, or name another --out'
-    assert line in capsys.readouterr().err.splitlines()
+    assert refused(emergence, capsys, '--budget', 'smoke', '--out', tmp_path / 'out') == line
 
 
 def test_a_stopped_command_ends_its_training(tmp_path):
