@@ -153,3 +153,30 @@ def test_mmpretrain_beside_new_transformers(tmp_path):
     code = 'import projects.crate, mmpretrain.models as models; print(models.build_backbone(dict(type="CRATE")))'
     done = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.startswith('CRATE('), done.stderr
+
+
+def test_masks_of_boxes_beside_an_image_are_empty():
+    """mmdet on a CPU: an empty range, whose end is before its start. Others are pasted as before."""
+    module = pytest.importorskip('mmdet.models.roi_heads.mask_heads.fcn_mask_head')
+    compat.paste_masks_beside_images()
+    masks = torch.ones(1, 1, 4, 4)
+    for box in ([-9.0, 2, -5, 6], [2.0, -9, 6, -5], [30.0, 2, 34, 6], [2.0, 20, 6, 24]):
+        pasted, place = module._do_paste_mask(masks, torch.tensor([box]), 10, 20, skip_empty=True)
+        canvas = torch.zeros(1, 10, 20)
+        canvas[(slice(None), *place)] = pasted
+        assert not canvas.any()
+        with pytest.raises(RuntimeError, match='inconsistent with step sign'):  # else the remedy has become needless
+            module._do_paste_mask.__wrapped__(masks, torch.tensor([box]), 10, 20, skip_empty=True)
+    for box in ([-3.0, 2, 4, 6], [-0.5, 2, 0.0, 6], [19.5, 9.5, 24, 24]):
+        ours = module._do_paste_mask(masks, torch.tensor([box]), 10, 20, skip_empty=True)
+        theirs = module._do_paste_mask.__wrapped__(masks, torch.tensor([box]), 10, 20, skip_empty=True)
+        assert torch.equal(ours[0], theirs[0]) and ours[1] == theirs[1]
+
+
+def test_mmdets_tools_recognise_our_loading_transform():
+    datasets = pytest.importorskip('mmdet.datasets')
+    compat.recognise_loading_transforms()
+    pipeline = [dict(type=name) for name in ('LoadImageOrSkip', 'mmdet.LoadAnnotations', 'mmdet.Resize')]
+    assert datasets.get_loading_pipeline(pipeline) == pipeline[:2]
+    with pytest.raises(AssertionError, match='loading image and annotations'):
+        datasets.get_loading_pipeline(pipeline[1:])

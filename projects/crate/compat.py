@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import mmcv
 import numpy as np
@@ -30,6 +31,7 @@ def apply() -> None:
     accept_scoped_collate_functions()
     shift_hue_backwards()
     leave_out_multimodal_models()
+    recognise_loading_transforms()
     pass_on_interrupts()
 
 
@@ -124,6 +126,49 @@ def leave_out_multimodal_models() -> None:
         spec.loader.exec_module(module)
         module.WITH_MULTIMODAL = False
         sys.modules[name] = module  # mmpretrain itself is not imported: that takes seconds
+
+
+def recognise_loading_transforms() -> None:
+    """Let ``get_loading_pipeline`` of mmdet take a transform that extends ``LoadImageFromFile`` for that class.
+
+    Reason: mmdet <= 3.3.0 compares classes by identity, so its analyze_results.py refuses ``LoadImageOrSkip``. The tool
+    imports mmdet before it reads a config; in other programs import ``mmdet.datasets`` first. Unnecessary with: an
+    mmdet that asks ``issubclass``.
+    """
+    module = sys.modules.get('mmdet.datasets.utils')
+    if module is None or isinstance(module.TRANSFORMS, SimpleNamespace):
+        return
+    transforms, stock = module.TRANSFORMS, module.LoadImageFromFile
+
+    def get(name):
+        found = transforms.get(name)
+        return stock if isinstance(found, type) and issubclass(found, stock) else found
+
+    module.TRANSFORMS = SimpleNamespace(get=get)
+
+
+def paste_masks_beside_images() -> None:
+    """Let a mask head of mmdet paste, on a CPU, the mask of a box that lies beside its image: nothing is drawn.
+
+    :func:`projects.crate.engine.launch.build_runner` calls it, once mmdet's models have been imported. Reason: mmdet <=
+    3.3.0 and onedl-mmdetection <= 3.5.1 ask for a range whose end is before its start ("upper bound and lower bound
+    inconsistent with step sign"). QueryInst does not clip its boxes, so early validations on a CPU end so. Unnecessary
+    with: an mmdet that limits the range.
+    """
+    module = sys.modules.get('mmdet.models.roi_heads.mask_heads.fcn_mask_head')
+    if module is None or hasattr(module._do_paste_mask, '__wrapped__'):
+        return
+    original = module._do_paste_mask
+
+    @wraps(original)
+    def paste(masks, boxes, img_h, img_w, skip_empty=True):
+        is_left_or_above = (boxes[:, 2:].amax(0) < 0).any()
+        is_right_or_below = (boxes[:, :2].amin(0) > boxes.new_tensor([img_w, img_h])).any()
+        if skip_empty and (is_left_or_above or is_right_or_below):
+            return masks.new_zeros(len(masks), 0, 0), (slice(0, 0), slice(0, 0))
+        return original(masks, boxes, img_h, img_w, skip_empty)
+
+    module._do_paste_mask = paste
 
 
 def pass_on_interrupts() -> None:

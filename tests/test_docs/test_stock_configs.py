@@ -28,13 +28,6 @@ SMALL = {"arch='base'": f'arch={ARCH}', '768': '16', 'window_size=14': 'window_s
 # stock config, section of the page, row of its table (None: the block as it stands)
 STOCK = [
     ('mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco', 'Detector', None),
-    ('mmdet::cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco', 'Detector', 'Faster, Mask, Cascade R-CNN'),
-    ('mmdet::retinanet/retinanet_r50_fpn_1x_coco', 'Detector', 'RetinaNet, FCOS, ATSS'),
-    ('mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', 'Detector', 'RetinaNet, FCOS, ATSS'),
-    ('mmdet::atss/atss_r50_fpn_1x_coco', 'Detector', 'RetinaNet, FCOS, ATSS'),
-    ('mmdet::detr/detr_r50_8xb2-150e_coco', 'Detector', 'DETR: one map'),
-    ('mmdet::dino/dino-4scale_r50_8xb2-12e_coco', 'Detector', 'Deformable DETR, DINO'),
-    ('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco', 'Detector', 'Mask2Former: has no neck yet'),
 ]
 FAST = ('resnet50_8xb32_in1k', 'dpt_vit-b16_8xb2', 'ocrnet_r101-d8')  # of mmpretrain and mmseg; the rest is slow
 

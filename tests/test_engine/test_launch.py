@@ -258,9 +258,12 @@ def test_an_init_cfg_without_its_weights_is_a_mistake(tmp_path):
 
 
 def test_each_coco_file_is_read_once(monkeypatch, tmp_path):
-    """By all that its readers need: data sets need names, and masks if they load them; metrics may need masks."""
+    """By all that its readers need: data sets need names, and masks if they load them; metrics may need masks.
+
+    Annotations are needed by trainings, and by metrics that compare.
+    """
     read = []
-    monkeypatch.setattr(launch, 'read_coco', lambda path, masks: read.append((path, masks)))
+    monkeypatch.setattr(launch, 'read_coco', lambda path, masks, truth: read.append((path, masks, truth)))
     monkeypatch.setattr(launch, 'check_names', lambda content, path: read.append(path))
     files = {split: str(tmp_path / f'{split}.json') for split in ('train', 'val')}
     for file in files.values():
@@ -271,4 +274,8 @@ def test_each_coco_file_is_read_once(monkeypatch, tmp_path):
         cfg[f'{split}_dataloader'] = dict(dataset=dataset)
     cfg.val_evaluator = dict(type='CocoMetric', ann_file=files['val'], metric=['bbox', 'segm'])
     launch._prepare_data(cfg, 'train', 'val')
-    assert read == [(files['train'], False), files['train'], (files['val'], True), files['val']]
+    assert read == [(files['train'], False, True), files['train'], (files['val'], True, True), files['val']]
+    read.clear()
+    cfg.val_evaluator.format_only = True
+    launch._prepare_data(cfg, 'val')
+    assert read == [(files['val'], True, False), files['val']]

@@ -89,6 +89,17 @@ def test_frozen_parameters_are_left_out():
     assert not [name for name in groups if name.startswith(('backbone.patch_embed', 'backbone.layers.1'))]
 
 
+def test_a_shared_parameter_is_in_one_group():
+    """Two heads with one convolution, as in RTMDet: torch takes no parameter twice."""
+    model = classifier(BACKBONE, 24)
+    model.second = torch.nn.Sequential(model.head.fc)
+    groups = groups_of(model)
+    assert groups.keys() == {name for name, _ in model.named_parameters()}
+    assert not [name for name in groups if name.startswith('second.')]
+    with pytest.raises(ValueError, match='more than one parameter group'):
+        groups_of(model, bypass_duplicate=False)
+
+
 def test_a_wrapped_model():
     model = classifier(BACKBONE, 24)
     constructor = LayerDecayOptimWrapperConstructor(

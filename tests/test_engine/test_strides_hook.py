@@ -55,3 +55,12 @@ def test_the_hook_joins_those_of_the_config(tmp_path, fast_runner, custom_hooks)
     hooks = launch.build_runner(cfg).hooks
     assert sum(isinstance(hook, CheckStridesHook) for hook in hooks) == 1
     assert sum(type(hook).__name__ == 'EMAHook' for hook in hooks) == len(custom_hooks or [])
+
+
+def test_a_part_that_the_config_vouches_for(tmp_path, fast_runner, capsys):
+    hook = dict(type='CheckStridesHook', ignore=['extractor'])
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1), strides=hook)
+    assert load_tool('train')([toy(tmp_path, [4, 8], default_hooks=hooks)]) == 0
+    option = 'default_hooks.strides.ignore=other'
+    assert load_tool('train')([toy(tmp_path, [4, 8], default_hooks=hooks), '--cfg-options', option]) == 1
+    assert "ignore=['extractor']" in capsys.readouterr().err

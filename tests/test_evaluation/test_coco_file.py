@@ -140,6 +140,14 @@ def test_lists_that_are_none(tmp_path, change, message):
     assert str(caught.value).startswith(f'{path}: ')
 
 
+def test_images_alone_are_enough_where_a_server_has_the_truth(tmp_path):
+    images = {key: value for key, value in content().items() if key != 'annotations'}
+    assert read_coco(write(tmp_path / 'a.json', images), masks=True, truth=False) == dict(images, annotations=[])
+    images['images'][1].update(height=0)
+    with pytest.raises(UserError, match='image 4'):
+        read_coco(write(tmp_path / 'a.json', images), truth=False)
+
+
 @pytest.mark.parametrize('text', ['', '[1, 2]', '{"images": [', 'null', '[' * 100_000, '\x00\xff'])
 def test_what_is_no_coco_file(tmp_path, text):
     path = write(tmp_path / 'a.json', text)

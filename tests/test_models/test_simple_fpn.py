@@ -1,3 +1,4 @@
+import math
 from importlib import import_module
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mmengine.registry import MODELS, DefaultScope
 from tiny_models import ARCH, build, images
 
 from projects.crate.models import CRATE, SimpleFPN
-from projects.crate.models.simple_fpn import LayerNorm2d, StridesError, check_strides
+from projects.crate.models.simple_fpn import LARGEST_IMAGE, LayerNorm2d, StridesError, agree, check_strides
 
 CONFIGS = Path(mmdet.__file__).parent / '.mim' / 'configs'
 MASK_RCNN, RETINANET, DINO = (4, 8, 16, 32, 64), (8, 16, 32, 64, 128), (8, 16, 32, 64)
@@ -189,6 +190,7 @@ STOCK = {
     'atss/atss_r50_fpn_1x_coco.py': RETINANET,
     'tood/tood_r50_fpn_1x_coco.py': RETINANET,
     'condinst/condinst_r50_fpn_ms-poly-90k_coco_instance.py': RETINANET,
+    'yolact/yolact_r50_1xb8-55e_coco.py': RETINANET,
     'rpn/rpn_r50_fpn_1x_coco.py': MASK_RCNN,
     'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py': MASK_RCNN,
     'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py': MASK_RCNN,
@@ -198,6 +200,7 @@ STOCK = {
     'dyhead/atss_r50_fpn_dyhead_1x_coco.py': RETINANET,
     'dino/dino-4scale_r50_8xb2-12e_coco.py': DINO,
 }
+YOLACT = (7.97, 15.71, 30.56, 61.11, 110.0)  # 550 / ceil(550 / stride)
 # heads that are told no strides
 FREE = ('dino/dino-4scale_r50_8xb2-12e_coco.py',)
 
@@ -224,6 +227,30 @@ def stock_model(config, out_strides, patch_size=16):
     return without_memory(cfg)
 
 
+@given(size=st.integers(128, LARGEST_IMAGE), levels=st.integers(1, 5), shift=st.sampled_from([-2, -1, 1, 2]))
+def test_strides_of_one_image_size_agree_with_their_levels_alone(size, levels, shift):
+    have = RETINANET[:levels]
+    wanted = [size / math.ceil(size / stride) for stride in have]
+    assert agree(wanted, have)
+    assert not agree(wanted, [stride * 2.0**shift for stride in have])
+    assert not agree(wanted, (*have, 256))
+
+
+def test_strides_that_no_image_size_has():
+    """Patches of 14 pixels in place of 16, 20 in place of 16; and two levels of different sizes."""
+    assert not agree((4, 8, 16, 32), (3.5, 7, 14, 28))
+    assert not agree((4, 8, 16, 32), (5, 10, 20, 40))
+    assert not agree((7.97, 15.0), (8, 16))
+
+
+def test_parts_that_the_user_vouches_for():
+    detector = stock_model('retinanet/retinanet_r50_fpn_1x_coco.py', MASK_RCNN)
+    check_strides(detector, ignore=['bbox_head'])
+    for other in ('bbox', 'bbox_head.prior_generator', 'neck'):
+        with pytest.raises(StridesError, match=r"ignore=\['bbox_head'\]"):
+            check_strides(detector, ignore=[other])
+
+
 @pytest.mark.parametrize('config', STOCK)
 def test_stock_heads_with_the_strides_they_were_told(config):
     check_strides(stock_model(config, STOCK[config]))
@@ -237,7 +264,7 @@ def test_stock_heads_with_other_strides(config):
         check_strides(stock_model(config, gives))
     message = str(caught.value)
     assert message.startswith(('bbox_head (', 'rpn_head ('))
-    assert str(told) in message
+    assert str(YOLACT if config.startswith('yolact') else told) in message
     assert str(gives) in message
     assert 'out_strides' in message
     assert '\n' not in message

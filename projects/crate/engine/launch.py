@@ -16,6 +16,7 @@ from mmengine.registry import OPTIMIZERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from .. import compat
 from ..checkpoints.read import CheckpointError, check_file, read_all_files
 from ..errors import UserError
 from ..evaluation.coco_file import check_names, read_coco
@@ -136,6 +137,7 @@ def build_runner(cfg: Config) -> Runner:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if elsewhere:
             _restore(runner, elsewhere)
+    compat.paste_masks_beside_images()
     runner._load_from, runner._resume = checkpoint, resume
     # Not by the config: a run of the config that is written into the work folder would have them twice.
     _add_hook(runner, CheckStridesHook)
@@ -241,37 +243,39 @@ def _prepare_data(cfg: Config, *splits: str) -> None:
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
     stock_parts.exchange_metrics(cfg)
-    files: dict[str, tuple[bool, bool]] = {}  # each file once, by all that is needed of it: it may be large
+    files: dict[str, set[str]] = {}  # each file once, by all that is needed of it: it may be large
     for split in splits:
         loader, evaluator = cfg.get(f'{split}_dataloader'), cfg.get(f'{split}_evaluator')
-        for path, needs_masks, needs_names in (*_data_set_files(loader), *_metric_files(evaluator)):
-            masks, names = files.get(path, (False, False))
-            files[path] = masks or needs_masks, names or needs_names
-    for path, (masks, names) in files.items():
-        content = read_coco(path, masks=masks)
-        if names:
+        for path, needs in (*_data_set_files(loader), *_metric_files(evaluator)):
+            files.setdefault(path, set()).update(needs | ({'truth'} if split == 'train' else set()))
+    for path, needs in files.items():
+        content = read_coco(path, masks='masks' in needs, truth='truth' in needs)
+        if 'names' in needs:
             check_names(content, path)
     stock_parts.complete_dataloaders(cfg)
 
 
-def _data_set_files(value: object) -> Iterator[tuple[str, bool, bool]]:
-    """Yield (COCO file, whether it needs masks, and names) of mmdet's data sets at any depth of a config."""
+def _data_set_files(value: object) -> Iterator[tuple[str, set[str]]]:
+    """Yield (COCO file, what it needs: 'masks', 'names') of mmdet's data sets at any depth of a config."""
     if isinstance(value, dict):
         path = os.path.join(value.get('data_root') or '', value.get('ann_file') or '')  # noqa: PTH118 (or a URL)
         if type_name(value.get('type') or '') == 'CocoDataset' and Path(path).is_file():
             steps = value.get('pipeline') or ()
-            yield path, any(step.get('with_mask') for step in steps if isinstance(step, dict)), True
+            has_masks = any(step.get('with_mask') for step in steps if isinstance(step, dict))
+            yield path, {'names', 'masks'} if has_masks else {'names'}
     if isinstance(value, dict | list | tuple):
         for child in value.values() if isinstance(value, dict) else value:
             yield from _data_set_files(child)
 
 
-def _metric_files(metrics: object) -> Iterator[tuple[str, bool, bool]]:
-    """Yield the same of the metrics of an evaluator."""
+def _metric_files(metrics: object) -> Iterator[tuple[str, set[str]]]:
+    """Yield (COCO file, what it needs: 'masks', 'truth') of the metrics of an evaluator."""
     for metric in metrics if isinstance(metrics, list | tuple) else [metrics or {}]:
         kind, path = type_name(metric.get('type', '')), metric.get('ann_file')
         if kind in ('OptionalCrowdCocoMetric', 'ClassAgnosticCocoMetric') and path and Path(path).is_file():
-            yield path, 'segm' in metric.get('metric', 'bbox'), False
+            has_masks = 'segm' in metric.get('metric', 'bbox')
+            truth = set() if metric.get('format_only') else {'truth'}  # a test server has it
+            yield path, truth | ({'masks'} if has_masks else set())
 
 
 def _use_tta(cfg: Config) -> None:

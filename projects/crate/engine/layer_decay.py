@@ -19,6 +19,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     'backbone.')``, or of another child that has this method, such as the ``image_encoder`` of a retriever. The backbone
     may be wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's default constructor
     (``custom_keys``, ``norm_decay_mult``, ...) keep their meaning; the decay multiplies the result.
+    A parameter that two modules share (heads of RTMDet) gets one group, at its first name: mmengine's
+    ``bypass_duplicate``, which is on here unless the config turns it off.
 
     >>> optim_wrapper = dict(
     ...     constructor='LayerDecayOptimWrapperConstructor',
@@ -33,6 +35,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _validate_cfg(self) -> None:
         super()._validate_cfg()
+        self.paramwise_cfg = dict(bypass_duplicate=True) | self.paramwise_cfg  # torch takes no parameter twice
         if self.paramwise_cfg.get('layer_decay_rate') is None or self.base_lr is None:
             raise ArgumentError(
                 'LayerDecayOptimWrapperConstructor: set paramwise_cfg.layer_decay_rate and optimizer.lr'

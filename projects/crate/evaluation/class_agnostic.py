@@ -84,7 +84,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
         if unknown := [name for name in self.metric_items if name not in self.names]:
             raise UnknownKeyError(f'metric_items: {unknown} not among {self.names}')
         if ann_file is not None:
-            self._coco_api = _indexed(read_coco(ann_file, 'segm' in self.metrics, backend_args))
+            self._coco_api = _indexed(read_coco(ann_file, 'segm' in self.metrics, backend_args, not self.format_only))
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch, if they can be evaluated.

@@ -25,13 +25,14 @@ class CocoFileError(UserError, ValueError):
     """An annotation file cannot be used; the message names the file, and the image or annotation by its id."""
 
 
-def read_coco(path: str, masks: bool = False, backend_args: dict | None = None) -> dict:
+def read_coco(path: str, masks: bool = False, backend_args: dict | None = None, truth: bool = True) -> dict:
     """Read a COCO annotation file, and check it; the file stays unchanged.
 
     Args:
         path: Annotation file.
         masks: See :func:`check_coco`.
         backend_args: Arguments of mmengine's file backend.
+        truth: See :func:`check_coco`.
 
     Returns:
         The content: 'images', 'annotations' and 'categories' as in the file.
@@ -50,22 +51,25 @@ def read_coco(path: str, masks: bool = False, backend_args: dict | None = None) 
         ) from error
     except (ValueError, RecursionError) as error:
         raise CocoFileError(f'{name}: not readable as JSON ({error})') from error
-    check_coco(content, name, masks)
+    check_coco(content, name, masks, truth)
     return content
 
 
-def check_coco(content: Any, name: str, masks: bool = False) -> None:
+def check_coco(content: Any, name: str, masks: bool = False, truth: bool = True) -> None:
     """Check the content of a COCO annotation file, and set ``iscrowd`` to 0 where there is none (LVIS has none).
 
     Args:
         content: Content of the JSON file.
         name: Name of the file, for messages.
         masks: Whether masks are evaluated. Then every annotation needs a valid ``segmentation``.
+        truth: False: the list of annotations may be missing, as in COCO's ``image_info_test-dev2017.json``.
 
     Raises:
         CocoFileError: A list or a key is missing. An id is unknown or not unique. A size is absurd. A box or a polygon
             is invalid, or a run-length code does not fit its image.
     """
+    if not truth and isinstance(content, dict):
+        content.setdefault('annotations', [])
     for key in ('images', 'annotations', 'categories'):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise CocoFileError(f'{name}: has no list {key!r}; it must be a COCO file of object instances')

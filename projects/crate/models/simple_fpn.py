@@ -17,6 +17,7 @@ COARSEST_CONVOLVED = 32
 # Parts of mmdet's models with the stride of another map: the semantic branch of HTC, DetectoRS and SCNet, and the masks
 # of CondInst and BoxInst.
 OWN_MAP = ('semantic_roi_extractor', 'mask_head')
+LARGEST_IMAGE = 4096  # pixels per side that strides of a fixed image size are looked for
 
 
 class StridesError(UserError):
@@ -113,14 +114,16 @@ def projection(channels: int, out_channels: int) -> list[nn.Module]:
     ]
 
 
-def check_strides(model: nn.Module) -> None:
+def check_strides(model: nn.Module, ignore: Sequence[str] = ()) -> None:
     """Refuse a detector whose backbone or heads have other strides than its :class:`SimpleFPN`.
 
     ``in_stride`` must be the backbone's ``patch_size``. Dense heads read every level (``prior_generator.strides``), RoI
-    extractors the first levels (``featmap_strides``).
+    extractors the first levels (``featmap_strides``). A head may give the strides of one image size instead: see
+    :func:`agree`.
 
     Args:
         model: Detector, or a module that contains one: a wrapper, a teacher and its student.
+        ignore: Names of parts that are not checked, such as 'bbox_head'. A name includes the parts below it.
 
     Raises:
         StridesError: Strides differ; the message names the part and both strides.
@@ -129,16 +132,34 @@ def check_strides(model: nn.Module) -> None:
     if neck is None:
         return
     for name, part in model.named_modules():
+        if any(f'{name}.'.startswith(f'{other}.') for other in ignore):
+            continue
         patch_size = getattr(unwrap(part), 'patch_size', None) if name.endswith('backbone') else None
         if patch_size not in (None, (neck.in_stride, neck.in_stride)):
             raise StridesError(f'SimpleFPN: in_stride={neck.in_stride} must be the patch_size of {name}, {patch_size}')
         wanted = [] if name.endswith(OWN_MAP) else strides_of(part)
         have = neck.out_strides if not hasattr(part, 'featmap_strides') else neck.out_strides[: len(wanted)]
-        if wanted and tuple(wanted) != have:
+        if wanted and not agree(wanted, have):
+            shown = tuple(round(stride, 2) for stride in wanted)
             raise StridesError(
-                f'{name} ({type(part).__name__}) has strides {tuple(wanted)}, SimpleFPN gives {have}: '
-                'set neck.out_strides, or the strides of the head'
+                f'{name} ({type(part).__name__}) has strides {shown}, SimpleFPN gives {have}: '
+                'set neck.out_strides, or the strides of the head; if both are meant, '
+                f"set default_hooks.strides=dict(type='CheckStridesHook', ignore=['{name}'])"
             )
+
+
+def agree(wanted: Sequence[float], have: Sequence[float]) -> bool:
+    """Return True if a head may have strides w on levels of strides h: w_i = h_i, or w_i = S / ceil(S / h_i).
+
+    The second form divides one image size S by the number of cells. YOLACT has it, with S = 550: (7.97, 15.71, ...).
+    S is at least the largest h, so every w lies in (h / 2, h]: a level too high or too low never agrees.
+    """
+    if len(wanted) != len(have):
+        return False
+    return tuple(wanted) == tuple(have) or any(
+        all(math.isclose(stride, size / math.ceil(size / level)) for stride, level in zip(wanted, have))
+        for size in range(math.ceil(have[-1]), LARGEST_IMAGE + 1)
+    )
 
 
 def strides_of(part: nn.Module) -> list[int]:
