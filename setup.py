@@ -20,8 +20,8 @@ ONEDL = [
     'onedl-mmsegmentation==1.4.2',
     'onedl-mmpretrain==1.3.6',
 ]
-# ftfy, regex, psutil, seaborn: the hosts or their tools import them and do not require them. OpenCV 5 came after the releases above and has not been
-# tried with them.
+# ftfy, regex, psutil, seaborn: the hosts or their tools import them and do not require them. OpenCV 5 came after the
+# releases above and has not been tried with them.
 COMMON = ['opencv-python<5', 'ftfy', 'regex', 'pycocotools', 'psutil', 'seaborn']
 
 CONFIGS, WEIGHTS = Path('configs'), Path('docs', 'experiments', 'weights')
