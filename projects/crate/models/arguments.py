@@ -26,7 +26,7 @@ def check_arguments(owner: type, arguments: Mapping, name: str) -> None:
         inspect.signature(owner).bind(**arguments)
     except TypeError as error:
         raise ArgumentError(f'{name}: {error}') from error
-    hints = get_type_hints(owner.__init__)
+    hints = get_type_hints(owner.__init__)  # type: ignore[misc]  # the signature above is of the same class
     for key, value in arguments.items():
         if not _is_of(value, hints[key]):
             wanted = inspect.formatannotation(hints[key]).replace('collections.abc.', '')
@@ -38,9 +38,9 @@ def _is_of(value: object, hint: type) -> bool:
     if origin is UnionType:
         return any(_is_of(value, each) for each in inner)
     if origin in (tuple, Sequence):
-        is_list = isinstance(value, Sequence) and not isinstance(value, str)
-        has_length = is_list and (origin is Sequence or len(value) == len(inner))
-        return has_length and all(_is_of(each, inner[0]) for each in value)
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return False
+        return (origin is Sequence or len(value) == len(inner)) and all(_is_of(each, inner[0]) for each in value)
     if hint in NUMBERS:
         return isinstance(value, NUMBERS[hint]) and (hint is bool or not isinstance(value, bool))
     return isinstance(value, NoneType if hint is None else hint)

@@ -18,6 +18,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +122,7 @@ class Adapter:
         parts = [call.outputs[name] for name in self.projections]
         return parts[0].chunk(3, dim=-1) if len(parts) == 1 else parts
 
-    def token(self, output: object) -> Tensor:
+    def token(self, output: Any) -> Tensor:
         """Return the tokens (B, N, d) in the output of a layer."""
         return output[0] if isinstance(output, tuple) else output
 
@@ -257,7 +258,7 @@ class CrateAdapter(Adapter):
 class MmpretrainAdapter(Adapter):
     """VisionTransformer of mmpretrain, DistilledVisionTransformer, and the ViTs of MAE and MoCo v3."""
 
-    attentions = ('MultiheadAttention',)
+    attentions: tuple[str, ...] = ('MultiheadAttention',)
 
     def run(self, backbone: nn.Module, images: Tensor) -> object:
         """Run a forward pass without the mask that a ViT in masked pre-training (MAE) draws."""
@@ -342,7 +343,7 @@ class SamAdapter(MmpretrainAdapter):
             projected = sys.modules[type(call.layer).__module__].window_unpartition(projected, size, padded, grid)
         return projected.flatten(1, 2).chunk(3, dim=-1)
 
-    def token(self, output: object) -> Tensor:
+    def token(self, output: Any) -> Tensor:
         """Return the grid (B, h, w, d) as tokens."""
         return output.flatten(1, 2)
 
@@ -367,7 +368,7 @@ class SamAdapter(MmpretrainAdapter):
 class TimmAdapter(BiasedAdapter):
     """VisionTransformer of timm: supervised, DINO, DINOv2 (also with registers), CLIP."""
 
-    attentions = ('Attention',)
+    attentions: tuple[str, ...] = ('Attention',)
 
     def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
         """Return the blocks."""

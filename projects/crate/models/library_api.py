@@ -32,7 +32,7 @@ def use_stock_loading(cfg: Config) -> None:
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while 'dataset' in dataset:
-        dataset = dataset.dataset
+        dataset = dataset['dataset']
     for owner, key in ((cfg, 'test_pipeline'), (dataset, 'pipeline')):
         if owner.get(key):
             owner[key] = [_stock(transform) for transform in owner[key]]

@@ -154,7 +154,8 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     with ExitStack() as hooks:
         for index in layers:
             layer = existing[index]
-            attn, caller, calls = adapter.attention(layer), adapter.caller(layer), []
+            attn, caller = adapter.attention(layer), adapter.caller(layer)
+            calls: list[Call] = []
             names, signature = adapter.recorded(attn), inspect.signature(unwrap(caller).forward)
 
             def keep(index=index, calls=calls, names=names) -> None:
