@@ -185,7 +185,7 @@ def test_wheel_from_source_distribution_runs_in_an_empty_environment(tmp_path):
     assert {path.name for path in (site / 'projects/crate/study/templates').iterdir()} == templates
     assert (site / 'projects/crate/py.typed').is_file()
     code = (
-        'from mmpretrain import get_model; from projects.crate import model_index\n'
+        'from projects.crate import model_index; from mmpretrain import get_model\n'
         'model = get_model("crate-w192d5-p4_tinyimagenet100", pretrained=True)\n'
         'print(model_index.config_root(), model._config.filename, sep="\\n")'
     )

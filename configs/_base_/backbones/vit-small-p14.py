@@ -2,6 +2,7 @@
 # Weights: dinov2_vits14_pretrain.pth as released, converted:
 #   python tools/model_converters/crate_to_mm.py dinov2_vits14_pretrain.pth CHECKPOINT
 # With registers (dinov2_vits14_reg4_pretrain.pth): num_registers=4, interpolation=dict(antialias=True).
+width = 384
 backbone = dict(
     type='CRATE',
     arch=dict(embed_dims=384, num_heads=6, num_layers=12),
