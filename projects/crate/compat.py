@@ -115,7 +115,7 @@ def leave_out_multimodal_models() -> None:
     places.
     """
     name = 'mmpretrain.utils.dependency'
-    with suppress(PackageNotFoundError):
+    with suppress(ModuleNotFoundError):  # transformers, mmpretrain, or what mmpretrain needs is missing
         if digit_version(version('transformers')) < digit_version('4.56') or name in sys.modules:
             return
         package = importlib.util.find_spec('mmpretrain')
