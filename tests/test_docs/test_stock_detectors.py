@@ -90,7 +90,9 @@ def fit_to_sample_set(cfg, data):
     else:
         del classes['num_stuff_classes']
     # an untrained detector is sure of nothing: without a threshold, it has boxes to be evaluated, and a few are enough
-    replace(cfg.model, **classes, size=(96, 96), score_thr=0.0, filter_thr=0.0, nms_pre=50, max_per_img=20)
+    replace(cfg.model, **classes, size=(96, 96), score_thr=0.0, filter_thr=0.0, nms_pre=50)
+    if cfg.model.type != 'QueryInst':  # whose masks are those of its 100 queries
+        replace(cfg.model, max_per_img=20)
     if cfg.model.get('num_queries', 0) > 100:  # DINO's 900 are the best of more tokens than there are here
         cfg.model.num_queries = 100
     cfg.train_cfg.update(dict(max_iters=STEPS, val_interval=STEPS) if 'max_iters' in cfg.train_cfg else ONE_EPOCH)
