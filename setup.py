@@ -46,7 +46,7 @@ class BuildWithConfigs(build_py):
             Path(self.build_lib, 'projects', INDEX).write_text(index, encoding='utf-8')
 
     def get_source_files(self):
-        """What a source distribution holds; a wheel may be built from it, so configs and weights belong to it."""
+        """Return the files of a source distribution: a wheel that is built from it needs configs and weights, too."""
         configs = [str(path) for path in sorted(CONFIGS.rglob('*')) if path.suffix in ('.py', '.yml')]
         weights = [str(path) for path in sorted(WEIGHTS.glob('*.safetensors'))]
         return [*super().get_source_files(), *configs, *weights, str(INDEX)]

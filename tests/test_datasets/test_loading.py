@@ -277,7 +277,7 @@ def test_a_size_that_the_annotations_do_not_have(tmp_path, capsys, orientation):
 
 @pytest.mark.parametrize('suffix', ['png', 'jpg', 'webp'])
 def test_orientation_of_any_format(tmp_path, monkeypatch, suffix):
-    """Of a PNG without EXIF no pixel is decoded to know it."""
+    """A PNG without EXIF is upright; its pixels are not decoded to find that out."""
     exif = Image.Exif()
     exif[0x0112] = 6
     image = Image.new('RGB', (6, 4))

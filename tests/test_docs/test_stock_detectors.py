@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 
 
 def write_config(folder, name, checkpoint):
-    """What a reader of the pages writes for a detector of the table; returns the path."""
+    """Write the config that the pages describe for a detector of the table; return its path."""
     stock, strides, more = TABLE[name]
     model = copy.deepcopy(block('Detector')['model'])
     model['backbone']['init_cfg']['checkpoint'] = checkpoint
@@ -69,7 +69,7 @@ def write_config(folder, name, checkpoint):
 
 
 def fit_to_sample_set(cfg, data):
-    """What everybody changes for data of their own: data set, classes, image size, batch size, workers, length."""
+    """Change what depends on the data: data set, classes, image size, batch size, workers, length."""
     is_panoptic = cfg.train_dataloader.dataset.type == 'CocoPanopticDataset'
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']

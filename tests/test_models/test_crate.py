@@ -86,16 +86,16 @@ def test_every_arch_is_tested():
     assert ARCHS.keys() == SIZES.keys()
 
 
+VIT_PARTS = dict(attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6)
+
+
 def vit_pair(out_type, img_size, final_norm=True):
     """mmpretrain's VisionTransformer and CRATE configured as one, with the same random weights."""
     options = dict(img_size=img_size, patch_size=4, out_type=out_type, final_norm=final_norm, out_indices=[0, 2])
     vit = MODELS.build(dict(type='mmpretrain.VisionTransformer', arch={**ARCH, 'feedforward_channels': 96}, **options))
     twin = CRATE(
         arch=ARCH,
-        attn_cfg=dict(type='MHSA'),
-        ffn_cfg=dict(type='MLP'),
-        patch_embed='conv',
-        norm_eps=1e-6,
+        **VIT_PARTS,
         **options,
     )
     for parameter in vit.parameters():
@@ -128,10 +128,7 @@ def test_map_and_cls_token_are_those_of_mmsegs_vision_transformer(final_norm):
         nn.init.normal_(parameter, std=0.3)
     ours = CRATE(
         arch=ARCH,
-        attn_cfg=dict(type='MHSA'),
-        ffn_cfg=dict(type='MLP'),
-        patch_embed='conv',
-        norm_eps=1e-6,
+        **VIT_PARTS,
         out_type='featmap',
         **options,
     )

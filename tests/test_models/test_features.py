@@ -119,7 +119,7 @@ def tiny(name):
 
 
 class Softmaxes(TorchDispatchMode):
-    """What every softmax of a library returned: its attention maps, whatever way they were computed."""
+    """Record the results of every softmax: the attention maps of a library, however it computes them."""
 
     def __init__(self):
         super().__init__()

@@ -240,8 +240,7 @@ def source_weights(weights: Weights) -> dict[str, Tensor]:
     prefix = 'backbone.' if any(key.startswith('backbone.blocks.') for key in weights.tensors) else ''
     found = {key.removeprefix(prefix): value for key, value in weights.tensors.items()}
     # a training of DINOv2 has heads of other names, and its blocks in chunks: blocks.CHUNK.NUMBER
-    found = {CHUNK.sub('blocks.', OTHER_HEADS.sub(r'head.\1.', key)): value for key, value in found.items()}
-    return found
+    return {CHUNK.sub('blocks.', OTHER_HEADS.sub(r'head.\1.', key)): value for key, value in found.items()}
 
 
 def fold_layer_scale(source: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What the inference functions of mmdet and mmseg expect of a model that is not trained."""
+"""Set up models that are not trained by the inference functions of mmdet and mmseg."""
 
 from mmengine.config import Config, ConfigDict
 
