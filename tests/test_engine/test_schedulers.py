@@ -8,6 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import Runner
 from torch import nn
+from toy_runs import config, last_checkpoint, load_tool
 
 import projects.crate  # noqa: F401  (registers)
 
@@ -168,3 +169,19 @@ def test_runner_gives_the_length_and_resumes(tmp_path):
     rest = run(tmp_path / 'parts', 6, 'rest', resume=True)
     assert len(first) == 2
     assert first + rest == pytest.approx(whole)
+
+
+@pytest.mark.parametrize('unit, loop', [('iters', 'IterBasedTrainLoop'), ('epochs', 'EpochBasedTrainLoop')])
+def test_a_short_run_leaves_out_what_begins_after_it(tmp_path, capfd, unit, loop):
+    """A trial of a config with a warm-up; mmengine says 'end should be larger than begin'."""
+    by_epoch = unit == 'epochs'
+    schedulers = [
+        dict(type='LinearLR', start_factor=0.1, begin=0, end=5, by_epoch=by_epoch),
+        dict(type='CosineAnnealingLR', begin=5, by_epoch=by_epoch),
+    ]
+    path = config(tmp_path, loop=dict(type=loop, **{f'max_{unit}': 20}), param_scheduler=schedulers)
+    assert load_tool('train')([str(path), '--cfg-options', f'train_cfg.max_{unit}=2']) == 0
+    text = capfd.readouterr()
+    told = f'CosineAnnealingLR begins at 5, after the run: it is left out (train_cfg.max_{unit}=2)'
+    assert (text.out + text.err).count(told) == 1
+    assert len(last_checkpoint(tmp_path)['param_schedulers']) == 1

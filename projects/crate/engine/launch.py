@@ -26,6 +26,7 @@ from .mistakes import building
 from .pretrained_hook import CheckPretrainedHook
 from .progress import ProgressBarHook
 from .resume import START, check_checkpoint, resume_from
+from .schedulers import drop_late_schedulers
 from .stock_parts import type_name
 from .strides_hook import CheckStridesHook
 from .weights_hook import WholeWeightsHook
@@ -73,6 +74,7 @@ def prepare_training(
         cfg.auto_scale_lr.enable = True
     _check_optimizer(cfg)
     _check_clipping(cfg)
+    drop_late_schedulers(cfg)
     _check_pretrained(cfg)
     stock_parts.choose_precision(cfg, amp)
     stock_parts.exchange_loop(cfg)

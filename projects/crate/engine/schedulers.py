@@ -1,7 +1,10 @@
-"""Schedule the learning rate as the released CRATE training code does."""
+"""Schedule the learning rate as the released CRATE training code does; fit the schedules of a config to a short run."""
 
+import logging
 import math
 
+from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
@@ -71,3 +74,27 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
         t, total = self.last_step, self.end - self.begin
         factor = min((t + 1) / self.ramp, (1 + math.cos(math.pi * t / total)) / 2)
         return [value * factor for value in self.base_values]
+
+
+def drop_late_schedulers(cfg: Config) -> None:
+    """Leave out the schedulers that begin after the end of the run, in place, and warn of each.
+
+    A trial run ends before they begin, for example with ``--cfg-options train_cfg.max_iters=20``. mmengine refuses them
+    ("end should be larger than begin"). A scheduler in epochs stays in a loop of iterations, and the other way round:
+    the length of an epoch is not known yet.
+    """
+    given = cfg.get('param_scheduler')
+    schedulers = given if isinstance(given, list) else [given]
+    kept = [one for one in schedulers if not (isinstance(one, dict) and _is_late(one, cfg.train_cfg))]
+    if len(kept) < len(schedulers):
+        cfg.param_scheduler = kept
+
+
+def _is_late(scheduler: dict, loop: dict) -> bool:
+    unit = 'epochs' if scheduler.get('by_epoch', True) else 'iters'
+    begin, length = scheduler.get('begin', 0), loop.get(f'max_{unit}')
+    if not (isinstance(length, int) and isinstance(begin, int) and begin >= length):
+        return False
+    told = f'param_scheduler: {scheduler.get("type")} begins at {begin}, after the run: it is left out'
+    print_log(f'{told} (train_cfg.max_{unit}={length})', 'current', logging.WARNING)
+    return True
