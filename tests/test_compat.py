@@ -10,8 +10,10 @@ import pytest
 import torch
 from config_tree import ROOT
 from mmengine.config import Config, ConfigDict
+from mmengine.config import config as config_module
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
+from yapf.yapflib import yapf_api
 
 from projects.crate import compat
 
@@ -180,3 +182,20 @@ def test_mmdets_tools_recognise_our_loading_transform():
     assert datasets.get_loading_pipeline(pipeline) == pipeline[:2]
     with pytest.raises(AssertionError, match='loading image and annotations'):
         datasets.get_loading_pipeline(pipeline[1:])
+
+
+def test_a_config_is_formatted_once(monkeypatch):
+    """Its text is that of yapf; another config has another text."""
+    seen, original = [], yapf_api.FormatCode.__wrapped__
+
+    def counted(text, **options):
+        seen.append(options['style_config']['based_on_style'])
+        return original(text, **options)
+
+    monkeypatch.setattr(config_module, 'FormatCode', counted)
+    monkeypatch.setattr(yapf_api, 'FormatCode', counted)
+    compat.format_a_config_once()
+    config, other = (Config(dict(b=dict(type='x', a=number))) for number in (1, 2))
+    assert config.pretty_text == config.pretty_text == "b = dict(a=1, type='x')\n"
+    assert other.pretty_text == "b = dict(a=2, type='x')\n"
+    assert seen == ['pep8', 'pep8']

@@ -6,8 +6,9 @@ makes it unnecessary.
 
 import importlib.util
 import sys
+from ast import literal_eval
 from contextlib import suppress
-from functools import wraps
+from functools import lru_cache, wraps
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,11 @@ import mmcv
 import numpy as np
 from mmcv.image import photometric
 from mmengine.config import Config
+from mmengine.config import config as config_module
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 from mmengine.utils import digit_version
+from yapf.yapflib import yapf_api
 
 from .checkpoints.pickled import allow_mmengine_checkpoints
 
@@ -33,6 +36,7 @@ def apply() -> None:
     leave_out_multimodal_models()
     recognise_loading_transforms()
     pass_on_interrupts()
+    format_a_config_once()
 
 
 def restore_numpy_names() -> None:
@@ -191,3 +195,22 @@ def pass_on_interrupts() -> None:
             raise
 
     Config.pretty_text = property(pretty_text)
+
+
+def format_a_config_once() -> None:
+    """Let ``Config.pretty_text`` keep the texts that it formatted last.
+
+    Reason: mmengine <= 0.10.7 and onedl-mmengine <= 0.10.12 format the config with yapf four times at the start of a
+    run, and again for every checkpoint; each takes about a second. Unnecessary with: an mmengine that keeps the text.
+    """
+    original = yapf_api.FormatCode
+    if hasattr(original, '__wrapped__'):
+        return
+    kept = lru_cache(maxsize=8)(lambda text, options: original(text, **literal_eval(options)))
+
+    @wraps(original)
+    def format_code(text, **options):
+        return kept(text, repr(options))
+
+    for module in (yapf_api, config_module):  # the forks import it from the first, when they need it
+        module.FormatCode = format_code
