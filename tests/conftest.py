@@ -1,3 +1,8 @@
+import os
+import sys
+import tempfile
+
+import forked_tools
 import hypothesis
 import pytest
 import torch
@@ -5,8 +10,25 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from toy_runs import forget_runs
 
+FOLDER = pytest.StashKey[tempfile.TemporaryDirectory]()
 hypothesis.settings.register_profile('repeatable', derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile('repeatable')
+
+
+def pytest_configure(config):
+    """Start tools as forks; processes of pytest-xdist ask the server of the first one."""
+    if 'CRATE_PYTHON' not in os.environ:
+        config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix='crate-')
+        os.environ['CRATE_FRESH_PYTHON'] = sys.executable
+        os.environ['CRATE_PYTHON'] = str(forked_tools.write_client(config.stash[FOLDER].name))
+
+
+@pytest.fixture(autouse=True, scope='session')
+def fast_python():
+    """Let ``sys.executable`` start a tool without the time of its imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'executable', os.environ['CRATE_PYTHON'])
+        yield
 
 
 @pytest.fixture(autouse=True)

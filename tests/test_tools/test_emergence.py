@@ -6,11 +6,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_tools import FRESH_PYTHON
 from toy_runs import ROOT, load_tool, run_tool
 
 from projects.crate.study.experiment import WHOLE_IMAGE, read_results
@@ -175,7 +175,7 @@ def test_damaged_settings_are_named(tmp_path, capsys, emergence, content):
 def test_a_stopped_command_ends_its_training(tmp_path):
     """SIGTERM, as a scheduler sends it: nobody may train on in a folder that the next call goes on with."""
     out = tmp_path / 'out'
-    command = [sys.executable, ROOT / 'tools' / TOOL, '--budget', 'smoke', '--out', out]
+    command = [FRESH_PYTHON, ROOT / 'tools' / TOOL, '--budget', 'smoke', '--out', out]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout:
             if 'tools/train.py' in line:

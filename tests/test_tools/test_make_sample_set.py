@@ -2,11 +2,11 @@ import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from forked_tools import FRESH_PYTHON
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +91,7 @@ def test_out_that_is_a_file_is_one_line(main, tmp_path, capsys):
 def test_killed_in_the_middle_and_repeated(main, tmp_path):
     """SIGKILL while images are being written: the set is not there, and the next call makes it whole."""
     command = [
-        sys.executable,
+        FRESH_PYTHON,
         str(TOOL),
         str(tmp_path),
         '--layouts',

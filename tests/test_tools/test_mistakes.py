@@ -128,6 +128,7 @@ def test_debug_shows_the_traceback_of_a_mistake():
             call(tool, words, {})
 
 
+ONE = ['--size', 32, 48, '--max-images', 1, '--num-workers', 0]
 BUGS = [
     ('train', ['{toy}'], 'projects.crate.engine.launch.prepare_training'),
     ('train', ['{toy}'], 'toy_runs.ToyModel.__init__'),
@@ -136,7 +137,7 @@ BUGS = [
     ('maskcut', ['{images}', '{T}/o', '--config', '{config}', '--checkpoint', 'k'], 'projects.crate.files.make_folder'),
     ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.study.measure.measure_model'),
     # The constructor is left out: a file's own config, which may be forged, gives its arguments.
-    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o'], 'projects.crate.models.CRATE.forward'),
+    ('report', ['{trained}', '--data-root', '{voc}', '--out', '{T}/o', *ONE], 'projects.crate.models.CRATE.forward'),
     ('make_sample_set', ['{T}/s', *SAMPLE], 'projects.crate.sample_set.write.render_image'),
     ('benchmark', ['attention'], 'tools.bench.attention.measure'),
     (FIGURES, ['attention', '{config}', '{weights}', '{images}'], 'projects.crate.models.CRATE.__init__'),

@@ -4,11 +4,11 @@ import os
 import resource
 import socket
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from forked_tools import FRESH_PYTHON
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from toy_runs import ROOT, config, forget_runs, last_checkpoint, load_tool, same
@@ -124,7 +124,7 @@ def test_no_process_is_left_waiting(tmp_path):
         port = listener.getsockname()[1]
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     where = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    command = f'ulimit -f 12; exec {sys.executable} {ROOT}/tools/train.py {path} --launcher pytorch'
+    command = f'ulimit -f 12; exec {FRESH_PYTHON} {ROOT}/tools/train.py {path} --launcher pytorch'
     runs = [
         subprocess.Popen(
             ['bash', '-c', command],

@@ -5,10 +5,10 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
 import torch
+from forked_tools import FRESH_PYTHON
 from toy_runs import ROOT, SAMPLES, config, end_workers, last_checkpoint, load_tool, run_tool, seen
 
 
@@ -69,7 +69,7 @@ def test_killed_run_equals_undisturbed_run(tmp_path, loop, sampler, workers):
 
 def start(path):
     variables = dict(os.environ, PYTHONPATH=f'{ROOT}:{ROOT}/tests', OMP_NUM_THREADS='1')
-    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path), '--resume']
+    command = [FRESH_PYTHON, str(ROOT / 'tools' / 'train.py'), str(path), '--resume']
     return subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
