@@ -89,7 +89,8 @@ def test_every_form_of_an_image(infer, tmp_path):
     assert (expected.name, expected.image.shape, expected.attention.shape) == ('000000.png', image.shape, (2, 6, 8))
     turned = Image.fromarray(np.rot90(image))
     turned.getexif()[0x0112] = 6  # stored lying: to be turned clockwise
-    forms = [path, str(path), tmp_path, tmp_path / 'list.txt', Image.fromarray(image), turned, [image], (i for i in [path])]
+    forms = [path, str(path), tmp_path, tmp_path / 'list.txt']
+    forms += [Image.fromarray(image), turned, [image], (one for one in [path])]
     for form in forms:
         (found,) = infer(form)
         assert same(found, expected), form

@@ -124,7 +124,7 @@ def test_pictures_of_a_finished_file(run, tmp_path, capsys):
     assert [path for path in others if path.stat().st_mtime_ns != times[path]] == [stale]
     first.unlink()
     text = out.read_text()
-    before = os.stat(out).st_mtime_ns
+    before = out.stat().st_mtime_ns
     out.write_text(text.replace('"size": [', '"size": [1', 1))
     os.utime(out, ns=(before, before))
     assert maskcut(run, out, '--draw', drawn) == 1

@@ -26,7 +26,7 @@ from ..pseudo_labels.label import image_pipeline
 from .checkpoint_model import read_model
 from .images import iterate_images
 from .masks import OPACITY, painted, picture_path, save_picture
-from .observer import Observer, as_tensor, image_channels, normalisation
+from .observer import Observer, as_tensor, image_channels
 
 VIDEOS = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 Photo = str | os.PathLike | np.ndarray | Image.Image
@@ -109,9 +109,9 @@ class MaskCutInferencer:
         """Return the objects of each image.
 
         Args:
-            inputs: An image: path, array (H, W, 3) uint8 RGB, or PIL image. Several: a folder (searched with all its
-                folders), a text file with a path per line, a video (path, or ``mmcv.VideoReader``), or a list of images.
-                Images of a folder that cannot be read are named and left out.
+            inputs: An image: path, array (H, W, 3) uint8 RGB, or PIL image. Several: a list of images, a folder
+                (searched with all its folders), a text file with a path per line, a video (path, or
+                ``mmcv.VideoReader``). Images of a folder that cannot be read are named and left out.
             out_dir: Folder for pictures of the images with their masks.
 
         Raises:

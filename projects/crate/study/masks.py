@@ -22,7 +22,8 @@ from ..pseudo_labels.merge import CATEGORIES, read_annotations, read_images
 # RGB of the first mask, the second, ...; after the last colour the first one follows
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
 OPACITY = 0.6
-FORMATS = {'.jpg': dict(format='jpeg', quality=90), '.jpeg': dict(format='jpeg', quality=90), '.png': dict(format='png')}
+JPEG = dict(format='jpeg', quality=90)
+FORMATS = {'.jpg': JPEG, '.jpeg': JPEG, '.png': dict(format='png')}
 
 
 def cut_masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
