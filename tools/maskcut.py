@@ -88,6 +88,8 @@ def label(args):
         cfg = pseudo_labels.backbone_config(args.backbone, [*args.cfg_options, *options])
     rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
+    if args.draw is not None:
+        make_folder(args.draw)  # a mistake is told now, not after the work
     images = list_images(args.images, args.out.parent, args.root)
     if args.forget_unreadable:
         number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
