@@ -30,4 +30,4 @@ def test_a_notebook_runs_without_a_network(path, monkeypatch):
     outputs = [output for cell in notebook.cells if cell.cell_type == 'code' for output in cell.outputs]
     assert sum('image/png' in output.get('data', {}) for output in outputs) == 2
     text = ''.join(output.get('text', '') for output in outputs)
-    assert 'backbone dinov2-small: ' in text and '0.15 [' in text
+    assert 'without a network, give a folder' in text and '0.15 [' in text

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from mmengine.registry import MODELS
@@ -139,4 +140,6 @@ def _explained(name: str, library: str) -> Iterator[None]:
         raise MissingPackageError(f'backbone {name}: pip install {package} ({error})') from error
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f'backbone {name}: it cannot be loaded: {reason:.200}') from error
+        remedy = '; without a network, give a folder that the library has saved' if isinstance(error, OSError) else ''
+        short = shorten(reason, 150, placeholder=' ...')
+        raise UserError(f'backbone {name}: it cannot be loaded: {short}{remedy}') from error
