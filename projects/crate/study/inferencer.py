@@ -101,7 +101,8 @@ class MaskCutInferencer:
     ) -> None:
         device = torch.device(device or get_device())
         backbone, preprocessor, settings, resized = _load(model, weights, device)
-        self.detector = MaskCutDetector(backbone, preprocessor, **{**settings, **cut}, details=True).to(device).eval()
+        settings = {**settings, **cut, 'details': True}
+        self.detector = MaskCutDetector(backbone, preprocessor, **settings).to(device).eval()
         self.size = tuple(size or resized or protocol_size(backbone))
         self._channels = image_channels(backbone)
 
