@@ -72,7 +72,8 @@ setup(
         # its source does not compile on a newer Python; tools/install.py patches it and builds it there too
         'crf': ['pydensecrf2; python_version < "3.13"'],
         # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
-        'vits': ['timm>=1.0.20', 'transformers>=4.56,<5'],
+        'vits': ['timm>=1.0.20', 'transformers>=4.56,<5', 'peft'],
+        'notebook': ['nbclient', 'ipykernel', 'scikit-image'],
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
     },

@@ -57,7 +57,14 @@ def test_is_the_backbone_of_every_library(library):
 
 
 def test_without_the_three_libraries():
-    assert run_without(*LIBRARIES) == '[]'
+    """MaskCut in three lines works, too."""
+    inferred = """
+        import numpy as np
+        image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        (found,) = projects.crate.MaskCutInferencer(model, device='cpu', size=(8, 8))(image)
+        print(found.image.shape, found.attention.shape)
+    """
+    assert run_without(*LIBRARIES, more=inferred) == '[]\n(20, 30, 3) (3, 2, 2)'
 
 
 def test_without_compiled_operators():

@@ -106,6 +106,7 @@ def run(
 def _outcome(work: Callable[[argparse.Namespace], int | None], args: argparse.Namespace) -> tuple[str, int]:
     """Do the work; return the message to print ('' if there is none) and the exit code."""
     try:
+        from projects.crate import study  # noqa: F401  # without OpenMMLab the package is there, and its parts are not
         from projects.crate.errors import UserError, explain, refusal
     except ImportError as error:
         if args.debug or error.name != 'projects.crate':  # that name: the environment was examined

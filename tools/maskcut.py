@@ -2,7 +2,7 @@
 """Write pseudo labels: the masks that MaskCut finds in images, as one COCO file.
 
   python tools/maskcut.py IMAGES OUT.json --config configs/maskcut/NAME.py --checkpoint crate.pth
-  python tools/maskcut.py IMAGES OUT.json --backbone timm/vit_small_patch14_dinov2.lvd142m
+  python tools/maskcut.py IMAGES OUT.json --backbone dinov2-small --draw PICTURES
 
 One process per GPU:
   torchrun --nproc-per-node 8 tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
@@ -13,6 +13,8 @@ After Ctrl-C, a kill or a power failure, repeat the command, with any number of 
 per finished batch. Only the batches that were in work are computed again. OUT.json is the same, byte for byte.
 
 OUT.json.unreadable.txt lists images that cannot be read. They are left out.
+
+--draw writes a picture of each image with its masks, from OUT.json. It can be given later, when OUT.json is finished.
 
 A process computes with one thread. On a CPU, start one process per core.
 """
@@ -35,8 +37,10 @@ def parse_args(argv):
     add('out', type=Path, metavar='OUT.json', help='COCO file to write; its paths are below IMAGES, or as in the list')
     add('--config', help='config file: one of configs/maskcut, or a detector with a mask head')
     add('--checkpoint', help='file with the weights of the backbone, or of the whole detector')
-    text = 'pretrained ViT, in place of config and checkpoint: timm/NAME, hf/NAME, or a folder of either library'
+    text = 'pretrained ViT, in place of config and checkpoint: dinov2-small, timm/NAME, hf/NAME, a folder of either '
+    text += 'library, and more: see docs/masks-without-labels.md'
     add('--backbone', metavar='NAME', help=text)
+    add('--draw', type=Path, metavar='DIR', help='folder for a picture of each image with its masks')
     add('--layers', type=int, nargs='+', metavar='LAYER', help='layers of the features, from 0; -1 is the last')
     _cli.add_facet(parser)
     add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
@@ -84,12 +88,18 @@ def label(args):
         cfg = pseudo_labels.backbone_config(args.backbone, [*args.cfg_options, *options])
     rank, world_size = pseudo_labels.set_up_process(args.launcher)
     make_folder(args.out.parent)
+    if args.draw is not None:
+        make_folder(args.draw)  # a mistake is told now, not after the work
     images = list_images(args.images, args.out.parent, args.root)
     if args.forget_unreadable:
         number = pseudo_labels.forget_unreadable(cfg, args.checkpoint, images, args.out)
         print(f'maskcut: {number} batches with unreadable images will be done again by the next run')
     else:
         pseudo_labels.make_pseudo_labels(cfg, args.checkpoint, images, args.out, rank, world_size)
+        if args.draw is not None and rank == 0:
+            from projects.crate.study.masks import draw_labels
+
+            draw_labels(args.out, images.root, args.draw)
 
 
 if __name__ == '__main__':

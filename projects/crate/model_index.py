@@ -26,10 +26,18 @@ def register_models() -> None:
     models = mmengine.load(configs / INDEX)['Models']
     if not ModelHub.has(models[0]['Name']):
         ModelHub.register_model_index(configs / INDEX, config_prefix=configs.parent)
-        for model in models:
-            if 'Weights' in model:
-                # the library resolves the paths of configs, not of weights, and has no public way to the entries
-                ModelHub._models_dict[model['Name']].weights = str(configs.parent / model['Weights'])
+        for name, (_, weights) in models_with_weights().items():
+            # the library resolves the paths of configs, not of weights, and has no public way to the entries
+            ModelHub._models_dict[name].weights = weights
+
+
+def models_with_weights() -> dict[str, tuple[str, str]]:
+    """Return {name: (config, file with the weights)} of the models whose weights are files of this project."""
+    configs = config_root()
+    if configs is None:
+        return {}
+    models = [model for model in mmengine.load(configs / INDEX)['Models'] if 'Weights' in model]
+    return {model['Name']: tuple(str(configs.parent / model[key]) for key in ('Config', 'Weights')) for model in models}
 
 
 def config_root() -> Path | None:

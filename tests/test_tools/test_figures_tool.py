@@ -120,6 +120,17 @@ def test_pca_of_another_facet(run):
     assert not np.allclose(read(run, 'pca_layer2.npz')['projections_0'], before)
 
 
+def test_masks_of_models_by_name(tmp_path, capsys):
+    images, out = toy.save_pictures(tmp_path / 'images'), tmp_path / 'out'
+    models = ['crate-w192d5-p4_tinyimagenet100', 'vit-w192d5-p4_tinyimagenet100']
+    words = ['masks', images, *models, '--size', 16, 16, '--out', out]
+    assert load_tool(TOOL)([str(word) for word in words]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / f'masks-{model}.jpg') for model in models]
+    assert {Image.open(out / f'masks-{model}.jpg').size for model in models} == {(3 * 244, 244)}
+    assert load_tool(TOOL)(['masks', str(images), 'crate-small']) == 1
+    assert 'crate-small: no such file or folder' in capsys.readouterr().err
+
+
 def test_the_other_side_is_the_foreground(run):
     masks = []
     for options in ([], ['--flip']):

@@ -25,6 +25,7 @@ from projects.crate.errors import UserError
 from projects.crate.models import CRATE, MaskCutDetector, library_vit
 from projects.crate.pseudo_labels import label, set_up_process
 from projects.crate.pseudo_labels.images import ImageBatches
+from projects.crate.study.masks import picture_path
 
 
 @pytest.fixture
@@ -102,6 +103,51 @@ def test_backbone_or_config_and_checkpoint(arguments, capsys):
     with pytest.raises(SystemExit):
         load_tool('maskcut')(['images', 'out.json', *arguments])
     assert '--backbone' in capsys.readouterr().err
+
+
+def test_pictures_of_a_finished_file(run, tmp_path, capsys):
+    """--draw can come later; an interrupt leaves whole pictures, which are not drawn again."""
+    out, drawn = tmp_path / 'out.json', tmp_path / 'drawn'
+    (run[0] / '02.JPEG').write_bytes(b'')
+    assert maskcut(run, out) == 0
+    assert maskcut(run, out, '--draw', drawn) == 0
+    pictures = {path: path.read_bytes() for path in sorted(drawn.rglob('*.*'))}
+    assert [str(path.relative_to(drawn)) for path in pictures] == [i['file_name'] for i in read(out, 'images')]
+    first, *others = pictures
+    stale = others[-1]
+    first.unlink()
+    stale.write_bytes(b'of an older file')
+    os.utime(stale, (0, 0))
+    times = {path: path.stat().st_mtime_ns for path in others}
+    assert maskcut(run, out, '--draw', drawn) == 0
+    assert {path: path.read_bytes() for path in drawn.rglob('*.*')} == pictures
+    assert [path for path in others if path.stat().st_mtime_ns != times[path]] == [stale]
+    first.unlink()
+    text = out.read_text()
+    before = out.stat().st_mtime_ns
+    out.write_text(text.replace('"size": [', '"size": [1', 1))
+    os.utime(out, ns=(before, before))
+    assert maskcut(run, out, '--draw', drawn) == 1
+    assert 'its run-length code has (height, width)' in capsys.readouterr().err.splitlines()[-1]
+
+
+def read(out, key):
+    return json.loads(out.read_text())[key]
+
+
+@pytest.mark.parametrize(
+    ('name', 'path'),
+    [
+        ('a/b.png', 'a/b.png'),
+        ('b.JPEG', 'b.JPEG'),
+        ('a/b.webp', 'a/b.webp.png'),
+        ('/tmp/b.png', 'tmp/b.png'),
+        ('../../b.png', 'b.png'),
+        ('a/../../b.png', 'a/b.png'),
+    ],
+)
+def test_no_name_leads_out_of_the_folder_of_pictures(name, path):
+    assert picture_path(Path('drawn'), name) == Path('drawn', path)
 
 
 def test_mmdet_reads_the_file(run, tmp_path):

@@ -101,6 +101,8 @@ def mistakes():
     yield FIGURES, [*attention, '--out', '{T}/file/o'], 'the folder cannot be made: Not a directory'
     yield FIGURES, [*attention, option, 'model.backbone.arch.x=1'], 'arch as a dict has the keys'
     yield FIGURES, ['epochs', '{config}', '{T}'], 'no epoch_*.pth'
+    yield 'maskcut', [*maskcut, '--draw', '{T}/file'], 'file: the folder cannot be made'
+    yield 'maskcut', [*maskcut[:2], '--backbone', 'none'], 'backbone none: no such folder, and none of dino-small'
     yield FLOPS, [*flops, option, 'model.backbone.type=Nothing'], 'Nothing is not in the'
     yield FLOPS, [*flops, option, 'model.backbone.nothing=1'], "unexpected keyword argument 'nothing'"
     yield CONVERT, ['{T}/none.pth', '{T}/o.pth'], 'none.pth'

@@ -2,6 +2,7 @@
 """Draw the figures of arXiv 2308.16271 for any checkpoint: each as PNG and PDF, with its numbers as npz.
 
   python tools/analysis_tools/figures.py attention CONFIG CHECKPOINT IMAGES     # Figures 1, 7, 13, 14
+  python tools/analysis_tools/figures.py masks IMAGES MODEL [MODEL ...]         # a JPEG per model, without PDF and npz
   python tools/analysis_tools/figures.py pca --help                             # options of a figure
 
 CONFIG is any config with a backbone: the config of the training, of configs/maskcut or of configs/segmentation. IMAGES
@@ -24,6 +25,7 @@ def parse_args(argv):
     # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
     # figure.set_defaults(run=function), where function(args) imports its modules, and returns the paths that it wrote
     add_pictures(commands, config, model, images, layer, facet)
+    add_masks(commands, images)
     add_sweeps(commands, config, model)
     return parser.parse_args(argv)
 
@@ -216,6 +218,32 @@ def sparse_rate(args):
     print(write_table(rate_table(summary), 'text'))
     figure = sparse_rate_figure({f'{len(paths)} images': summary})
     return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
+
+
+def add_masks(commands, images):
+    """Add the picture of what MaskCut finds."""
+    figure = commands.add_parser(
+        'masks',
+        parents=[_cli.new_parent(), images],
+        help='masks of MaskCut, for several models',
+        description='Write a JPEG per model: a row of IMAGES with the masks that MaskCut finds in its features.',
+    )
+    text = 'dinov2-small, timm/NAME, a checkpoint, ...: see docs/masks-without-labels.md'
+    figure.add_argument('models', nargs='+', metavar='MODEL', help=text)
+    text = 'folder to write to (default: %(default)s)'
+    figure.add_argument('--out', type=Path, default=Path('figures'), help=text)
+    figure.set_defaults(run=masks)
+
+
+def masks(args):
+    from projects.crate.study.inferencer import MaskCutInferencer
+    from projects.crate.study.masks import mask_grid, save_picture
+
+    for model in args.models:
+        found = MaskCutInferencer(model, size=args.size)(args.images)
+        path = args.out / f'masks-{Path(model).name}.jpg'
+        save_picture(mask_grid([one.image for one in found], [one.masks for one in found], cell=240), path)
+        yield path
 
 
 def add_sweeps(commands, config, model):

@@ -399,6 +399,25 @@ class TimmAdapter(BiasedAdapter):
         return call.attn.q_norm(query), call.attn.k_norm(key)
 
 
+@register('dinov2.models.vision_transformer.DinoVisionTransformer', 'vision_transformer.VisionTransformer')
+class TorchHubAdapter(TimmAdapter):
+    """ViTs of the repositories facebookresearch/dinov2 and facebookresearch/dino, by torch.hub."""
+
+    attentions = ('Attention', 'MemEffAttention')
+
+    def num_extra_tokens(self, backbone: nn.Module) -> int:
+        """Return [CLS] and the registers."""
+        return 1 + getattr(backbone, 'num_register_tokens', 0)
+
+    def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
+        """Return (height, width) of a patch in pixels: one number in DINO, two in DINOv2."""
+        return _pair(backbone.patch_embed.patch_size)
+
+    def multiplied(self, call: Call) -> tuple[Tensor, Tensor]:
+        """Return query and key as they are."""
+        return Adapter.multiplied(self, call)
+
+
 @register('timm.models.eva.Eva')
 class TimmEvaAdapter(TimmAdapter):
     """Eva of timm: EVA-02, DINOv3, rotary CLIP."""
@@ -466,8 +485,7 @@ class HuggingFaceAdapter(Adapter):
 
     def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
         """Return (height, width) of a patch in pixels."""
-        size = backbone.config.patch_size
-        return (size, size) if isinstance(size, int) else tuple(size)
+        return _pair(backbone.config.patch_size)
 
     def run(self, backbone: nn.Module, images: Tensor) -> object:
         """Run a forward pass of images padded to whole patches; positions are interpolated where they are a table."""
@@ -515,6 +533,10 @@ class Dinov3Adapter(ClipAdapter):
         """Return query and key after the rotation, which leaves out the extra tokens."""
         rotate = sys.modules[type(call.attn).__module__].apply_rotary_pos_emb
         return rotate(*super().multiplied(call), *call.arguments['position_embeddings'])
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def _padded(images: Tensor, patch: tuple[int, int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pretrained ViTs by the names that timm and Hugging Face give them."""
+"""Pretrained ViTs by the names that timm, Hugging Face and torch.hub give them."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from mmengine.registry import MODELS
@@ -14,7 +15,27 @@ from torch import nn
 from ..errors import MissingPackageError, UserError
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of red, green, blue, from 0 to 1
-FORMS = 'timm/NAME, hf/NAME, or a folder with config.json and weights'
+FORMS = 'timm/NAME, hf/NAME, torchhub/OWNER/REPO/NAME, or a folder with config.json and weights'
+# Short names of ViTs that many people use
+NAMES = {
+    'dino-small': 'timm/vit_small_patch8_224.dino',
+    'dino-base': 'timm/vit_base_patch8_224.dino',
+    'dino-small-p16': 'timm/vit_small_patch16_224.dino',
+    'dino-base-p16': 'timm/vit_base_patch16_224.dino',
+    'dinov2-small': 'timm/vit_small_patch14_dinov2.lvd142m',
+    'dinov2-base': 'timm/vit_base_patch14_dinov2.lvd142m',
+    'dinov2-large': 'timm/vit_large_patch14_dinov2.lvd142m',
+    'dinov2-small-reg': 'timm/vit_small_patch14_reg4_dinov2.lvd142m',
+    'dinov2-base-reg': 'timm/vit_base_patch14_reg4_dinov2.lvd142m',
+    'dinov2-large-reg': 'timm/vit_large_patch14_reg4_dinov2.lvd142m',
+    'dinov3-small': 'timm/vit_small_patch16_dinov3.lvd1689m',
+    'dinov3-base': 'timm/vit_base_patch16_dinov3.lvd1689m',
+    'dinov3-large': 'timm/vit_large_patch16_dinov3.lvd1689m',
+    'clip-base': 'timm/vit_base_patch16_clip_224.openai',
+    'clip-large': 'timm/vit_large_patch14_clip_224.openai',
+    'mae-base': 'timm/vit_base_patch16_224.mae',
+    'vit-base': 'timm/vit_base_patch16_224.augreg_in21k',
+}
 
 
 @dataclass(frozen=True)
@@ -44,17 +65,18 @@ def load_vit(name: str) -> LibraryViT:
     """Load a pretrained ViT by its library, which downloads it where there is a network and keeps a copy.
 
     Args:
-        name: 'timm/NAME', 'hf/NAME' (transformers), or a folder as either library saves it.
+        name: One of ``NAMES``, 'timm/NAME', 'hf/NAME' (transformers), a folder as either library saves it, or
+            'torchhub/OWNER/REPO/NAME'. torch.hub runs the code of the repository: name one that you trust.
 
     Raises:
         UserError: The name is unknown, the weights cannot be had, or the library is not installed.
     """
-    library, _, model = name.partition('/')
     folder = Path(name)
+    library, _, model = NAMES.get(name, name).partition('/')
     if folder.is_dir():
         library, model = _library_of(folder), name
     if library not in LOADERS or not model:
-        raise UserError(f'--backbone {name}: no such folder, and not a name of the form {FORMS}')
+        raise UserError(f'backbone {name}: no such folder, and none of {", ".join(NAMES)}, {FORMS}')
     with _explained(name, library):
         module, mean, std = LOADERS[library](model, folder.is_dir())
     return LibraryViT(module.eval(), *([255 * value for value in values] for values in (mean, std)))
@@ -71,7 +93,7 @@ def _library_of(folder: Path) -> str:
     try:
         content = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
-        raise UserError(f'--backbone {folder}: its config.json cannot be read ({error})') from error
+        raise UserError(f'backbone {folder}: its config.json cannot be read ({error})') from error
     return 'timm' if isinstance(content, dict) and 'architecture' in content else 'hf'
 
 
@@ -97,7 +119,15 @@ def _load_hugging_face(name: str, is_folder: bool) -> tuple[nn.Module, tuple, tu
     return getattr(module, 'vision_model', module), mean, std  # CLIP has a text model, too
 
 
-LOADERS = dict(timm=_load_timm, hf=_load_hugging_face)
+def _load_torch_hub(name: str, is_folder: bool) -> tuple[nn.Module, tuple, tuple]:
+    repository, _, model = name.rpartition('/')
+    if repository.count('/') != 1:
+        raise ValueError('torchhub/OWNER/REPO/NAME has three parts')
+    return torch.hub.load(repository, model, trust_repo=True, verbose=False), *IMAGENET
+
+
+LOADERS = dict(timm=_load_timm, hf=_load_hugging_face, torchhub=_load_torch_hub)
+PACKAGES = dict(timm='timm', hf="'transformers>=4.56,<5'")
 
 
 @contextmanager
@@ -106,8 +136,10 @@ def _explained(name: str, library: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        package = dict(timm='timm', hf="'transformers>=4.56,<5'")[library]
-        raise MissingPackageError(f'--backbone {name}: pip install {package} ({error})') from error
+        package = PACKAGES.get(library, error.name)  # code of torch.hub needs packages of its own
+        raise MissingPackageError(f'backbone {name}: pip install {package} ({error})') from error
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f'--backbone {name}: it cannot be loaded: {reason:.200}') from error
+        remedy = '; without a network, give a folder that the library has saved' if isinstance(error, OSError) else ''
+        short = shorten(reason, 150, placeholder=' ...')
+        raise UserError(f'backbone {name}: it cannot be loaded: {short}{remedy}') from error

@@ -47,6 +47,7 @@ class MaskCutDetector(BackboneReader):
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
         corner_rule: False for TokenCut's object; see :func:`projects.crate.maskcut.maskcut`.
+        details: Whether 'predict' also gives the eigenvector that each mask was cut from, and the attention of [CLS].
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
@@ -68,6 +69,7 @@ class MaskCutDetector(BackboneReader):
         corner_rule: bool = True,
         facet: str | None = None,
         centred: bool = False,
+        details: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
@@ -75,7 +77,7 @@ class MaskCutDetector(BackboneReader):
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
         self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
-        self.score, self.corner_rule = score, corner_rule
+        self.score, self.corner_rule, self.details = score, corner_rule, details
         self.layers = [layer] if isinstance(layer, int) else [*layer]
         if not self.layers:
             raise ArgumentError('MaskCutDetector: layer is empty; name at least one layer')
@@ -108,7 +110,8 @@ class MaskCutDetector(BackboneReader):
             'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
             'predict': ``data_samples``, each with ``pred_instances`` on the CPU. These have ``masks`` (n, H0, W0) bool
             in the size of the original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,), ``labels`` 0.
-            Empty masks are left out.
+            Empty masks are left out. With ``details``, they also have ``eigenvectors`` (n, h, w) float64, and each of
+            ``data_samples`` has ``cls_attention`` (K, h, w), of the last of the layers, if there is a [CLS].
 
         Raises:
             NotImplementedError: Another mode; there is no loss.
@@ -120,11 +123,14 @@ class MaskCutDetector(BackboneReader):
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
-        masks, _ = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
+        masks, vectors = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
         self._explain(features[~masks.flatten(1).any(1)])
         if mode == 'tensor':
             return masks
-        return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
+        if self.details and (last := seen[self.layers[-1]]).has_cls:
+            for sample, maps in zip(data_samples, last.cls_attention().unflatten(-1, grid)):
+                sample.cls_attention = maps.cpu()
+        return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks), vectors.cpu())
 
     def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:
         """Refuse features that are not finite, and padding, which MaskCut would take for a part of the image."""
@@ -160,12 +166,17 @@ class MaskCutDetector(BackboneReader):
         return np.broadcast_to((1 / (1 + rounds)).astype(np.float32), masks.shape[:2])
 
     def _predict(
-        self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray, scores: np.ndarray
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[BaseDataElement],
+        masks: np.ndarray,
+        scores: np.ndarray,
+        vectors: Tensor,
     ) -> list[BaseDataElement]:
-        """Add the instances of the masks (B, num_masks, h, w) and their scores (B, num_masks) to ``data_samples``."""
+        """Add the instances of masks and eigenvectors (B, num_masks, h, w) and scores (B, num_masks) to the samples."""
         images = self._pixels(inputs) if self.crf else [None] * len(inputs)
         patch = patch_size(self.backbone)
-        for sample, grid_masks, values, image in zip(data_samples, masks, scores, images):
+        for sample, grid_masks, values, image, cuts in zip(data_samples, masks, scores, images, vectors):
             # one at a time: an empty mask takes its score with it
             parts = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
             counts, found = [len(one) for one in parts], np.concatenate(parts)
@@ -175,6 +186,8 @@ class MaskCutDetector(BackboneReader):
                 scores=torch.from_numpy(values.repeat(counts)),
                 labels=torch.zeros(len(found), dtype=torch.long),
             )
+            if self.details:
+                sample.pred_instances.eigenvectors = cuts.repeat_interleave(torch.tensor(counts), dim=0)
         return data_samples
 
     def _pixels(self, inputs: Tensor) -> np.ndarray:

@@ -17,6 +17,9 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 
 def _wrapped(module: nn.Module) -> nn.Module | None:
+    base = getattr(module, 'get_base_model', None)
+    if callable(base):  # peft's wrapper: it holds the model under a name that many modules use, 'model'
+        return base()
     children = dict(module.named_children())
     (name, inner), *others = children.items() or [('', None)]
     return inner if name in WRAPPED and not others else None

@@ -5,7 +5,7 @@ finished batch is one file on disk, so that every process sees the remaining wor
 process merges the files (:mod:`.merge`).
 """
 
-from .backbone import backbone_config
+from .backbone import backbone_config, protocol_size
 from .label import forget_unreadable, make_pseudo_labels, set_up_process
 
-__all__ = ['backbone_config', 'forget_unreadable', 'make_pseudo_labels', 'set_up_process']
+__all__ = ['backbone_config', 'forget_unreadable', 'make_pseudo_labels', 'protocol_size', 'set_up_process']

@@ -1,17 +1,29 @@
 """Masks of MaskCut, and images with masks drawn over them."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
+from PIL import Image
 
+from ..datasets.loading import LoadImageOrSkip, size_mismatch
+from ..errors import UserError
+from ..evaluation.coco_file import check_coco
+from ..files import atomic, make_folder
 from ..maskcut import maskcut
 from ..maskcut.postprocess import image_masks
+from ..progress import Progress
+from ..pseudo_labels.merge import CATEGORIES, read_annotations, read_images
 
 # RGB of the first mask, the second, ...; after the last colour the first one follows
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
 OPACITY = 0.6
+JPEG = dict(format='jpeg', quality=90)
+FORMATS = {'.jpg': JPEG, '.jpeg': JPEG, '.png': dict(format='png')}
 
 
 def cut_masks(features: np.ndarray, patch_size: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -54,3 +66,62 @@ def mask_grid(
         small = mmcv.imrescale(painted(image, found, opacity), (cell, cell))
         grid[number // columns, number % columns, : small.shape[0], : small.shape[1]] = small
     return grid.swapaxes(1, 2).reshape(rows * (cell + gap), columns * (cell + gap), 3)
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Return the file for the picture of an image: its name below ``folder``, with .png behind an unusual suffix.
+
+    The name may come from a file: a path that leads out of ``folder`` is led back into it.
+    """
+    parts = [part for part in Path(name).parts if part not in ('..', Path(name).anchor)]
+    path = folder.joinpath(*parts)
+    return path if path.suffix.lower() in FORMATS else path.with_name(f'{path.name}.png')
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write a picture (H, W, 3) uint8 RGB as the suffix of ``path`` says, whole or not at all; its folder is made."""
+    make_folder(path.parent)
+    with atomic(path) as part:
+        Image.fromarray(picture).save(part, **FORMATS[path.suffix.lower()])
+
+
+def draw_labels(out: Path, root: Path, folder: Path) -> None:
+    """Write a picture of each image of a finished file of pseudo labels, with its masks.
+
+    A picture that is newer than the file is left as it is. So an interrupted command continues.
+
+    Args:
+        out: COCO file that :func:`projects.crate.pseudo_labels.make_pseudo_labels` has written.
+        root: Folder that the paths in the file are relative to.
+        folder: Folder of the pictures; see :func:`picture_path`.
+
+    Raises:
+        UserError: The file is damaged, or an image cannot be read or has another size than its masks.
+    """
+    finished, total = out.stat().st_mtime_ns, sum(1 for _ in read_images(out))
+    # the annotations have the order of the images: one image at a time is in memory
+    groups = groupby(read_annotations(out), key=itemgetter('image_id'))
+    owner, masks = next(groups, (None, ()))
+    with Progress('maskcut') as progress:
+        progress.say(f'drawing into {folder}')
+        progress.begin(total=total, done=0)
+        for image in read_images(out):
+            annotations = []
+            if owner == image['id']:
+                annotations = list(masks)
+                owner, masks = next(groups, (None, ()))
+            path = picture_path(folder, image['file_name'])
+            if not path.exists() or path.stat().st_mtime_ns < finished:
+                save_picture(_drawn(out, root / image['file_name'], image, annotations), path)
+            progress.advance(1)
+
+
+def _drawn(out: Path, path: Path, image: dict, annotations: list[dict]) -> np.ndarray:
+    """Return an image of a COCO file under its masks."""
+    from pycocotools.mask import decode  # here: nothing else in this module needs it
+
+    check_coco(dict(images=[image], categories=CATEGORIES, annotations=annotations), str(out), masks=True)
+    pixels = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
+    if pixels.shape[:2] != (image['height'], image['width']):
+        raise UserError(size_mismatch(str(path), pixels.shape[:2], (image['height'], image['width']), str(out)))
+    return painted(pixels, [decode(one['segmentation']).astype(bool) for one in annotations])

@@ -46,6 +46,7 @@ class Observer:
 
     Attributes:
         backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
+        preprocessor: Data preprocessor that normalises the images of :func:`as_tensor`.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
@@ -59,7 +60,7 @@ class Observer:
         self._channels = image_channels(self.backbone)
         if self._channels not in (1, 3):
             raise ArgumentError(f'the backbone takes images of {self._channels} channels; files have 3 (colour) or 1')
-        self._preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
+        self.preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
 
     @classmethod
     def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
@@ -169,11 +170,16 @@ class Observer:
         return {layer: _array(seen.patches([layer], facet, centred)[0].unflatten(0, grid)) for layer in layers}
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
-        if self._channels == 1:
-            images = [mmcv.rgb2gray(image, keepdim=True) for image in images]
-        bgr = np.stack(images)[..., ::-1].transpose(0, 3, 1, 2).copy()  # without negative strides, also of one channel
-        preprocessor = self._preprocessor.to(next(self.backbone.parameters()).device)
-        return preprocessor(dict(inputs=torch.from_numpy(bgr)))['inputs']
+        preprocessor = self.preprocessor.to(next(self.backbone.parameters()).device)
+        return preprocessor(dict(inputs=as_tensor(images, self._channels)))['inputs']
+
+
+def as_tensor(images: Sequence[np.ndarray], channels: int) -> Tensor:
+    """Return images (H, W, 3) uint8 RGB of one size as OpenMMLab loads them: (B, channels, H, W) uint8, BGR or grey."""
+    if channels == 1:
+        images = [mmcv.rgb2gray(image, keepdim=True) for image in images]
+    bgr = np.stack(images)[..., ::-1].transpose(0, 3, 1, 2).copy()  # without negative strides, also of one channel
+    return torch.from_numpy(bgr)
 
 
 def image_channels(backbone: nn.Module) -> int:
