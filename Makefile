@@ -15,7 +15,7 @@ help:
 install:  ## create the environment, build mmcv, install everything (a second call does nothing)
 	@$(PYTHON) tools/install.py --stack $(STACK)
 
-demo: install  ## train a small CRATE and a ViT, and write a page that shows what their attention sees
+demo: install  ## a page of photographs as CRATE and a ViT see them; then train a small pair of both
 	@$(RUN) tools/demo.py
 
 # one thread per test process: more of them would wait for each other

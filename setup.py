@@ -73,6 +73,7 @@ setup(
         'crf': ['pydensecrf2; python_version < "3.13"'],
         # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
         'vits': ['timm>=1.0.20', 'transformers>=4.56,<5'],
+        'demo': ['scikit-image', 'scikit-learn'],  # their photographs; nothing of them is imported
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
         'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
     },
