@@ -75,6 +75,8 @@ setup(
         'vits': ['timm>=1.0.20', 'transformers>=4.56,<5'],
         'demo': ['scikit-image', 'scikit-learn'],  # their photographs; nothing of them is imported
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
-        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
+        # the live page, tools/app.py; later versions need huggingface-hub 1, which transformers 4 refuses
+        'app': ['gradio>=6,<6.18'],
+        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'playwright'],
     },
 )
