@@ -78,6 +78,15 @@ setup(
         # the live page, tools/app.py; later versions need huggingface-hub 1, which transformers 4 refuses
         'app': ['gradio>=6,<6.18'],
         'docs': ['sphinx>=8', 'myst-parser', 'furo', 'latex2mathml'],
-        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy', 'playwright'],
+        'tests': [
+            'pytest',
+            'pytest-timeout',
+            'pytest-xdist',
+            'hypothesis',
+            'ruff',
+            'mypy',
+            'playwright',
+            'tensorboard',
+        ],
     },
 )
