@@ -72,7 +72,7 @@ def serve(args):
                 theme=gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
             )
         except OSError as error:
-            raise _cli.mistake(f'--port {args.port}: it cannot be used ({error}); choose another') from error
+            raise _cli.mistake(f'--port {args.port} of {args.host} cannot be used: choose another') from error
 
 
 def load_models(args):
