@@ -7,7 +7,7 @@ VENV_default = .venv
 VENV_onedl = .venv-onedl
 RUN = $(VENV_$(STACK))/bin/python
 
-.PHONY: help install demo test test-slow lint
+.PHONY: help install demo docs test test-slow lint
 
 help:
 	@sed -n 's/^#   /  /p; s/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -15,8 +15,12 @@ help:
 install:  ## create the environment, build mmcv, install everything (a second call does nothing)
 	@$(PYTHON) tools/install.py --stack $(STACK)
 
-demo: install  ## train a small CRATE and a ViT, and write a page that shows what their attention sees
+demo: install  ## a page of photographs as CRATE and a ViT see them; then train a small pair of both
 	@$(RUN) tools/demo.py
+
+docs: install  ## the documentation site, in docs/_build/html; a warning is an error
+	@$(RUN) -m sphinx -q -W --keep-going -c docs -d docs/_build/doctrees -b html . docs/_build/html
+	@echo 'docs: open docs/_build/html/docs/README.html'
 
 # one thread per test process: more of them would wait for each other
 test: install lint  ## the checks of lint and the test suite

@@ -73,8 +73,21 @@ setup(
         'crf': ['pydensecrf2; python_version < "3.13"'],
         # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
         'vits': ['timm>=1.0.20', 'transformers>=4.56,<5', 'peft'],
-        'notebook': ['nbclient', 'ipykernel', 'scikit-image'],
+        'notebook': ['nbclient', 'ipykernel'],  # and the photographs of 'demo'
+        'demo': ['scikit-image', 'scikit-learn'],  # their photographs; nothing of them is imported
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
-        'tests': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy'],
+        # the live page, tools/app.py; later versions need huggingface-hub 1, which transformers 4 refuses
+        'app': ['gradio>=6,<6.18'],
+        'docs': ['sphinx>=8', 'myst-parser', 'furo', 'latex2mathml'],
+        'tests': [
+            'pytest',
+            'pytest-timeout',
+            'pytest-xdist',
+            'hypothesis',
+            'ruff',
+            'mypy',
+            'playwright',
+            'tensorboard',
+        ],
     },
 )

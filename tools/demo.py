@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Train a small CRATE and its ViT twin on the generated sample set, and write a page that shows their attention.
+"""Show photographs as a CRATE and a ViT see them, then train a small pair of both, on one page.
 
-It runs the commands that a user would type: tools/make_sample_set.py, tools/train.py, tools/test.py. An interrupted
-demo continues where it stopped; a finished one only writes its page again.
+The photographs come first, within a minute: attention, principal components and MaskCut, with the weights of this
+repository. The page is complete after the trainings. The demo runs the commands that a user would type:
+tools/make_sample_set.py, tools/train.py, tools/test.py. An interrupted demo continues where it stopped; a finished one
+only writes its page again.
 """
 
 import json
 import os
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -22,7 +23,7 @@ CONFIGS = {
     'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
 WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
-PHOTO_SIZE = (160, 160)  # height and width
+PHOTO_SIDE = 128  # longer side in pixels: the size at which docs/experiments compares the weights
 
 
 def main(argv=None):
@@ -39,6 +40,7 @@ def parse_args(argv):
     text = 'folder of photographs to show (default: samples of installed packages)'
     add('--photos', type=Path, metavar='FOLDER', help=text)
     add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
+    add('--photos-only', action='store_true', help='show photographs and train nothing')
     add('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
     args = parser.parse_args(argv)
     if args.photos and not args.photos.exists():
@@ -47,17 +49,24 @@ def parse_args(argv):
 
 
 def show(args):
-    """Run the commands and write the page."""
+    """Write the page with photographs; then run the commands and complete the page."""
     started = time.monotonic()
+    page = args.out / f'index.{args.format}'
+    photos, credits = draw_photos(args.photos)
+    write(page, {}, [], photos, credits)
+    print(f'demo: open {page.resolve()} in a browser ({time.monotonic() - started:.0f} seconds)', flush=True)
+    if args.photos_only:
+        return
+    print('demo: the second half of the page follows after the trainings', flush=True)
     commands = Commands('demo')
     size = [] if args.images is None else ['--images', args.images, '--val-images', args.images]
     data_root = f'{os.environ.get("CRATE_DATA", "data")}/sample'  # where the configs look for the sample set
     commands.run('tools/make_sample_set.py', data_root, '--layouts', 'imagenet', *size)
     trained = {name: [train(commands, args, name, seed) for seed in range(args.seeds)] for name in CONFIGS}
-    page = args.out / f'index.{args.format}'
     print('demo: looking at the attention of both models', flush=True)
-    write(page, trained, commands.typed, args.photos)
-    print(f'demo: open {page.resolve()} in a browser ({(time.monotonic() - started) / 60:.1f} minutes)', flush=True)
+    write(page, trained, commands.typed, photos, credits)
+    minutes = (time.monotonic() - started) / 60
+    print(f'demo: complete ({minutes:.1f} minutes): reload {page.resolve()}', flush=True)
 
 
 def train(commands, args, name, seed):
@@ -72,8 +81,8 @@ def train(commands, args, name, seed):
     return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
 
 
-def write(path, trained, commands, photos):
-    """Measure the models and write the page."""
+def write(path, trained, commands, photos, credits):
+    """Measure the models and write the page; with no trained model, only photographs."""
     import numpy as np
     import torch
     from mmengine.config import Config
@@ -91,35 +100,27 @@ def write(path, trained, commands, photos):
         name: measure([TrainedRun(Config.fromfile(config), *rest) for config, *rest in runs], target_of)
         for name, runs in trained.items()
     }
-    demo_page(path, results, Config.fromfile(trained['CRATE'][0][0]), commands, draw_photos(photos))
+    config = Config.fromfile(trained['CRATE'][0][0]) if trained else None
+    demo_page(path, results, config, commands, photos, credits)
 
 
 def draw_photos(folder):
-    """Return figures of the models in ``WEIGHTS`` on photographs; None without weights."""
+    """Return figures of the models in ``WEIGHTS`` on photographs (None without weights), and the photographs' authors.
+
+    ``folder`` has the photographs; None: those in installed packages.
+    """
     from projects.crate.study.checkpoint_model import read_model
     from projects.crate.study.comparison import last_layer_figures
-    from projects.crate.study.images import read_images
+    from projects.crate.study.images import fit, packaged_photographs, read_images
     from projects.crate.study.observer import Observer
 
     observers = {}
     for name in CONFIGS:
         for weights in WEIGHTS.glob(f'{name.lower()}-*.safetensors'):
             observers[name] = Observer.from_config(read_model(weights, name).config, str(weights))
-    paths = [folder] if folder else packaged_photos()
-    images = [image for path in paths for _, image in read_images(path, PHOTO_SIZE)]
-    return last_layer_figures(observers, images) if observers and images else None
-
-
-def packaged_photos():
-    """Return photographs that lie in installed packages."""
-    places = {
-        'matplotlib': ['mpl-data/sample_data/grace_hopper.jpg'],
-        'sklearn': ['datasets/images/flower.jpg', 'datasets/images/china.jpg'],
-        'skimage': ['data/astronaut.png', 'data/chelsea.png', 'data/coffee.png'],
-    }
-    found = {package: find_spec(package) for package in places}
-    files = [Path(spec.origin).parent / name for package, spec in found.items() if spec for name in places[package]]
-    return [path for path in files if path.is_file()]
+    packaged = {} if folder else packaged_photographs()  # matplotlib, which is required, has one
+    images = [fit(image, PHOTO_SIDE) for path in packaged or [folder] for _, image in read_images(path)]
+    return last_layer_figures(observers, images) if observers and images else None, [*packaged.values()]
 
 
 if __name__ == '__main__':

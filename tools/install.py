@@ -147,7 +147,7 @@ def install(python, args):
     pip(python, *args.torch, what=' and '.join(args.torch), quiet=not sys.stdout.isatty())
     wheel = mmcv_wheel(python, mmcv, args)
     pip(python, '--no-deps', '--force-reinstall', str(wheel), what=wheel.name)
-    project = f'{ROOT}[{extra},export,vits,notebook,tests]'
+    project = f'{ROOT}[{extra},app,demo,docs,export,notebook,vits,tests]'
     pip(python, '--no-build-isolation', '-e', project, what='the OpenMMLab libraries and this project')
     keep_one_opencv(python)
     install_crf(python)

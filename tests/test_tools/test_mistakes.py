@@ -91,6 +91,8 @@ def mistakes():
     yield 'report', ['{T}/none.pth', *report[1:], '--out', '{T}/o'], 'checkpoint not found'
     yield 'report', [*report, '--out', '{T}/file'], 'file: the folder cannot be made: File exists'
     yield 'report', [*report, '--out', '/proc/none'], '/proc/none: the folder cannot be made'
+    yield 'app', ['{T}/none.pth'], 'checkpoint not found'
+    yield 'app', ['--backbone', 'timm/none'], 'Unknown model'
     yield 'benchmark', ['speed', '--arch', 'huge'], 'arch must be one of'
     yield 'benchmark', ['attention', '--json', '{T}/file/o.json'], 'the folder cannot be made'
     yield 'benchmark', ['attention', '--configs', '{T}/none.py'], 'config not found'

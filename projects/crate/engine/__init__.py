@@ -4,6 +4,7 @@ from mmengine.registry import VISUALIZERS
 
 from ..errors import MissingPackageError
 from .amp import AutocastOptimWrapper
+from .attention_hook import AttentionHook
 from .checkpoint import AtomicCheckpointHook
 from .distributed import CPUDistributedDataParallel, MainProcessLoggerHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
@@ -18,6 +19,7 @@ from .strides_hook import CheckStridesHook
 
 __all__ = [
     'AtomicCheckpointHook',
+    'AttentionHook',
     'AutocastOptimWrapper',
     'CPUDistributedDataParallel',
     'CPUFullyShardedDataParallel',

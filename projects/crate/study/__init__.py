@@ -9,6 +9,7 @@ from importlib import import_module
 from mmengine.registry import FUNCTIONS
 
 DRAWINGS = {
+    'crate_draw_attention': ('attention', 'attention_picture'),
     'crate_draw_masks': ('masks', 'mask_grid'),
     'crate_draw_curves': ('curves', 'curve_figure'),
     'crate_draw_sparse_rate': ('sparse_rate', 'sparse_rate_figure'),

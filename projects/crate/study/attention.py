@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
@@ -98,6 +99,13 @@ def attention_figure(
     scale.set_ticks([0, 1], labels=['0', 'largest\nof each'], fontsize=6)
     scale.outline.set_visible(False)
     return figure
+
+
+def attention_picture(images: Sequence[np.ndarray], maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the figure of images and their maps (K, h, w) as pixels, (height, width, 3) uint8 RGB."""
+    canvas = FigureCanvasAgg(attention_figure(images, {'': maps}))
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def _draw_outline(axis: Axes, mask: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The demo's page: two small classifiers, side by side, before and after training."""
+"""The demo's page: photographs seen by two models; then two small classifiers before and after training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,33 +105,34 @@ def _validation_images(config: Config) -> tuple[list[str], list[int]]:
 def demo_page(
     path: Path,
     results: Mapping[str, ModelResult],
-    config: Config,
+    config: Config | None,
     commands: Sequence[str],
     photos: Mapping[str, Figure] | None = None,
+    credits: Sequence[str] = (),
 ) -> None:
     """Write the page.
 
     Args:
         path: Path of the page.
-        results: 'CRATE' -> its result, and so on.
-        config: Config of one of the trainings.
+        results: 'CRATE' -> its result, and so on; empty before the trainings.
+        config: Config of one of the trainings; None before them.
         commands: Commands as typed.
         photos: Figures of ``last_layer_figures``, drawn with the weights of this repository.
+        credits: Titles, authors and licences of the photographs.
     """
-    losses = {name: result.loss for name, result in results.items()}
-    figures = {name: attention_figure(each.pictures, each.maps, each.objects) for name, each in results.items()}
-    write_page(
-        path,
-        'demo',
-        config=config,
-        summary=_summary(results),
-        seeds=len(next(iter(results.values())).accuracies),
-        iou=_iou_figure(results),
-        loss=curve_figure(losses, 'iteration', 'training loss'),
-        attention=figures,
-        photos=photos,
-        commands=commands,
-    )
+    content = dict(photos=photos, credits=credits, config=config)
+    if results:
+        losses = {name: result.loss for name, result in results.items()}
+        maps = {name: attention_figure(each.pictures, each.maps, each.objects) for name, each in results.items()}
+        content.update(
+            summary=_summary(results),
+            seeds=len(next(iter(results.values())).accuracies),
+            iou=_iou_figure(results),
+            loss=curve_figure(losses, 'iteration', 'training loss'),
+            attention=maps,
+            commands=commands,
+        )
+    write_page(path, 'demo', **content)
 
 
 def _summary(results: Mapping[str, ModelResult]) -> Table:

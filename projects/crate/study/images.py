@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import mmcv
@@ -33,6 +34,21 @@ VOC_LIST = 'ImageSets/Segmentation/val.txt'
 COCO_FOLDERS = ('.', 'coco')
 VOID = 255
 NUM_PICTURES = 5
+# package -> file in it -> title, author and licence, as the package states them
+PHOTOGRAPHS = dict(
+    sklearn={
+        'datasets/images/flower.jpg': 'Flower: vultilion, CC BY 2.0, in scikit-learn',
+        'datasets/images/china.jpg': 'Summer palace: danielbuechele, CC BY 2.0, in scikit-learn',
+    },
+    skimage={
+        'data/rocket.jpg': 'Rocket: SpaceX, public domain, in scikit-image',
+        'data/chelsea.png': 'Cat: Stefan van der Walt, CC0, in scikit-image',
+        'data/coffee.png': 'Coffee: Rachel Michetti, CC0, in scikit-image',
+        'data/astronaut.png': 'Eileen Collins: NASA, public domain, in scikit-image',
+        'data/camera.png': 'Photographer: Lav Varshney, CC0, in scikit-image',
+    },
+    matplotlib={'mpl-data/sample_data/grace_hopper.jpg': 'Grace Hopper: U.S. Navy, public domain, in matplotlib'},
+)
 
 
 @dataclass(frozen=True)
@@ -163,6 +179,19 @@ def object_shares(voc: ImageSet) -> list[dict[str, float]]:
 def whole_image_miou(shares: Sequence[Mapping[str, float]]) -> float:
     """Return the mIoU of a whole-image mask in percent, from the result of :func:`object_shares`."""
     return 100 * float(np.mean([np.mean([*image.values()]) for image in shares if image]))
+
+
+def packaged_photographs() -> dict[Path, str]:
+    """Return {file: title, author and licence} of the free photographs that lie in installed packages."""
+    specs = {package: find_spec(package) for package in PHOTOGRAPHS}
+    folders = {package: Path(spec.origin).parent for package, spec in specs.items() if spec and spec.origin}
+    files = {folders[package] / name: text for package in folders for name, text in PHOTOGRAPHS[package].items()}
+    return {path: text for path, text in files.items() if path.is_file()}
+
+
+def fit(image: np.ndarray, side: int) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 with its longer side resized to ``side`` pixels by PIL's Lanczos filter."""
+    return mmcv.imrescale(image, (side, side), interpolation='lanczos', backend='pillow')
 
 
 def read_images(
