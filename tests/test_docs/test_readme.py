@@ -22,7 +22,6 @@ def block(title):
 
 def test_attention_of_a_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'docs').symlink_to(ROOT / 'docs')
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(photo).save('photo.jpg')
     found = {}
