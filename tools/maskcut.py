@@ -39,6 +39,8 @@ def parse_args(argv):
     add('--backbone', metavar='NAME', help=text)
     add('--layers', type=int, nargs='+', metavar='LAYER', help='layers of the features, from 0; -1 is the last')
     _cli.add_facet(parser)
+    text = 'run the backbone in this precision; the graph stays in float32 (default: float32)'
+    add('--amp', choices=('bf16', 'fp16'), help=text)
     add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
     add('--batch-size', type=positive, help='images per batch (default: as in the config)')
     add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
@@ -76,7 +78,7 @@ def label(args):
 
     given = dict(batch_size=args.batch_size, num_workers=args.num_workers)
     options = [f'test_dataloader.{key}={value}' for key, value in given.items() if value is not None]
-    features = dict(facet=args.facet, layer=args.layers, centred=args.centred or None)
+    features = dict(facet=args.facet, layer=args.layers, centred=args.centred or None, amp=args.amp)
     options += [f'model.{key}={value}'.replace(' ', '') for key, value in features.items() if value is not None]
     if args.backbone is None:
         cfg = launch.read_config(args.config, [*args.cfg_options, *options])

@@ -361,3 +361,21 @@ def test_under_autocast_only_the_backbone_is_rounded():
         masks = model(inputs)
     assert features.dtype == torch.bfloat16
     assert torch.equal(masks, maskcut(features.float(), (6, 8))[0])
+
+
+@pytest.mark.parametrize(('amp', 'dtype'), [('bf16', torch.bfloat16), ('fp16', torch.float16)])
+@pytest.mark.parametrize('centred', [False, True])
+def test_amp_rounds_the_backbone_alone(amp, dtype, centred):
+    model, inputs = detector(amp=amp, centred=centred), normalised(batch())
+    with torch.autocast('cpu', dtype):
+        expected = features_by_hand(model.backbone, inputs, -1)
+    assert expected.dtype == dtype
+    expected = expected.float() - centred * expected.float().mean(2, keepdim=True)
+    assert torch.equal(model.features(inputs), expected)
+    assert torch.equal(model(inputs), maskcut(expected, (6, 8))[0])
+    assert not torch.equal(expected, detector(centred=centred).features(inputs))
+
+
+def test_another_amp_is_refused():
+    with pytest.raises(UserError, match="^MaskCutDetector: amp must be 'bf16', 'fp16' or None, not 'float16'"):
+        detector(amp='float16')

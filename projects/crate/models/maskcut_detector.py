@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .features import choose_facet, patch_size, token_grid
 from .observe import BackboneReader, check_layers
 
 SCORES = ('one', 'round', 'ncut')
+PRECISIONS = {None: None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLASSES = ('object',)
 
 
@@ -47,13 +49,15 @@ class MaskCutDetector(BackboneReader):
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
         corner_rule: False for TokenCut's object; see :func:`projects.crate.maskcut.maskcut`.
+        amp: 'bf16' or 'fp16' runs the forward pass of the backbone under autocast. The graph and its eigenvectors stay
+            in float32 and float64.
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
         TypeError: The backbone has no attention that can be read.
         IndexError: The backbone has no such layer, or does not run it.
         ImportError: ``crf`` without pydensecrf2.
-        ArgumentError: Another ``score``.
+        ArgumentError: Another ``score`` or ``amp``.
     """
 
     def __init__(
@@ -68,12 +72,16 @@ class MaskCutDetector(BackboneReader):
         corner_rule: bool = True,
         facet: str | None = None,
         centred: bool = False,
+        amp: str | None = None,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
         self._meta = dict(classes=CLASSES)
         if score not in SCORES:
             raise ArgumentError(f'MaskCutDetector: score must be one of {", ".join(SCORES)}, not {score!r}')
+        if amp not in PRECISIONS:
+            raise ArgumentError(f"MaskCutDetector: amp must be 'bf16', 'fp16' or None, not {amp!r}")
+        self.amp = PRECISIONS[amp]
         self.layer, self.tau, self.num_masks, self.crf = layer, tau, num_masks, crf
         self.score, self.corner_rule = score, corner_rule
         self.layers = [layer] if isinstance(layer, int) else [*layer]
@@ -92,6 +100,14 @@ class MaskCutDetector(BackboneReader):
     @dataset_meta.setter
     def dataset_meta(self, meta: dict) -> None:
         self._meta = dict(meta, classes=CLASSES)
+
+    @torch.no_grad()
+    def features(self, inputs: Tensor, mode: str = 'tensor') -> Tensor:
+        """Return what is cut of images (B, 3, H, W): the features of their patches, (B, d, h w), at least float32."""
+        cast = torch.autocast(inputs.device.type, self.amp) if self.amp else nullcontext()
+        with cast:
+            seen = self.read(inputs, self.layers, mode, outputs=self.facet == 'token')
+        return seen.patches(self.layers, self.facet, self.centred).mT
 
     @torch.no_grad()
     def forward(
@@ -115,8 +131,7 @@ class MaskCutDetector(BackboneReader):
             ValueError: Features are NaN or infinite, or an image was padded to the size of others in its batch; the
                 message names the image.
         """
-        seen = self.read(inputs, self.layers, mode, outputs=self.facet == 'token')
-        features = seen.patches(self.layers, self.facet, self.centred).mT  # (B, d, h w)
+        features = self.features(inputs, mode)
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
