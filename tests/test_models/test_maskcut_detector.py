@@ -14,6 +14,7 @@ from torch import nn
 
 from projects.crate.errors import UserError
 from projects.crate.maskcut import mask_scores, maskcut
+from projects.crate.maskcut.bilateral import bilateral_mask
 from projects.crate.maskcut.postprocess import image_masks, refine, upsample
 from projects.crate.models import MaskCutDetector, maskcut_detector, observe
 
@@ -379,3 +380,18 @@ def test_amp_rounds_the_backbone_alone(amp, dtype, centred):
 def test_another_amp_is_refused():
     with pytest.raises(UserError, match="^MaskCutDetector: amp must be 'bf16', 'fp16' or None, not 'float16'"):
         detector(amp='float16')
+
+
+def test_the_bilateral_solver_refines_with_the_pixels_of_the_image(monkeypatch):
+    monkeypatch.setattr('projects.crate.maskcut.bilateral.MIN_IOU', 0)  # noise changes these masks beyond recognition
+    data = batch(ori_shapes=[SIZE] * 2)
+    plain, refined = (detector(bilateral=on).test_step(copy.deepcopy(data)) for on in (False, True))
+    changed = False
+    for before, after, image in zip(plain, refined, data['inputs']):
+        masks = before.pred_instances.masks.numpy()
+        expected = np.array([bilateral_mask(mask, image.permute(1, 2, 0).numpy()) for mask in masks])
+        assert np.array_equal(after.pred_instances.masks.numpy(), expected)
+        changed |= not np.array_equal(masks, expected)
+    assert changed
+    with pytest.raises(UserError, match='crf and bilateral are set'):
+        detector(crf=True, bilateral=True)

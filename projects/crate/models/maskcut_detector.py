@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..maskcut import is_complete, mask_scores, maskcut
+from ..maskcut.bilateral import bilateral_mask
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
 from .features import choose_facet, patch_size, token_grid
@@ -34,8 +35,8 @@ class MaskCutDetector(BackboneReader):
 
     Args:
         backbone: A ViT of ``features.py``, as a config or as the module itself.
-        data_preprocessor: Data preprocessor, as in every OpenMMLab model. With ``crf`` it must do the normalisation,
-            since its mean and std give the pixels back.
+        data_preprocessor: Data preprocessor, as in every OpenMMLab model. With ``crf`` or ``bilateral`` it must do the
+            normalisation, since its mean and std give the pixels back.
         layer: 0-based index of the layer whose features are cut; negative ones count from the end. The features of
             several layers stand side by side.
         facet: 'key', 'query', 'value' or 'token' (the layer's output). Default: values for a ViT with LayerScale, such
@@ -45,6 +46,8 @@ class MaskCutDetector(BackboneReader):
         tau: Threshold of the cosine of two tokens.
         num_masks: Largest number of objects per image.
         crf: Whether to refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
+        bilateral: Whether to refine each mask by TokenCut's bilateral solver
+            (:mod:`projects.crate.maskcut.bilateral`), in place of the CRF.
         score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
             graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
@@ -57,7 +60,7 @@ class MaskCutDetector(BackboneReader):
         TypeError: The backbone has no attention that can be read.
         IndexError: The backbone has no such layer, or does not run it.
         ImportError: ``crf`` without pydensecrf2.
-        ArgumentError: Another ``score`` or ``amp``.
+        ArgumentError: Another ``score`` or ``amp``; ``crf`` and ``bilateral``.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class MaskCutDetector(BackboneReader):
         facet: str | None = None,
         centred: bool = False,
         amp: str | None = None,
+        bilateral: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
@@ -89,6 +93,9 @@ class MaskCutDetector(BackboneReader):
             raise ArgumentError('MaskCutDetector: layer is empty; name at least one layer')
         check_layers(self.backbone, self.layers)
         self.facet, self.centred, self._told = choose_facet(self.backbone, facet), centred, False
+        if crf and bilateral:
+            raise ArgumentError('MaskCutDetector: crf and bilateral are set; one of them refines the masks')
+        self.bilateral = bilateral
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
 
@@ -178,11 +185,12 @@ class MaskCutDetector(BackboneReader):
         self, inputs: Tensor, data_samples: Sequence[BaseDataElement], masks: np.ndarray, scores: np.ndarray
     ) -> list[BaseDataElement]:
         """Add the instances of the masks (B, num_masks, h, w) and their scores (B, num_masks) to ``data_samples``."""
-        images = self._pixels(inputs) if self.crf else [None] * len(inputs)
-        patch = patch_size(self.backbone)
+        images = self._pixels(inputs) if self.crf or self.bilateral else [None] * len(inputs)
+        patch, refiner = patch_size(self.backbone), bilateral_mask if self.bilateral else None
         for sample, grid_masks, values, image in zip(data_samples, masks, scores, images):
             # one at a time: an empty mask takes its score with it
-            parts = [image_masks(one[None], patch, sample.img_shape, sample.ori_shape, image) for one in grid_masks]
+            sizes = patch, sample.img_shape, sample.ori_shape
+            parts = [image_masks(one[None], *sizes, image, refiner) for one in grid_masks]
             counts, found = [len(one) for one in parts], np.concatenate(parts)
             sample.pred_instances = InstanceData(
                 masks=torch.from_numpy(found),
