@@ -13,7 +13,7 @@ from tiny_models import ARCH, build, classifier, crate
 from torch import nn
 
 from projects.crate.errors import UserError
-from projects.crate.maskcut import mask_scores, maskcut
+from projects.crate.maskcut import mask_gaps, mask_scores, maskcut
 from projects.crate.maskcut.bilateral import bilateral_mask
 from projects.crate.maskcut.postprocess import image_masks, refine, upsample
 from projects.crate.models import MaskCutDetector, maskcut_detector, observe
@@ -93,13 +93,14 @@ def test_masks_are_those_of_maskcut_in_the_original_size(backbone, layer):
             assert box == [x, y, x + width, y + height]
 
 
-@pytest.mark.parametrize('score', ['one', 'round', 'ncut'])
+@pytest.mark.parametrize('score', ['one', 'round', 'ncut', 'gap'])
 def test_scores_belong_to_their_masks(score):
     """Also where a round gave no mask, and where one vanishes in a small original."""
     model, data = detector(score=score, num_masks=4), batch(((24, 32), (5, 4)))
     features = features_by_hand(model.backbone, normalised(data), -1)
-    masks, _ = maskcut(features, (6, 8), num_masks=4)
+    masks, vectors = maskcut(features, (6, 8), num_masks=4)
     every = dict(one=torch.ones(2, 4), round=1 / torch.arange(1, 5).expand(2, 4), ncut=mask_scores(features, masks))
+    every['gap'] = mask_gaps(features, masks, vectors)
     counts = []
     for sample, grid_masks, scores in zip(model.test_step(data), masks.numpy(), every[score].float()):
         kept = [len(image_masks(one[None], (4, 4), SIZE, sample.ori_shape)) for one in grid_masks]
@@ -111,7 +112,7 @@ def test_scores_belong_to_their_masks(score):
 
 
 def test_unknown_scores_are_refused():
-    with pytest.raises(UserError, match="^MaskCutDetector: score must be one of one, round, ncut, not 'area'"):
+    with pytest.raises(UserError, match="^MaskCutDetector: score must be one of one, round, ncut, gap, not 'area'"):
         detector(score='area')
 
 
@@ -395,3 +396,13 @@ def test_the_bilateral_solver_refines_with_the_pixels_of_the_image(monkeypatch):
     assert changed
     with pytest.raises(UserError, match='crf and bilateral are set'):
         detector(crf=True, bilateral=True)
+
+
+def test_auto_passes_its_threshold_on():
+    inputs = normalised(batch())
+    features = features_by_hand(detector().backbone, inputs, -1)
+    for min_gap in (0, 0.2, 1.1):
+        expected, _ = maskcut(features, (6, 8), num_masks='auto', min_gap=min_gap)
+        assert torch.equal(detector(num_masks='auto', min_gap=min_gap)(inputs), expected)
+    found = detector(num_masks='auto', min_gap=0, score='round').test_step(batch())[0].pred_instances
+    assert len(found.masks) == len(found.scores) >= 1

@@ -63,7 +63,7 @@ class MaskCutHook(MeasuringHook):
         dataloader: dict,
         layer: int | Sequence[int] = -1,
         tau: float = 0.15,
-        num_masks: int = 3,
+        num_masks: int | str = 3,
         crf: bool = False,
         score: str = 'one',
         facet: str | None = None,

@@ -11,14 +11,14 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..maskcut import is_complete, mask_scores, maskcut
+from ..maskcut import MIN_GAP, is_complete, mask_gaps, mask_scores, maskcut
 from ..maskcut.bilateral import bilateral_mask
 from ..maskcut.postprocess import dense_crf, image_masks, tight_box
 from ..registration import register_model
 from .features import choose_facet, patch_size, token_grid
 from .observe import BackboneReader, check_layers
 
-SCORES = ('one', 'round', 'ncut')
+SCORES = ('one', 'round', 'ncut', 'gap')
 PRECISIONS = {None: None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 CLASSES = ('object',)
 
@@ -44,14 +44,17 @@ class MaskCutDetector(BackboneReader):
             are the same, U^T z.
         centred: Whether to take the mean over the patches of an image away from its features.
         tau: Threshold of the cosine of two tokens.
-        num_masks: Largest number of objects per image.
+        num_masks: Largest number of objects per image, or 'auto': as long as the eigengap is at least ``min_gap``.
         crf: Whether to refine each mask by a dense CRF and fill its holes (needs the extra ``crf``).
         bilateral: Whether to refine each mask by TokenCut's bilateral solver
             (:mod:`projects.crate.maskcut.bilateral`), in place of the CRF.
         score: Score of a mask, which ranks masks of different images. 'one': 1.0, as in the published protocol. 'ncut':
             how well the mask separates the graph of tokens (:func:`projects.crate.maskcut.mask_scores`); it builds the
-            graph once more. 'round': 1, 1/2, 1/3, ... for the masks of round 0, 1, 2, ...
+            graph once more. 'gap': how well the graph determines the cut
+            (:func:`projects.crate.maskcut.mask_gaps`); it solves for one eigenvalue more. 'round': 1, 1/2, 1/3, ... for
+            the masks of round 0, 1, 2, ...
         corner_rule: False for TokenCut's object; see :func:`projects.crate.maskcut.maskcut`.
+        min_gap: Smallest eigengap for ``num_masks='auto'``, from 0 to 1.
         amp: 'bf16' or 'fp16' runs the forward pass of the backbone under autocast. The graph and its eigenvectors stay
             in float32 and float64.
         init_cfg: Initialisation, as in mmengine.
@@ -69,7 +72,7 @@ class MaskCutDetector(BackboneReader):
         data_preprocessor: dict | nn.Module | None = None,
         layer: int | Sequence[int] = -1,
         tau: float = 0.15,
-        num_masks: int = 3,
+        num_masks: int | str = 3,
         crf: bool = False,
         score: str = 'one',
         corner_rule: bool = True,
@@ -77,6 +80,7 @@ class MaskCutDetector(BackboneReader):
         centred: bool = False,
         amp: str | None = None,
         bilateral: bool = False,
+        min_gap: float = MIN_GAP,
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(backbone, data_preprocessor, init_cfg)
@@ -95,7 +99,7 @@ class MaskCutDetector(BackboneReader):
         self.facet, self.centred, self._told = choose_facet(self.backbone, facet), centred, False
         if crf and bilateral:
             raise ArgumentError('MaskCutDetector: crf and bilateral are set; one of them refines the masks')
-        self.bilateral = bilateral
+        self.bilateral, self.min_gap = bilateral, min_gap
         if crf:  # a missing extra fails now
             dense_crf(np.ones((1, 1), dtype=bool), np.zeros((1, 1, 3), dtype=np.uint8))
 
@@ -128,7 +132,7 @@ class MaskCutDetector(BackboneReader):
             mode: 'predict' or 'tensor'.
 
         Returns:
-            'tensor': masks on the token grid, (B, num_masks, h, w) bool, disjoint, empty where there was no object.
+            'tensor': masks on the token grid, (B, num_masks, h, w) bool (10 for 'auto'), disjoint, empty where there was no object.
             'predict': ``data_samples``, each with ``pred_instances`` on the CPU. These have ``masks`` (n, H0, W0) bool
             in the size of the original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,), ``labels`` 0.
             Empty masks are left out.
@@ -142,11 +146,12 @@ class MaskCutDetector(BackboneReader):
         grid = token_grid(self.backbone, inputs.shape[-2:])
         if mode == 'predict':
             self._check(data_samples, features, grid)
-        masks, _ = maskcut(features, grid, self.tau, self.num_masks, corner_rule=self.corner_rule)
+        options = dict(corner_rule=self.corner_rule, min_gap=self.min_gap)
+        masks, vectors = maskcut(features, grid, self.tau, self.num_masks, **options)
         self._explain(features[~masks.flatten(1).any(1)])
         if mode == 'tensor':
             return masks
-        return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks))
+        return self._predict(inputs, data_samples, masks.cpu().numpy(), self._scores(features, masks, vectors))
 
     def _check(self, data_samples: Sequence[BaseDataElement], features: Tensor, grid: tuple[int, int]) -> None:
         """Refuse features that are not finite, and padding, which MaskCut would take for a part of the image."""
@@ -174,11 +179,14 @@ class MaskCutDetector(BackboneReader):
                 level=logging.WARNING,
             )
 
-    def _scores(self, features: Tensor, masks: Tensor) -> np.ndarray:
-        """Score the masks (B, num_masks, h, w): (B, num_masks) float32."""
+    def _scores(self, features: Tensor, masks: Tensor, vectors: Tensor) -> np.ndarray:
+        """Score the masks (B, num_masks, h, w) with their eigenvectors: (B, num_masks) float32."""
         if self.score == 'ncut':
             return mask_scores(features, masks, self.tau).cpu().numpy().astype(np.float32)
-        rounds = np.arange(self.num_masks) if self.score == 'round' else np.zeros(self.num_masks)
+        if self.score == 'gap':
+            return mask_gaps(features, masks, vectors, self.tau).cpu().numpy().astype(np.float32)
+        count = masks.shape[1]
+        rounds = np.arange(count) if self.score == 'round' else np.zeros(count)
         return np.broadcast_to((1 / (1 + rounds)).astype(np.float32), masks.shape[:2])
 
     def _predict(
