@@ -78,7 +78,8 @@ def maskcut(
         min_gap: Smallest eigengap for 'auto', from 0 to 1.
 
     Returns:
-        masks: (num_masks, h, w), 10 for 'auto', bool, each without the tokens of earlier ones; empty where there was no object.
+        masks: (num_masks, h, w) bool, (10, h, w) for 'auto', each without the tokens of earlier ones; empty where there
+            was no object.
         eigenvectors: (num_masks, h, w) float64, one per mask. Both have a leading B for a batch.
 
     Raises:
@@ -127,12 +128,13 @@ def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
 def mask_gaps(features: Tensor, masks: Tensor, eigenvectors: Tensor, tau: float = 0.15) -> Tensor:
     """Score the masks of :func:`maskcut` by the eigengap of the graph that each was cut from.
 
-    mu_3 - mu_2 of (D - A) x = mu D x (:func:`projects.crate.maskcut.eigen.eigengap`): how far the best cut is from the
-    next one. Masks of one image with different scores come from different rounds.
+    The score is mu_3 - mu_2 of (D - A) x = mu D x (:func:`projects.crate.maskcut.eigen.eigengap`): how far the best cut
+    is from the next one.
 
     Args:
         features: Features (C, h * w), or (B, C, h * w), that :func:`maskcut` got.
-        masks, eigenvectors: What it returned, (num_masks, h, w), or (B, num_masks, h, w).
+        masks: Masks that it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
+        eigenvectors: Eigenvectors that it returned, of the same shape.
         tau: Threshold that it got.
 
     Returns:

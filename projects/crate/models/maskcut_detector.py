@@ -132,7 +132,8 @@ class MaskCutDetector(BackboneReader):
             mode: 'predict' or 'tensor'.
 
         Returns:
-            'tensor': masks on the token grid, (B, num_masks, h, w) bool (10 for 'auto'), disjoint, empty where there was no object.
+            'tensor': masks on the token grid, (B, num_masks, h, w) bool (10 for 'auto'), disjoint, empty where there
+            was no object.
             'predict': ``data_samples``, each with ``pred_instances`` on the CPU. These have ``masks`` (n, H0, W0) bool
             in the size of the original image, ``bboxes`` (n, 4) tight [x1, y1, x2, y2], ``scores`` (n,), ``labels`` 0.
             Empty masks are left out.
