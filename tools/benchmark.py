@@ -3,6 +3,7 @@
 
 python tools/benchmark.py speed       # speed of the backbone, beside the textbook formulation and ViTs of its size
 python tools/benchmark.py maskcut     # MaskCut beside dense eigensolvers, on the features of four photographs
+python tools/benchmark.py ncut        # one cut beside the libraries ncut-pytorch and fastncut
 python tools/benchmark.py attention   # time that reading the attention of [CLS] adds to a forward pass
 python tools/benchmark.py memory      # memory of a backbone at 1024 x 1024, for several attention windows
 python tools/benchmark.py input       # time of the image transforms of a config, beside its training step
@@ -27,7 +28,7 @@ BACKBONES = ['crate-emergence-small-p8_8xb512-coslr-90e_in21k', 'vit-small-p8_16
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    help_text = 'speed, maskcut, attention, memory, input or pseudo-labels'
+    help_text = 'speed, maskcut, ncut, attention, memory, input or pseudo-labels'
     commands = parser.add_subparsers(dest='what', metavar='WHAT', required=True, help=help_text)
     output = _cli.new_parent()
     output.add_argument('--json', type=Path, help='also write the numbers to this file')
@@ -71,6 +72,22 @@ def parse_args(argv):
     text = 'npz file with entries NAME_feat (C, h * h) (default: the photographs of the tests, 60 x 60 tokens)'
     maskcut('--features', type=Path, default=features, help=text)
     maskcut('--sides', type=positive, nargs='*', default=[60, 120], help='sides of the grids whose memory is measured')
+
+    ncut = add(
+        'ncut',
+        'ncut',
+        'one cut beside the libraries ncut-pytorch and fastncut',
+        options,
+        description='Report time, memory and agreement (IoU) of the mask. The libraries need: pip install --no-deps '
+        'ncut-pytorch fastncut fpsample',
+    )
+    ncut('images', type=Path, help='folder, or text file with a path per line; a few images are enough')
+    ncut('--config', required=True, help='config file, one of configs/maskcut')
+    ncut('--checkpoint', required=True, help='file with the weights of the backbone')
+    text = 'sides of the grids in tokens (default: 30 37 60 100)'
+    ncut('--sides', type=positive, nargs='+', default=[30, 37, 60, 100], help=text)
+    text = 'most tokens for the dense reference; larger grids are compared with ours (default: %(default)s)'
+    ncut('--dense-tokens', type=positive, default=3600, help=text)
 
     attention = add('attention', 'attention', 'time of reading [CLS] attention, beside the forward pass', repeats=15)
     backbones = [CONFIGS / f'{name}.py' for name in BACKBONES]

@@ -43,6 +43,11 @@ def parse_args(argv):
     add('--draw', type=Path, metavar='DIR', help='folder for a picture of each image with its masks')
     add('--layers', type=int, nargs='+', metavar='LAYER', help='layers of the features, from 0; -1 is the last')
     _cli.add_facet(parser)
+    text = "largest number of masks per image, or 'auto': as long as the eigengap is large (default: as in the config)"
+    add('--num-masks', type=number_or_auto, metavar='N', help=text)
+    add('--score', choices=('one', 'round', 'ncut', 'gap'), help='score of a mask (default: as in the config)')
+    text = 'run the backbone in this precision; the graph stays in float32 (default: float32)'
+    add('--amp', choices=('bf16', 'fp16'), help=text)
     add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
     add('--batch-size', type=positive, help='images per batch (default: as in the config)')
     add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
@@ -66,6 +71,10 @@ def parse_args(argv):
     return args
 
 
+def number_or_auto(text):
+    return text if text == 'auto' else positive(text)
+
+
 def main(argv=None):
     args = parse_args(argv)
     os.environ.update(ONE_THREAD)  # before the libraries are imported; see make_pseudo_labels
@@ -80,8 +89,9 @@ def label(args):
 
     given = dict(batch_size=args.batch_size, num_workers=args.num_workers)
     options = [f'test_dataloader.{key}={value}' for key, value in given.items() if value is not None]
-    features = dict(facet=args.facet, layer=args.layers, centred=args.centred or None)
-    options += [f'model.{key}={value}'.replace(' ', '') for key, value in features.items() if value is not None]
+    model = dict(facet=args.facet, layer=args.layers, centred=args.centred or None, amp=args.amp)
+    model |= dict(num_masks=args.num_masks, score=args.score)
+    options += [f'model.{key}={value}'.replace(' ', '') for key, value in model.items() if value is not None]
     if args.backbone is None:
         cfg = launch.read_config(args.config, [*args.cfg_options, *options])
     else:

@@ -35,7 +35,7 @@ def test_the_command(tmp_path, capsys):
     arguments = ['pseudo-labels', *toy_maskcut.make_run(tmp_path / 'run', number=5), '--json', output]
     assert load_tool('benchmark')([str(argument) for argument in arguments]) == 0
     result = json.loads(output.read_text())
-    assert result['images'] == 5 and result['seconds']['MaskCut'] > 0
+    assert result['images'] == 5 and result['seconds']['eigenvectors'] > 0
     assert '5 images, one process, one thread' in capsys.readouterr().out
     assert not [*(tmp_path / 'run').glob('**/*.parts')]
 

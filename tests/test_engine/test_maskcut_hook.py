@@ -168,7 +168,8 @@ def test_equals_a_test_of_the_checkpoint(tmp_path, samples, monkeypatch, use_ema
         return step(detector, batch)
 
     monkeypatch.setattr(maskcut_hook.MaskCutDetector, 'test_step', watched)
-    watcher = hook(samples, by_epoch=False, use_ema=use_ema, tau=0.3, num_masks=2, layer=0)
+    cut = dict(tau=0.3, num_masks='auto', min_gap=0.1, score='gap', layer=0)
+    watcher = hook(samples, by_epoch=False, use_ema=use_ema, **cut)
     watcher.update(interval=2, evaluator=lenient(samples))
     checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=4)
     path = classification(tmp_path, samples, dict(ITERATIONS, max_iters=4), 0, [watcher], checkpoint=checkpoint)
@@ -181,7 +182,7 @@ def test_equals_a_test_of_the_checkpoint(tmp_path, samples, monkeypatch, use_ema
 
     cfg = Config.fromfile(path)
     tester = Runner(
-        dict(type='MaskCutDetector', backbone=cfg.model.backbone, tau=0.3, num_masks=2, layer=0),
+        dict(type='MaskCutDetector', backbone=cfg.model.backbone, **cut),
         str(tmp_path / 'test'),
         data_preprocessor=dict(
             type='mmdet.DetDataPreprocessor', mean=[120.0, 110.0, 100.0], std=[60.0, 50.0, 40.0], bgr_to_rgb=True

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from projects.crate.maskcut import eigen
 from projects.crate.maskcut.affinity import AffinityGraph
-from projects.crate.maskcut.eigen import second_eigenvector
+from projects.crate.maskcut.eigen import eigengap, second_eigenvector
 from tools.bench.dense_maskcut import affinity, eigenvectors
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_product_is_noticed(monkeypatch):
     """The residual is computed anew: a recurrence that lies does not get through."""
     f = blobs(3)
     graph = AffinityGraph(torch.from_numpy(f), 0.15)
-    monkeypatch.setattr(eigen, '_lanczos', lambda graph, steps: (torch.full((1,), 0.5).double(), graph.leading.clone()))
+    monkeypatch.setattr(eigen, '_lanczos', lambda graph, *_: (torch.full((1,), 0.5).double(), graph.leading.clone()))
     x = second_eigenvector(graph)[0].numpy()
     assert alignment(x, spectrum(f[0])[1][:, 1], f[0]) == pytest.approx(1, abs=1e-9)
 
@@ -120,3 +120,24 @@ def test_the_number_of_threads_does_not_matter():
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_allclose(*results, atol=1e-12)
+
+
+@given(seed=st.integers(0, 2**32 - 1), tokens=st.integers(2, 60))
+@settings(max_examples=40, deadline=None)
+def test_the_gap_is_that_of_the_dense_spectrum(seed, tokens):
+    f = blobs(seed, tokens)
+    graph = AffinityGraph(torch.from_numpy(f), 0.15)
+    mu = [*spectrum(f[0])[0], 1.0]  # two tokens have no third value
+    gap = eigengap(graph, second_eigenvector(graph)).item()
+    assert gap == pytest.approx(max(min(mu[2], 1) - min(mu[1], 1), 0), abs=1e-5)
+    assert 0 <= gap <= 1
+
+
+def test_gaps_of_no_cut_of_equal_cuts_and_of_a_batch():
+    alike = np.ones((1, 3, 12))
+    three = np.repeat(np.eye(3), 4, axis=1)[None]  # three equal parts: mu_2 = mu_3
+    two = np.concatenate([np.repeat(np.eye(2), 6, axis=1), np.zeros((1, 12))])[None]
+    graph = AffinityGraph(torch.from_numpy(np.concatenate([alike, three, two])), 0.15)
+    gaps = eigengap(graph, second_eigenvector(graph))
+    np.testing.assert_allclose(gaps, [0, 0, 1], atol=1e-4)
+    assert not eigengap(graph, torch.zeros(3, 12, dtype=torch.float64)).any()

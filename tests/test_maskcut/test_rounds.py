@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from projects.crate.maskcut import affinity as affinity_module
-from projects.crate.maskcut import mask_scores, maskcut, ncut, peak_positive, salient_part
+from projects.crate.maskcut import mask_gaps, mask_scores, maskcut, ncut, peak_positive, salient_part
 from projects.crate.maskcut import rounds as module
 from tools.bench.dense_maskcut import affinity, dense_maskcut, eigenvectors
 
@@ -231,7 +231,8 @@ def test_features_that_are_no_numbers_are_refused(bad):
     ('features', 'grid', 'options', 'message'),
     [
         (torch.ones(2, 12), (3, 5), {}, '3 x 5 does not hold 12 tokens'),
-        (torch.ones(2, 12), (3, 4), dict(num_masks=0), 'num_masks must be at least 1, not 0'),
+        (torch.ones(2, 12), (3, 4), dict(num_masks=0), "num_masks must be 'auto' or at least 1, not 0"),
+        (torch.ones(2, 12), (3, 4), dict(num_masks='all'), "at least 1, not 'all'"),
         (torch.ones(12), (3, 4), {}, r'not \(12,\)'),
         (torch.ones(2, 0), (0, 0), {}, 'not empty'),
         (torch.ones(1, 2**16 + 1), (1, 2**16 + 1), {}, 'at most 65536 tokens, not 65537'),
@@ -317,3 +318,57 @@ def test_scores_of_a_batch_are_those_of_its_images(together, monkeypatch):
     assert torch.equal(scores, torch.stack([mask_scores(*one) for one in zip(features, masks)]))
     with pytest.raises(ValueError, match='^mask_scores: masks .* do not fit features'):
         mask_scores(features, masks[:2])
+
+
+@given(seed=seeds, grid=grids, tau=taus, num_masks=st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_gaps_are_those_of_the_graphs_that_were_cut(seed, grid, tau, num_masks):
+    """Against the dense spectrum of each graph."""
+    features = image_features(seed, grid)
+    masks, vectors = maskcut(features, grid, tau, num_masks)
+    gaps, painted = mask_gaps(features, masks, vectors, tau), features.clone()
+    assert gaps.shape == (num_masks,) and gaps.min() >= 0 and gaps.max() <= 1
+    for gap, mask in zip(gaps.tolist(), masks.flatten(1)):
+        if not mask.any():
+            assert gap == 0
+            continue
+        mu = eigenvectors(affinity(painted.numpy(), tau), subset=None)[0]
+        assert gap == pytest.approx(max(min(mu[2], 1) - min(mu[1], 1), 0), abs=1e-4)
+        painted[:, mask] = 0
+
+
+@pytest.mark.parametrize('together', [True, False])
+def test_gaps_of_a_batch_are_those_of_its_images(together, monkeypatch):
+    if together:
+        monkeypatch.setattr(module, '_groups', lambda batch: [batch])
+    features = torch.stack([image_features(seed, (6, 7)) for seed in range(4)])
+    features[1] = 0
+    found = maskcut(features, (6, 7))
+    gaps = mask_gaps(features, *found)
+    expected = torch.stack([mask_gaps(*one) for one in zip(features, *found)])
+    torch.testing.assert_close(gaps, expected, atol=1e-5, rtol=0)  # a batch stops when its last image is done
+    assert not gaps[1].any() and gaps.any()
+    with pytest.raises(ValueError, match='^mask_gaps: masks .* do not fit features'):
+        mask_gaps(features, found[0][:2], found[1][:2])
+
+
+@given(seed=seeds, grid=grids, min_gap=st.sampled_from([0.0, 0.05, 0.2, 0.5, 1.01]))
+@settings(max_examples=40, deadline=None)
+def test_auto_is_the_first_rounds_up_to_a_small_gap(seed, grid, min_gap):
+    features = image_features(seed, grid)
+    many, vectors = maskcut(features, grid, num_masks=module.MAX_MASKS)
+    gaps = mask_gaps(features, many, vectors)
+    assume((gaps - min_gap).abs().min() > 1e-4 or min_gap == 0)
+    masks, _ = maskcut(features, grid, num_masks='auto', min_gap=min_gap)
+    assert masks.shape == many.shape
+    end = next((n for n in range(len(many)) if not many[n].any() or gaps[n] < min_gap), len(many))
+    assert torch.equal(masks[:end], many[:end]) and not masks[end:].any()
+
+
+def test_auto_of_a_batch_is_that_of_its_images(monkeypatch):
+    monkeypatch.setattr(module, '_groups', lambda batch: [batch])
+    features = torch.stack([image_features(seed, (6, 7)) for seed in range(20, 30)])
+    together, _ = maskcut(features, (6, 7), num_masks='auto', min_gap=0.05)
+    alone = [maskcut(image, (6, 7), num_masks='auto', min_gap=0.05)[0] for image in features]
+    assert torch.equal(together, torch.stack(alone))
+    assert len({int(masks.flatten(1).any(1).sum()) for masks in alone}) > 1  # images stop at different rounds

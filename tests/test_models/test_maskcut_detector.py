@@ -13,7 +13,8 @@ from tiny_models import ARCH, build, classifier, crate
 from torch import nn
 
 from projects.crate.errors import UserError
-from projects.crate.maskcut import mask_scores, maskcut
+from projects.crate.maskcut import mask_gaps, mask_scores, maskcut
+from projects.crate.maskcut.bilateral import bilateral_mask
 from projects.crate.maskcut.postprocess import image_masks, refine, upsample
 from projects.crate.models import MaskCutDetector, maskcut_detector, observe
 
@@ -92,13 +93,14 @@ def test_masks_are_those_of_maskcut_in_the_original_size(backbone, layer):
             assert box == [x, y, x + width, y + height]
 
 
-@pytest.mark.parametrize('score', ['one', 'round', 'ncut'])
+@pytest.mark.parametrize('score', ['one', 'round', 'ncut', 'gap'])
 def test_scores_belong_to_their_masks(score):
     """Also where a round gave no mask, and where one vanishes in a small original."""
     model, data = detector(score=score, num_masks=4), batch(((24, 32), (5, 4)))
     features = features_by_hand(model.backbone, normalised(data), -1)
-    masks, _ = maskcut(features, (6, 8), num_masks=4)
+    masks, vectors = maskcut(features, (6, 8), num_masks=4)
     every = dict(one=torch.ones(2, 4), round=1 / torch.arange(1, 5).expand(2, 4), ncut=mask_scores(features, masks))
+    every['gap'] = mask_gaps(features, masks, vectors)
     counts = []
     for sample, grid_masks, scores in zip(model.test_step(data), masks.numpy(), every[score].float()):
         kept = [len(image_masks(one[None], (4, 4), SIZE, sample.ori_shape)) for one in grid_masks]
@@ -110,7 +112,7 @@ def test_scores_belong_to_their_masks(score):
 
 
 def test_unknown_scores_are_refused():
-    with pytest.raises(UserError, match="^MaskCutDetector: score must be one of one, round, ncut, not 'area'"):
+    with pytest.raises(UserError, match="^MaskCutDetector: score must be one of one, round, ncut, gap, not 'area'"):
         detector(score='area')
 
 
@@ -361,3 +363,46 @@ def test_under_autocast_only_the_backbone_is_rounded():
         masks = model(inputs)
     assert features.dtype == torch.bfloat16
     assert torch.equal(masks, maskcut(features.float(), (6, 8))[0])
+
+
+@pytest.mark.parametrize(('amp', 'dtype'), [('bf16', torch.bfloat16), ('fp16', torch.float16)])
+@pytest.mark.parametrize('centred', [False, True])
+def test_amp_rounds_the_backbone_alone(amp, dtype, centred):
+    model, inputs = detector(amp=amp, centred=centred), normalised(batch())
+    with torch.autocast('cpu', dtype):
+        expected = features_by_hand(model.backbone, inputs, -1)
+    assert expected.dtype == dtype
+    expected = expected.float() - centred * expected.float().mean(2, keepdim=True)
+    assert torch.equal(model.features(inputs), expected)
+    assert torch.equal(model(inputs), maskcut(expected, (6, 8))[0])
+    assert not torch.equal(expected, detector(centred=centred).features(inputs))
+
+
+def test_another_amp_is_refused():
+    with pytest.raises(UserError, match="^MaskCutDetector: amp must be 'bf16', 'fp16' or None, not 'float16'"):
+        detector(amp='float16')
+
+
+def test_the_bilateral_solver_refines_with_the_pixels_of_the_image(monkeypatch):
+    monkeypatch.setattr('projects.crate.maskcut.bilateral.MIN_IOU', 0)  # noise changes these masks beyond recognition
+    data = batch(ori_shapes=[SIZE] * 2)
+    plain, refined = (detector(bilateral=on).test_step(copy.deepcopy(data)) for on in (False, True))
+    changed = False
+    for before, after, image in zip(plain, refined, data['inputs']):
+        masks = before.pred_instances.masks.numpy()
+        expected = np.array([bilateral_mask(mask, image.permute(1, 2, 0).numpy()) for mask in masks])
+        assert np.array_equal(after.pred_instances.masks.numpy(), expected)
+        changed |= not np.array_equal(masks, expected)
+    assert changed
+    with pytest.raises(UserError, match='crf and bilateral are set'):
+        detector(crf=True, bilateral=True)
+
+
+def test_auto_passes_its_threshold_on():
+    inputs = normalised(batch())
+    features = features_by_hand(detector().backbone, inputs, -1)
+    for min_gap in (0, 0.2, 1.1):
+        expected, _ = maskcut(features, (6, 8), num_masks='auto', min_gap=min_gap)
+        assert torch.equal(detector(num_masks='auto', min_gap=min_gap)(inputs), expected)
+    found = detector(num_masks='auto', min_gap=0, score='round').test_step(batch())[0].pred_instances
+    assert len(found.masks) == len(found.scores) >= 1

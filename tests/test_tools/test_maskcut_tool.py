@@ -86,11 +86,13 @@ def test_a_pretrained_vit_in_place_of_config_and_checkpoint(run, tmp_path, monke
     out, built = tmp_path / 'out.json', []
     monkeypatch.setattr(MaskCutDetector, '_explain', lambda self, features: built.append(self))
     command = [str(run[0]), str(out), '--backbone', 'timm/toy', '--num-workers', '0', '--batch-size', '10']
-    assert load_tool('maskcut')([*command, '--facet', 'query', '--layers', '0', '1', '--centred']) == 0
+    cut = ['--num-masks', 'auto', '--score', 'gap', '--amp', 'bf16']
+    assert load_tool('maskcut')([*command, '--facet', 'query', '--layers', '0', '1', '--centred', *cut]) == 0
     assert len(json.loads(out.read_text())['images']) == 10
     detector = built[0]
     assert detector.backbone is model
     assert (detector.facet, detector.layers, detector.centred) == ('query', [0, 1], True)
+    assert (detector.num_masks, detector.score, detector.amp) == ('auto', 'gap', torch.bfloat16)
     assert detector.data_preprocessor.mean.flatten().tolist() == [127.5] * 3
     with torch.no_grad():
         model.ln1.bias += 1

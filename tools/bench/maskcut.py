@@ -2,6 +2,7 @@
 
 import multiprocessing
 from argparse import Namespace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -98,9 +99,14 @@ def _peak_memory(side: int, channels: int, threads: int) -> float:
     features = F.interpolate(coarse, size=(side, side), mode='bicubic')[0].flatten(1)
     features += 0.3 * torch.randn(channels, side**2, generator=generator)
     maskcut(features[:, :100], (10, 10))  # libraries are loaded at their first use
+    return added_memory(partial(maskcut, features, (side, side)))
+
+
+def added_memory(function: Callable[[], object]) -> float:
+    """Return the peak of the memory in MB that a call adds to this process, which must be fresh; Linux only."""
     Path('/proc/self/clear_refs').write_text('5')  # resets the peak
     before = _status('VmRSS')
-    maskcut(features, (side, side))
+    function()
     return _status('VmHWM') - before
 
 

@@ -12,7 +12,8 @@ from mmengine.config import Config
 from projects.crate.coco import coco_annotation
 from projects.crate.datasets.image_list import ImageList, list_images
 from projects.crate.engine.config import read_config
-from projects.crate.maskcut import maskcut
+from projects.crate.maskcut.affinity import AffinityGraph
+from projects.crate.maskcut.eigen import second_eigenvector
 from projects.crate.models import MaskCutDetector
 from projects.crate.pseudo_labels import label, make_pseudo_labels
 from projects.crate.pseudo_labels.images import ImageBatches
@@ -25,7 +26,8 @@ START = 'start: the model, its weights, the list'
 STAGES: dict[str, tuple[Callable, ...]] = {
     'read, decode, resize': (ImageBatches.__getitem__,),
     'forward pass': (MaskCutDetector.read,),
-    'MaskCut': (maskcut,),
+    'graph': (AffinityGraph.__init__, AffinityGraph.paint),
+    'eigenvectors': (second_eigenvector,),
     'masks in the size of the image': (MaskCutDetector._predict,),
     'run-length encoding': (coco_annotation,),
     'write and merge': (Parts.write, Parts.merge),
@@ -44,8 +46,8 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
     """Return the seconds of every stage for all images, in one process with one thread that also loads the images.
 
     The real tool runs, into a folder that is removed, under Python's profiler. The stages spend their time in compiled
-    code, so the profiler adds little. 'other' is the rest of the run after its start; with a GPU it holds the wait for
-    the forward pass.
+    code, so the profiler adds little. 'other' is the rest of the run after its start: the part of each eigenvector,
+    the scores; with a GPU also the wait for the forward pass.
     """
     if cfg.get('test_dataloader'):
         cfg.test_dataloader.update(num_workers=0, persistent_workers=False)

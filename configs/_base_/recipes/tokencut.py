@@ -3,6 +3,7 @@
 #   python tools/test.py CONFIG CHECKPOINT
 #   --cfg-options model.layer=8     another layer's features, 0-based
 #   --cfg-options model.crf=True    masks refined by a dense CRF (extra `crf`), which follows the edges of the image
+#   --cfg-options model.bilateral=True  masks refined by TokenCut's bilateral solver
 # Images differ in size: one per batch.
 _base_ = '../default_runtime.py'
 

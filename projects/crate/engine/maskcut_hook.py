@@ -15,6 +15,7 @@ from ..datasets.loading import LoadImageOrSkip, read_shape, size_mismatch
 from ..errors import MissingPackageError
 from ..evaluation.coco_file import CocoFileError, read_coco
 from ..files import atomic
+from ..maskcut import MIN_GAP
 from ..models.maskcut_detector import MaskCutDetector
 from ..registration import installed_libraries
 from .measuring_hook import MeasuringHook, find_function
@@ -40,7 +41,7 @@ class MaskCutHook(MeasuringHook):
     Args:
         dataloader: Config of a data loader over a COCO-format set in mmdet's scope, its pipeline as in
             ``configs/maskcut``. Its sampler, if none is given, takes the images in order.
-        layer, tau, num_masks, crf, score, facet, centred: Arguments of :class:`MaskCutDetector`.
+        layer, tau, num_masks, crf, score, facet, centred, min_gap: Arguments of :class:`MaskCutDetector`.
         evaluator: Config of a metric, or several; default ``ClassAgnosticCocoMetric`` of boxes and masks with the
             annotation file of the data set.
         num_pictures: Number of images in the picture; 0 draws none.
@@ -63,11 +64,12 @@ class MaskCutHook(MeasuringHook):
         dataloader: dict,
         layer: int | Sequence[int] = -1,
         tau: float = 0.15,
-        num_masks: int = 3,
+        num_masks: int | str = 3,
         crf: bool = False,
         score: str = 'one',
         facet: str | None = None,
         centred: bool = False,
+        min_gap: float = MIN_GAP,
         evaluator: dict | list[dict] | None = None,
         num_pictures: int = 16,
         name: str = 'maskcut',
@@ -77,6 +79,7 @@ class MaskCutHook(MeasuringHook):
         super().__init__(name, draw, **kwargs)
         self.dataloader = dataloader
         self.cut = dict(layer=layer, tau=tau, num_masks=num_masks, crf=crf, score=score, facet=facet, centred=centred)
+        self.cut['min_gap'] = min_gap
         self.evaluator = evaluator
         self.num_pictures = num_pictures
         # how photographs are loaded: as they are stored, or upright

@@ -3,6 +3,6 @@
 Pure functions of tensors on any device, without OpenMMLab. :func:`maskcut` documents the sign rule.
 """
 
-from .rounds import is_complete, mask_scores, maskcut, ncut, peak_positive, salient_part
+from .rounds import MIN_GAP, is_complete, mask_gaps, mask_scores, maskcut, ncut, peak_positive, salient_part
 
-__all__ = ['is_complete', 'mask_scores', 'maskcut', 'ncut', 'peak_positive', 'salient_part']
+__all__ = ['MIN_GAP', 'is_complete', 'mask_gaps', 'mask_scores', 'maskcut', 'ncut', 'peak_positive', 'salient_part']

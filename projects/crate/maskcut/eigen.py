@@ -1,4 +1,4 @@
-"""The second-smallest generalised eigenvector of a graph, the only one that MaskCut needs."""
+"""The second-smallest generalised eigenvector of a graph, which MaskCut cuts, and how far the next one is away."""
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +8,7 @@ from .affinity import AffinityGraph
 
 TOLERANCE = 1e-10  # of the residual |M y - theta y|, for y of unit length
 MAX_STEPS = 256  # typical are 16
+GAP_TOLERANCE = 1e-6  # of the residual of the third eigenvalue, which bounds its error
 STEPS_BETWEEN_CHECKS = 4  # at a check the host waits for the device, and at no other time
 
 
@@ -31,7 +32,7 @@ def second_eigenvector(graph: AffinityGraph, max_steps: int = MAX_STEPS) -> Tens
     Returns:
         (B, N) float64 with x^T D x = 1; the sign is the solver's.
     """
-    value, vector = _lanczos(graph, max_steps)
+    value, vector = _lanczos(graph, graph.leading[:, None], max_steps, TOLERANCE)
     product = graph.normalised_product(vector)
     residual = (product - value[:, None] * vector).norm(dim=1)
     for image in (residual > 10 * TOLERANCE).nonzero().flatten().tolist():
@@ -40,34 +41,53 @@ def second_eigenvector(graph: AffinityGraph, max_steps: int = MAX_STEPS) -> Tens
     return vector * graph.degree.rsqrt()
 
 
-def _lanczos(graph: AffinityGraph, max_steps: int) -> tuple[Tensor, Tensor]:
-    """Return the largest eigenvalue (B,) and eigenvector (B, N) of M on the complement of its leading vector.
+def eigengap(graph: AffinityGraph, x: Tensor) -> Tensor:
+    """Return mu_3 - mu_2 of (D - A) x = mu D x, for every image: how well the graph determines its cut.
 
-    Every new vector is orthogonalised twice against all earlier ones. The leading vector is the first of them.
+    A small change E of the matrix turns the eigenvector by at most |E| / (mu_3 - mu_2), up to a constant (Davis & Kahan
+    1970). Where the gap is small, another bipartition is almost as good a cut.
+
+    Args:
+        graph: B images of N tokens.
+        x: (B, N), :func:`second_eigenvector` of the graph.
+
+    Returns:
+        (B,) float64 from 0 to 1; 0 where x is 0. A mu_3 above 1 counts as 1.
     """
-    batch, count = graph.leading.shape
-    num_steps = max(1, min(max_steps, count - 1))
-    basis = graph.leading.new_empty(batch, num_steps + 1, count)
-    basis[:, 0] = graph.leading
+    y = F.normalize(graph.degree.sqrt() * x, dim=1)
+    second = (y * graph.normalised_product(y)).sum(1)
+    third, _ = _lanczos(graph, torch.stack([graph.leading, y], 1), MAX_STEPS, GAP_TOLERANCE)
+    return (second - third.clamp(0)).clamp(0) * x.any(1)
+
+
+def _lanczos(graph: AffinityGraph, known: Tensor, max_steps: int, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Return the largest eigenvalue (B,) and eigenvector (B, N) of M on the complement of known ones, (B, k, N).
+
+    Every new vector is orthogonalised twice against all earlier ones. The known vectors are the first of them.
+    """
+    batch, number, count = known.shape
+    num_steps = max(1, min(max_steps, count - number))
+    basis = known.new_empty(batch, num_steps + number, count)
+    basis[:, :number] = known
     tridiagonal = basis.new_zeros(batch, num_steps, num_steps)
     vector = basis.new_zeros(batch, count)
     found = torch.zeros(batch, dtype=torch.bool, device=basis.device)
-    following, _ = _orthogonalise(basis[:, :1], _start_vector(graph))
+    following, _ = _orthogonalise(known, _start_vector(graph, number))
     length = following.norm(dim=1)
     for step in range(num_steps):
-        basis[:, step + 1] = _unit(following, length)
-        known = basis[:, : step + 2]
-        following, coefficients = _orthogonalise(known, graph.normalised_product(known[:, -1]))
+        basis[:, step + number] = _unit(following, length)
+        earlier = basis[:, : step + number + 1]
+        following, coefficients = _orthogonalise(earlier, graph.normalised_product(earlier[:, -1]))
         length = following.norm(dim=1)
         tridiagonal[:, step, step] = coefficients[:, -1]
         last = step == num_steps - 1
         if last or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
             values, vectors = torch.linalg.eigh(tridiagonal[:, : step + 1, : step + 1])
-            combined = (vectors[:, None, :, -1] @ known[:, 1:]).squeeze(1)
+            combined = (vectors[:, None, :, -1] @ earlier[:, number:]).squeeze(1)
             value = values[:, -1]
             # a finished image keeps its vector, which must not depend on the others of the batch
             vector = torch.where(found[:, None], vector, combined)
-            found |= length * vectors[:, -1, -1].abs() < TOLERANCE
+            found |= length * vectors[:, -1, -1].abs() < tolerance
             if found.all():
                 break
         if not last:
@@ -91,11 +111,14 @@ def _unit(vector: Tensor, length: Tensor) -> Tensor:
     return torch.where(usable, 1 / length, 0)[:, None] * vector
 
 
-def _start_vector(graph: AffinityGraph) -> Tensor:
-    """Return fixed numbers between -1 and 1 without pattern; random generators depend on the device."""
+def _start_vector(graph: AffinityGraph, number: int) -> Tensor:
+    """Return fixed numbers between -1 and 1 without pattern; random generators depend on the device.
+
+    For another number of known vectors they are others: of a multiple eigenvalue, a start finds one vector only.
+    """
     count = graph.leading.shape[1]
     index = torch.arange(1, count + 1, dtype=torch.float64, device=graph.leading.device)
-    return torch.sin(index.square()).expand(len(graph), count)
+    return torch.sin(number * index.square()).expand(len(graph), count)
 
 
 def _dense(graph: AffinityGraph, image: int) -> tuple[Tensor, Tensor]:

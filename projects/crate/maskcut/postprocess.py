@@ -1,5 +1,7 @@
 """From masks on the token grid to masks of the original image (arXiv 2301.11320 and the released code of CutLER)."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage, special
@@ -18,6 +20,7 @@ def image_masks(
     size: tuple[int, int],
     original_size: tuple[int, int],
     image: np.ndarray | None = None,
+    refiner: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Return the masks of the original image that are not empty.
 
@@ -29,6 +32,7 @@ def image_masks(
         size: (H, W) of the network's input; the grid beyond it, below and to the right, is padding.
         original_size: (H0, W0).
         image: (H, W, 3) uint8 or larger, to refine the masks with.
+        refiner: How to refine a mask (H, W) with the image; default :func:`refine`.
 
     Returns:
         (m, H0, W0) bool with m <= n.
@@ -36,7 +40,7 @@ def image_masks(
     found = [mask for mask in upsample(masks, patch_size, size) if mask.any()]
     if image is not None:
         image = image[: size[0], : size[1]]
-        found = [refine(mask, image) for mask in found]
+        found = [(refiner or refine)(mask, image) for mask in found]
     found = [resize(mask, original_size) for mask in found]
     return np.array([mask for mask in found if mask.any()], dtype=bool).reshape(-1, *original_size)
 

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from .affinity import MAX_TOKENS, AffinityGraph
-from .eigen import second_eigenvector
+from .eigen import eigengap, second_eigenvector
 
 TIE = 1e-9  # entries closer than this, relative to the largest one, are equal: the solver's accuracy
 MAX_IOU = 0.5  # with the previous round's mask
 MIN_AREA = 0.01  # share of the grid
+MAX_MASKS = 10  # of num_masks='auto'
+MIN_GAP = 0.25  # of num_masks='auto', see docs/maskcut.md
 
 Orientation = Callable[[Tensor, int], Tensor]
 
@@ -45,9 +47,10 @@ def maskcut(
     features: Tensor,
     grid: tuple[int, int],
     tau: float = 0.15,
-    num_masks: int = 3,
+    num_masks: int | str = 3,
     orient: Orientation | None = None,
     corner_rule: bool = True,
+    min_gap: float = MIN_GAP,
 ) -> tuple[Tensor, Tensor]:
     """Find up to ``num_masks`` objects as disjoint masks on the token grid (arXiv 2301.11320, Algorithm 1).
 
@@ -66,28 +69,33 @@ def maskcut(
             together; a CPU solves one after the other, which is as fast there.
         grid: (h, w).
         tau: Threshold of the cosine.
-        num_masks: Number of rounds.
+        num_masks: Number of rounds. 'auto': rounds go on until one has no mask, or its graph an eigengap
+            (:func:`projects.crate.maskcut.mask_gaps`) below ``min_gap``; at most 10.
         orient: ``orient(eigenvectors (B, h * w), round)`` returns them with the signs to use; for comparisons with
             other implementations. Default: :func:`peak_positive`.
         corner_rule: Whether the side that holds three or more corners is background (MaskCut); False for TokenCut
             (arXiv 2202.11539), which takes the side of the peak in any case.
+        min_gap: Smallest eigengap for 'auto', from 0 to 1.
 
     Returns:
-        masks: (num_masks, h, w) bool, each without the tokens of earlier ones; empty where there was no object.
+        masks: (num_masks, h, w) bool, (10, h, w) for 'auto', each without the tokens of earlier ones; empty where there
+            was no object.
         eigenvectors: (num_masks, h, w) float64, one per mask. Both have a leading B for a batch.
 
     Raises:
-        ValueError: See :func:`ncut`; or the grid does not hold the tokens, or num_masks < 1.
+        ValueError: See :func:`ncut`; or the grid does not hold the tokens, or num_masks is neither
+            'auto' nor at least 1.
     """
     batch = _check(features)
     height, width = grid
     if height * width != batch.shape[-1]:
         raise ValueError(f'maskcut: a grid of {height} x {width} does not hold {batch.shape[-1]} tokens')
-    if num_masks < 1:
-        raise ArgumentError(f'maskcut: num_masks must be at least 1, not {num_masks}')
+    least, count = (min_gap, MAX_MASKS) if num_masks == 'auto' else (None, num_masks)
+    if not isinstance(count, int) or count < 1:
+        raise ArgumentError(f"maskcut: num_masks must be 'auto' or at least 1, not {num_masks!r}")
     with torch.autocast(features.device.type, enabled=False):
         results = [
-            _maskcut(group, grid, tau, num_masks, orient or peak_positive, corner_rule) for group in _groups(batch)
+            _maskcut(group, grid, tau, count, orient or peak_positive, corner_rule, least) for group in _groups(batch)
         ]
     masks, vectors = (torch.cat(parts) for parts in zip(*results))
     return (masks[0], vectors[0]) if features.ndim == 2 else (masks, vectors)
@@ -111,13 +119,36 @@ def mask_scores(features: Tensor, masks: Tensor, tau: float = 0.15) -> Tensor:
     Raises:
         ValueError: See :func:`ncut`; or the masks do not fit the features.
     """
-    batch = _check(features)
-    flat = (masks[None] if features.ndim == 2 else masks).flatten(2)
-    if (len(flat), flat.shape[-1]) != (len(batch), batch.shape[-1]):
-        raise ValueError(f'mask_scores: masks {tuple(masks.shape)} do not fit features {tuple(features.shape)}')
+    batch, flat = _check_masks('mask_scores', features, masks)
     with torch.autocast(features.device.type, enabled=False):
         scores = [_mask_scores(AffinityGraph(group, tau), part) for group, part in zip(_groups(batch), _groups(flat))]
     return torch.cat(scores)[0] if features.ndim == 2 else torch.cat(scores)
+
+
+def mask_gaps(features: Tensor, masks: Tensor, eigenvectors: Tensor, tau: float = 0.15) -> Tensor:
+    """Score the masks of :func:`maskcut` by the eigengap of the graph that each was cut from.
+
+    The score is mu_3 - mu_2 of (D - A) x = mu D x (:func:`projects.crate.maskcut.eigen.eigengap`): how far the best cut
+    is from the next one.
+
+    Args:
+        features: Features (C, h * w), or (B, C, h * w), that :func:`maskcut` got.
+        masks: Masks that it returned, (num_masks, h, w) bool, or (B, num_masks, h, w).
+        eigenvectors: Eigenvectors that it returned, of the same shape.
+        tau: Threshold that it got.
+
+    Returns:
+        (num_masks,) or (B, num_masks) float64 from 0 to 1; 0 for an empty mask.
+
+    Raises:
+        ValueError: See :func:`ncut`; or the masks do not fit the features.
+    """
+    batch, flat = _check_masks('mask_gaps', features, masks)
+    vectors = (eigenvectors[None] if features.ndim == 2 else eigenvectors).flatten(2)
+    with torch.autocast(features.device.type, enabled=False):
+        groups = zip(_groups(batch), _groups(flat), _groups(vectors))
+        gaps = torch.cat([_mask_gaps(AffinityGraph(group, tau), *parts) for group, *parts in groups])
+    return gaps[0] if features.ndim == 2 else gaps
 
 
 def is_complete(features: Tensor, tau: float = 0.15) -> list[bool]:
@@ -140,10 +171,26 @@ def _mask_scores(graph: AffinityGraph, masks: Tensor) -> Tensor:
     return torch.stack(scores, 1)
 
 
+def _mask_gaps(graph: AffinityGraph, masks: Tensor, vectors: Tensor) -> Tensor:
+    """Return the gap of each round of graphs that are held together: (B, num_masks, N) -> (B, num_masks)."""
+    gaps = torch.zeros(masks.shape[:2], dtype=torch.float64, device=masks.device)
+    for number, mask in enumerate(masks.unbind(1)):
+        if found := mask.any(1).nonzero().flatten().tolist():
+            gaps[found, number] = eigengap(graph.select(found), vectors[found, number])
+            graph.paint(mask)
+    return gaps
+
+
 def _maskcut(
-    features: Tensor, grid: tuple[int, int], tau: float, num_masks: int, orient: Orientation, corner_rule: bool
+    features: Tensor,
+    grid: tuple[int, int],
+    tau: float,
+    num_masks: int,
+    orient: Orientation,
+    corner_rule: bool,
+    min_gap: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the rounds for a batch (B, C, N) whose graphs are held together."""
+    """Run the rounds for a batch (B, C, N) whose graphs are held together; ``min_gap``: see 'auto'."""
     graph = AffinityGraph(features, tau)
     solved = torch.zeros_like(graph.leading)
     previous = torch.ones(len(features), *grid, dtype=torch.bool)
@@ -157,6 +204,8 @@ def _maskcut(
         if number > 0:
             parts = [_keep_or_drop(part, before) for part, before in zip(parts, previous)]
         previous = torch.stack(parts)
+        if min_gap is not None:
+            previous &= _is_determined(graph, solved, changed, min_gap)[:, None, None]
         if number < num_masks - 1:
             graph.paint(previous.flatten(1).to(features.device))
         masks.append(previous)
@@ -164,6 +213,14 @@ def _maskcut(
     counts = torch.stack(masks, 1).cumsum(1)
     disjoint = (counts == 1) & torch.stack(masks, 1)
     return disjoint.to(features.device), torch.stack(vectors, 1)
+
+
+def _is_determined(graph: AffinityGraph, vectors: Tensor, changed: list[int], min_gap: float) -> Tensor:
+    """Return whether a round of 'auto' counts, (B,) bool: images that had a mask and whose gap is large enough."""
+    counts = torch.zeros(len(vectors), dtype=torch.bool)
+    if changed:
+        counts[changed] = (eigengap(graph.select(changed), vectors[changed]) >= min_gap).cpu()
+    return counts
 
 
 def peak_positive(vectors: Tensor, number: int = 0) -> Tensor:
@@ -212,6 +269,15 @@ def _keep_or_drop(mask: Tensor, previous: Tensor) -> Tensor:
 def _groups(batch: Tensor) -> Sequence[Tensor]:
     """Return the images that are solved together."""
     return batch.split(1) if batch.device.type == 'cpu' else [batch]
+
+
+def _check_masks(name: str, features: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return features (B, C, N) and masks (B, num_masks, N) as batches."""
+    batch = _check(features)
+    flat = (masks[None] if features.ndim == 2 else masks).flatten(2)
+    if (len(flat), flat.shape[-1]) != (len(batch), batch.shape[-1]):
+        raise ValueError(f'{name}: masks {tuple(masks.shape)} do not fit features {tuple(features.shape)}')
+    return batch, flat
 
 
 def _check(features: Tensor) -> Tensor:

@@ -114,12 +114,13 @@ class Observations(dict):
         )
 
     def patches(self, layers: Sequence[int], facet: str = 'key', centred: bool = False) -> Tensor:
-        """Return a facet of the patches in some layers, side by side, (B, h w, d): what MaskCut cuts.
+        """Return a facet of the patches in some layers, side by side, (B, h w, d), at least float32: what MaskCut cuts.
 
         ``centred`` takes the mean over the patches of the image away.
         """
         parts = [self[layer].facet(facet)[:, self[layer].num_extra_tokens :] for layer in layers]
         found = torch.cat(parts, dim=-1)
+        found = found.to(torch.promote_types(found.dtype, torch.float32))  # halves come from autocast
         return found - found.mean(1, keepdim=True) if centred else found
 
 
