@@ -53,15 +53,22 @@ def read_images(out: Path) -> Iterator[dict]:
     Raises:
         UserError: The file is damaged.
     """
+    return (dict(entry, file_name=str(entry['file_name'])) for entry in read_entries(out) if 'file_name' in entry)
+
+
+def read_entries(out: Path) -> Iterator[dict]:
+    """Yield the images, then the annotations of a file, which is read to its end.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     number, text = 0, ''
     with out.open(encoding='utf-8', errors='surrogateescape') as file:
         try:
             for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), ''), start=1):
                 text = line.rstrip('\n').rstrip(',')
                 if text.startswith('{"id": '):
-                    entry = json.loads(text)
-                    if 'file_name' in entry:
-                        yield dict(entry, file_name=str(entry['file_name']))
+                    yield json.loads(text)
                 elif number > 3 and text not in FRAME:
                     raise ValueError('unexpected content')
             if text != FRAME[-1]:
