@@ -1,5 +1,5 @@
-# A small class-agnostic Mask R-CNN on the frozen features of a ViT: the default detector of tools/discover.py. It learns
-# from the masks that MaskCut found in the same features, without labels (arXiv 2301.11320).
+# A small class-agnostic Mask R-CNN on the frozen features of a ViT: the default detector of tools/discover.py. It
+# learns from the masks that MaskCut found in the same features, without labels (arXiv 2301.11320).
 #   python tools/maskcut.py $CRATE_DATA/coco/train2017 $CRATE_DATA/coco/annotations/pseudo_train2017.json \
 #       --config configs/maskcut/NAME.py --checkpoint CHECKPOINT
 #   python tools/train.py CONFIG --cfg-options model.backbone.backbone.init_cfg.checkpoint=CHECKPOINT
@@ -10,7 +10,8 @@
 # Copy-paste: objects of another image, scaled by 0.3 to 1.0.
 #
 # Data: $CRATE_DATA/coco with annotations/pseudo_train2017.json; the detector is evaluated against the true annotations
-# of val2017, with all categories as one. Patches of 14 x 14: the strides of the pyramid are half a patch and its doubles.
+# of val2017, with all categories as one. For patches of 14 x 14: the strides of the pyramid are half a patch and its
+# doubles.
 _base_ = './mask-rcnn_small.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
@@ -67,9 +68,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(__coco__, pipeline=test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json'
-)
+val_evaluator = dict(type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=12, val_interval=12)

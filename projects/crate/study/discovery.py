@@ -66,8 +66,9 @@ def frozen_backbone(name: str | None, config: str | None, checkpoint: str | None
     frozen = MODELS.build(dict(type='FrozenViT', backbone={**vit, 'init_cfg': None} if checkpoint else vit))
     patch = patch_size(frozen.backbone)[0]
     width = frozen(torch.zeros(1, 3, 2 * patch, 2 * patch))[0].shape[1]
-    strides = [patch / 2 * 2**octave for octave in range(5)]
-    roi = dict(featmap_strides=strides[:4], finest_scale=7 * patch)
+    finest = patch if patch % 2 else patch // 2
+    strides = [finest << octave for octave in range(5)]
+    roi = dict(featmap_strides=strides[:4], finest_scale=14 * finest)
     return dict(
         data_preprocessor={key: cfg.model.data_preprocessor[key] for key in ('mean', 'std', 'bgr_to_rgb')},
         backbone=dict(backbone=dict(_delete_=True, **_plain(vit))),
