@@ -3,6 +3,7 @@
 #       --config configs/maskcut/maskcut_vit-base-p8_dino-pre-1xb8_coco.py --checkpoint DINO
 #   bash tools/dist_train.sh CONFIG 8
 # Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
+# It is dino_resnet50_pretrain.pth as DINO released it.
 #
 # DropLoss: neg_iou_thr=(0.01, 0.5), see docs/detector-without-labels.md. It must be a tuple. The RPN keeps 4,000 boxes
 # after NMS at 0.65. One class, one box for all classes, SyncBN, all layers trained.
