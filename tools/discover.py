@@ -65,9 +65,9 @@ def discover(args):
     )
     labels, trainings, results = {'MaskCut': args.out / 'masks-0.json'}, {}, {}
     run.label(args.images, labels['MaskCut'], source)
-    run.evaluate('MaskCut', 0, source, results)
     if not discovery.count_masks(labels['MaskCut'])[1]:
         raise _cli.mistake(f'MaskCut found no mask in {args.images}: try another --backbone, see docs/maskcut.md')
+    run.evaluate('MaskCut', 0, source, results)
     checkpoint = None
     for number in range(args.rounds + 1):
         name, learnt = (f'round {number}' if number else 'first detector'), [*labels.values()][-1]
@@ -138,7 +138,7 @@ class Run:
         path = self.args.out / f'results-{number}.json'
         if not path.exists():
             discovery.write_once(path, json.dumps(discovery.evaluate(found, self.args.val), indent=2) + '\n')
-        results[name] = discovery.read_json(path)
+        results[name] = json.loads(path.read_text())
 
 
 if __name__ == '__main__':

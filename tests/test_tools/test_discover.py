@@ -89,7 +89,7 @@ def test_from_images_to_a_page(tmp_path, here, capsys):
     here.clear()
     assert discover([*words, '--val', tmp_path / 'truth.json'], out) == 0
     assert here == ['tools/maskcut.py'] * 3  # the rest is done
-    assert discovery.read_json(out / 'results-0.json')['segm_mAP'] == pytest.approx(1)
+    assert json.loads((out / 'results-0.json').read_text())['segm_mAP'] == pytest.approx(1)
     page = (out / 'index.html').read_text()
     assert all(text in page for text in ('MaskCut', 'first detector', 'round 1', 'AR100', 'tools/merge_labels.py'))
     first, second = (torch.load(path)['state_dict'] for path in sorted(out.glob('detector-*/epoch_2.pth')))
@@ -106,6 +106,16 @@ def test_no_masks_is_one_line(tmp_path, here, capsys):
     (tmp_path / 'config.py').write_text((tmp_path / 'config.py').read_text() + "model['tau'] = -1\n")
     assert discover(words, tmp_path / 'out') == 1
     assert 'discover: MaskCut found no mask in' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_several_processes(tmp_path, monkeypatch):
+    """Each step but the merge is started by torchrun."""
+    commands = []
+    monkeypatch.setattr(subprocess, 'run', lambda words: commands.append(words[1:]) or SimpleNamespace(returncode=1))
+    assert discover([*arguments(tmp_path, number=1), '--processes', 3], tmp_path / 'out') == 1
+    (words,) = commands
+    assert words[:5] == ['-m', 'torch.distributed.run', '--nproc-per-node', '3', 'tools/maskcut.py']
+    assert words[-2:] == ['--launcher', 'pytorch']
 
 
 def test_evaluation_needs_the_images(tmp_path):

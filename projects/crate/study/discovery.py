@@ -1,6 +1,5 @@
 """From masks without labels to a detector: the configs of its trainings, its evaluation, and the page at the end."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -252,11 +251,6 @@ def _pictures(images: Path, labels: Mapping[str, Path]) -> object:
             for image in chosen
         ]
     return masks_figure(pixels, masks)
-
-
-def read_json(path: Path) -> dict:
-    """Return the content of a JSON file of this run."""
-    return json.loads(path.read_text())
 
 
 def is_finished(work_dir: Path, config: Path) -> bool:
