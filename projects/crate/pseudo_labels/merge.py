@@ -53,15 +53,15 @@ def read_images(out: Path) -> Iterator[dict]:
     Raises:
         UserError: The file is damaged.
     """
-    return (dict(entry, file_name=str(entry['file_name'])) for entry in read_entries(out) if 'file_name' in entry)
+    return (dict(entry, file_name=str(entry['file_name'])) for entry in _read_entries(out) if 'file_name' in entry)
 
 
-def read_entries(out: Path) -> Iterator[dict]:
-    """Yield the images, then the annotations of a file, which is read to its end.
+def read_annotations(out: Path) -> Iterator[dict]:
+    """Yield the annotations of a file, in the order of its images; see :func:`read_images`."""
+    return (entry for entry in _read_entries(out) if 'image_id' in entry)
 
-    Raises:
-        UserError: The file is damaged.
-    """
+
+def _read_entries(out: Path) -> Iterator[dict]:
     number, text = 0, ''
     with out.open(encoding='utf-8', errors='surrogateescape') as file:
         try:

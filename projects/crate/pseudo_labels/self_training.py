@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..evaluation.coco_file import check_coco
 from ..files import atomic, make_folder, printable, sha256
-from .merge import CATEGORIES, read_entries, read_images, read_info, write_merged
+from .merge import CATEGORIES, read_annotations, read_images, read_info, write_merged
 from .parts import find_problem
 
 MAX_IOU = 0.5  # of an old mask with the predictions; from here on it is the same object
@@ -82,7 +82,7 @@ def _pairs(*paths: Path) -> Iterator[list[list[dict]]]:
 
 def _by_image(path: Path) -> Iterator[tuple[dict, list[dict]]]:
     """Yield each image of a file with its annotations, checked: pycocotools checks nothing."""
-    rest = (entry for entry in read_entries(path) if 'image_id' in entry)
+    rest = read_annotations(path)
     following = next(rest, None)
     for image in read_images(path):
         here = []

@@ -17,7 +17,7 @@ from ..evaluation.coco_file import read_coco
 from ..files import atomic
 from ..models.features import patch_size
 from ..pseudo_labels import backbone_config
-from ..pseudo_labels.merge import read_entries, read_images
+from ..pseudo_labels.merge import read_annotations, read_images
 from .comparison import masks_figure
 from .curves import curve_figure, read_scalars
 from .images import read_images as read_pixels
@@ -138,10 +138,8 @@ def write_image_list(truth: Path, path: Path) -> None:
 
 def count_masks(path: Path) -> tuple[int, int]:
     """Return the numbers of images and of masks in a file of tools/maskcut.py."""
-    counts = [0, 0]
-    for entry in read_entries(path):
-        counts['image_id' in entry] += 1
-    return counts[0], counts[1]
+    images, masks = (sum(1 for _ in entries) for entries in (read_images(path), read_annotations(path)))
+    return images, masks
 
 
 def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
@@ -186,8 +184,8 @@ def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
 def _masks_of(path: Path, images: Sequence[int] | None = None) -> dict[int, list[dict]]:
     """Return the annotations by the id of their image, of some or of all images."""
     found: dict[int, list[dict]] = {}
-    for entry in read_entries(path):
-        if 'image_id' in entry and (images is None or entry['image_id'] in images):
+    for entry in read_annotations(path):
+        if images is None or entry['image_id'] in images:
             found.setdefault(entry['image_id'], []).append(entry)
     return found
 
