@@ -38,7 +38,13 @@ html_math_renderer = 'mathml'  # needs no JavaScript and no other host
 MENU = {
     'Start': ['/README', 'install', 'demo', 'app', 'inference', 'faq', 'troubleshooting'],
     'Train': ['configs', 'detectors', 'training', 'data', 'checkpoints', 'export', 'self-supervised'],
-    'See and cut': ['attention', 'masks-without-labels', 'maskcut', 'pseudo-labels'],
+    'See and cut': [
+        'attention',
+        'masks-without-labels',
+        'maskcut',
+        'pseudo-labels',
+        'detector-without-labels',
+    ],
     'Results': [
         'models',
         'reproduce',

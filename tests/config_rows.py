@@ -71,6 +71,7 @@ class Recipe:
         classes: Number of classes; None where nothing is classified.
         optimizer: Type, learning rate, weight decay.
         start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given), or '' (nothing).
+        train_root: Folder of the training images, where it is another one.
     """
 
     file: str
@@ -82,6 +83,7 @@ class Recipe:
     classes: int | None = None
     optimizer: tuple[str, float, float] | None = None
     start: str = ''
+    train_root: str = ''
 
     @property
     def data(self) -> str:
@@ -186,8 +188,8 @@ def finetune(data, folder, classes, schedule='coslr-50e'):
     )
 
 
-def detect(detector, recipe, runs, schedule, *row):
-    return Recipe(f'{detector}_{recipe}', f'detection/{detector}_', runs, schedule, *row)
+def detect(detector, recipe, runs, schedule, *row, **more):
+    return Recipe(f'{detector}_{recipe}', f'detection/{detector}_', runs, schedule, *row, **more)
 
 
 def segment(kind, recipe, runs, schedule, *row):
@@ -297,6 +299,36 @@ RECIPES = [
         'sample/coco',
         1,
         ('AdamW', 2e-4, 0.05),
+    ),
+    *(
+        detect(
+            detector,
+            recipe,
+            {'8xb2': ('r50',)},
+            f'step-{length}',
+            'in1k-pseudo',
+            'coco',
+            1,
+            ('SGD', lr, 5e-5),
+            'dino',
+            train_root='imagenet',
+        )
+        for detector in ('mask-rcnn', 'cascade-mask-rcnn')
+        for recipe, length, lr in (('cutler', '160k', 0.01), ('cutler-round', '80k', 0.005))
+    ),
+    *(
+        detect(
+            'mask-rcnn',
+            recipe,
+            {'1xb4': ('vit-small-p14',)},
+            f'step-{length}',
+            'coco-pseudo-448x448px',
+            'coco',
+            1,
+            ('AdamW', lr, 0.05),
+            'dinov2',
+        )
+        for recipe, length, lr in (('frozen-vit', '12e', 1e-3), ('frozen-vit-round', '6e', 5e-4))
     ),
     *(
         segment(kind, f'{recipe}_{data}', {'8xb2': DENSE_P16 + DENSE_P8}, *schedule, ('AdamW', lr, decay), 'weights')

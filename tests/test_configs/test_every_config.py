@@ -53,7 +53,7 @@ def test_config(row):
     model = build_without_memory(cfg)
     assert (cfg.model.type, cfg.default_scope) == MODELS[row.recipe.prefix]
     if row.backbone in BACKBONES:  # not a ResNet of mmdet
-        check_backbone(row, cfg, model.backbone)
+        check_backbone(row, cfg, getattr(model.backbone, 'backbone', model.backbone))  # within a FrozenViT
         check_widths(row, cfg, model)
     check_classes(row, cfg, model)
 
@@ -88,8 +88,9 @@ def check_data(row, cfg):
     images = {}
     for loader in expected:
         dataset = cfg[loader].dataset
-        for part in dataset.get('datasets', [dataset]):
-            assert part.data_root == f'data/{one.root}'
+        for part in dataset.get('datasets', [dataset.get('dataset', dataset)]):
+            root = one.train_root if loader == 'train_dataloader' else ''
+            assert part.data_root == f'data/{root or one.root}'
             images[loader] = [part.get(key) for key in ('split', 'data_prefix', 'ann_file')]
         assert cfg[loader].sampler.shuffle is (loader == 'train_dataloader')
         if 'ann_file' in cfg.get(loader.replace('dataloader', 'evaluator'), {}):
@@ -137,7 +138,7 @@ def _recipe_text(row):
 
 def check_backbone(row, cfg, backbone):
     width, heads, layers, attention, ffn, pixels = BACKBONES[row.backbone]
-    options, layer = cfg.model.backbone, backbone.layers[0]
+    options, layer = cfg.model.backbone.get('backbone', cfg.model.backbone), backbone.layers[0]
     assert (backbone.embed_dims, layer.attn.num_heads, len(backbone.layers)) == (width, heads, layers)
     assert (options.patch_size, options.img_size) == (row.patch, pixels)
     names = (type(part).__name__ for part in (layer.attn, layer.ffn))

@@ -68,7 +68,7 @@ def test_layers_of_maskcut_are_those_of_the_test_tool(tmp_path, read, evaluated,
         expected = by_tool(tmp_path / f'layer{layer}', 'maskcut', weights, f'model.layer={layer}')
         for name, values in metrics.items():
             assert values[position] == expected[name]
-    assert len(metrics) == 12 and np.ptp(metrics['coco/bbox_mAP']) > 0
+    assert len(metrics) == 14 and np.ptp(metrics['coco/bbox_mAP']) > 0
 
 
 def test_layers_of_a_segmentor_come_from_one_evaluation(tmp_path, read, evaluated, capsys):

@@ -88,6 +88,11 @@ def mistakes():
     yield 'maskcut', maskcut, 'no test_dataloader'
     yield 'maskcut', ['{images}', '{T}/file/o.json', *maskcut[2:]], 'the folder cannot be made: File exists'
     yield 'maskcut', ['{images}', '/proc/none/o.json', *maskcut[2:]], 'the folder cannot be made: No such file'
+    yield 'merge_labels', ['{T}/none.json', '{T}/file', '{T}/o.json'], 'not found: '
+    yield 'merge_labels', ['{T}/file', '{T}/file', '{T}/file/o.json'], 'the folder cannot be made'
+    discover = ['{images}', '--config', '{config}', '--checkpoint', '{weights}', '--out']
+    yield 'discover', ['{T}/file', *discover[1:], '{T}/o'], 'not a folder: '
+    yield 'discover', [*discover, '{T}/file'], 'the folder cannot be made'
     yield 'report', ['{T}/none.pth', *report[1:], '--out', '{T}/o'], 'checkpoint not found'
     yield 'report', [*report, '--out', '{T}/file'], 'file: the folder cannot be made: File exists'
     yield 'report', [*report, '--out', '/proc/none'], '/proc/none: the folder cannot be made'

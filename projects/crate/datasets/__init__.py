@@ -3,6 +3,9 @@
 The names of the sample set are here for configs and users; they are defined in :mod:`projects.crate.sample_set`.
 """
 
+from mmengine.registry import TRANSFORMS
+
+from ..errors import MissingPackageError
 from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO
 from ..sample_set.write import SampleSpec, make_sample_set
 from .in_memory import ImagesInMemory
@@ -18,3 +21,13 @@ __all__ = [
     'SampleSpec',
     'make_sample_set',
 ]
+
+
+@TRANSFORMS.register_module(name='ScaledCopyPaste')
+def _build_scaled_copy_paste(**kwargs):
+    """Import the transform when a config asks for it: mmdet may be missing."""
+    try:
+        from .copy_paste import ScaledCopyPaste
+    except ImportError as error:
+        raise MissingPackageError(f'ScaledCopyPaste needs mmdet and the compiled operators of mmcv: {error}') from error
+    return ScaledCopyPaste(**kwargs)

@@ -35,8 +35,8 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
     Args:
         metric: 'bbox', 'segm', or a list of both.
-        metric_items: Names of results; default the six of ``PRECISIONS``. Recalls are 'AR@{n}' for each of the three
-            ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
+        metric_items: Names of results; default ``PRECISIONS`` and 'AR@100', CutLER's AR100. Recalls are 'AR@{n}' for
+            each of the three ``proposal_nums``, and 'AR_s@{n}', 'AR_m@{n}', 'AR_l@{n}' for the last of them.
         order: 'expected', or 'as given': predictions of equal score rank by the id of their image, then in the order of
             the model, as in pycocotools and published APs. On a command line write 'as_given': mmengine removes blanks.
         num_resamples: Number of bootstrap draws of the evaluated images (``resampling.resampled_stats``). If not 0,
@@ -80,7 +80,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
             raise ArgumentError(f'ClassAgnosticCocoMetric: order must be one of {", ".join(ORDERS)}, not {order!r}')
         recalls = [*(f'AR@{count}' for count in counts), *(f'AR_{size}@{counts[-1]}' for size in 'sml')]
         self.names = [*PRECISIONS, *recalls]  # of the 12 numbers in COCOeval.stats
-        self.metric_items = metric_items or PRECISIONS
+        self.metric_items = metric_items or (*PRECISIONS, 'AR@100')
         if unknown := [name for name in self.metric_items if name not in self.names]:
             raise UnknownKeyError(f'metric_items: {unknown} not among {self.names}')
         if ann_file is not None:

@@ -274,7 +274,9 @@ class Parts:
             categories=CATEGORIES,
             annotations=[dict(one, id=position) for position, one in enumerate(annotations)],
         )
-        reason = next((f'annotation {n}: {why}' for n, one in enumerate(annotations) if (why := _problem(one))), None)
+        reason = next(
+            (f'annotation {n}: {why}' for n, one in enumerate(annotations) if (why := find_problem(one))), None
+        )
         try:
             check_coco(content, str(self._path(number)), masks=True)
         except UserError as error:
@@ -351,7 +353,7 @@ def _is_batch(records: Any) -> bool:
         return False
 
 
-def _problem(annotation: dict) -> str:
+def find_problem(annotation: dict) -> str:
     """Return what is wrong with the keys or the score of an annotation; '' if nothing."""
     if annotation.keys() != KEYS:
         return f'has {_shorten(sorted(annotation))} instead of {", ".join(sorted(KEYS))}'
