@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import pickle
 import re
 import struct
@@ -58,6 +59,8 @@ WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoi
 PARALLEL = 'module.'
 # Limits of a file's content: depth of dictionaries and lists, and entries of all of them together
 MAX_DEPTH, MAX_ENTRIES = 100, 10**7
+# Limits of all tensors together: times the size of the file (some share their numbers), and bytes that no file needs
+MAX_REPEATED, MAX_SMALL = 10, 10**8
 
 
 class CheckpointError(ArgumentError):
@@ -122,7 +125,9 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
             if path.suffix == SUFFIX:
                 raise OSError('safetensors are read from a local file only: download it')
             with refuse_code():
-                return CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
+                content = CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
+            _tame(content)
+            return content
         if path.is_dir():
             raise OSError('it is a folder')
         if is_safetensors(path):
@@ -205,7 +210,7 @@ def weights_of(content, source: str) -> Weights:
         raise CheckpointError(f'{source} holds no weights by name{_elsewhere(entries)}')
     tensors = OrderedDict((key, Tensor.detach(value)) for key, value in named.items())  # without attributes of the file
     tensors._metadata = _known(getattr(found, '_metadata', None))
-    tensors, wrappers = _unwrapped(tensors)
+    tensors, wrappers = _unwrapped(tensors, source)
     meta = _get(content, 'meta') if isinstance(_get(content, 'meta'), Mapping) else {}
     for name, grid in recorded_grids(meta).items():
         tensors._metadata.setdefault(name, {}).setdefault('grid', grid)
@@ -246,21 +251,26 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     with allow([argparse.Namespace]):
         mmap = mmap and is_zip and not re.search('[\udc80-\udcff]', str(path))  # torch maps no name that is not UTF-8
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
-    _tame(content)
+    _tame(content, path.stat().st_size)
     return content
 
 
-def _tame(content) -> None:
+def _tame(content, size: float = math.inf) -> None:
     """Limit how deep and how large a content is, and drop attributes that a file gives to its dictionaries.
 
-    An attribute ``items`` would take the place of the method. Whatever walks through the content may now recurse.
+    An attribute ``items`` would take the place of the method. Whatever walks through the content may now recurse. One
+    number of a file of ``size`` bytes may stand for a large tensor, as in ``torch.ones(1).expand(10**6, 10**6)``.
     """
-    stack, number = [(content, 0)], 0
+    stack, number, total = [(content, 0)], 0, 0
     while stack:
         value, depth = stack.pop()
         number += 1
         if depth > MAX_DEPTH or number > MAX_ENTRIES:
             raise OSError(f'more than {MAX_DEPTH} dictionaries and lists in each other, or {MAX_ENTRIES:,} entries')
+        if isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+            if total > MAX_REPEATED * size + MAX_SMALL:
+                raise OSError(f'its tensors would take more than {MAX_REPEATED} times the size of the file')
         if isinstance(value, OrderedDict):
             kept = {key: entry for key, entry in vars(value).items() if key == '_metadata'}
             vars(value).clear()
@@ -342,10 +352,12 @@ def _elsewhere(entries: Mapping) -> str:
     return f', only {listed(map(str, entries))}' if entries else ''
 
 
-def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
+def _unwrapped(tensors: OrderedDict, source: str) -> tuple[OrderedDict, list[str]]:
     """Return the weights without the names of wrappers, and these names."""
     wrappers = sorted({name for key in tensors for name in WRAPPERS.findall(key)})
-    tensors = rename_state(tensors, without_wrappers)
+    number, tensors = len(tensors), rename_state(tensors, without_wrappers)
+    if len(tensors) < number:
+        raise CheckpointError(f'{source}: without {", ".join(wrappers)} two of its weights have one name')
     while all(key.startswith(PARALLEL) for key in tensors):
         tensors = rename_state(tensors, lambda name: _without(name, PARALLEL))
         wrappers.append(PARALLEL)
@@ -353,7 +365,8 @@ def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
 
 
 def _training(meta: Mapping) -> str:
-    return re.sub(r'_\d{8}_\d{6}$', '', printable(str(meta.get('experiment_name') or '')))
+    name = meta.get('experiment_name')
+    return re.sub(r'_\d{8}_\d{6}$', '', printable(name)) if isinstance(name, str) else ''
 
 
 def _say(source: str, content, path: list[str], wrappers: list[str]) -> None:

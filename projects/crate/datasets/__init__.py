@@ -5,6 +5,7 @@ The names of the sample set are here for configs and users; they are defined in 
 
 from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO
 from ..sample_set.write import SampleSpec, make_sample_set
+from .batches import collate_one_size
 from .in_memory import ImagesInMemory
 from .label_maps import LoadLabelMap
 from .loading import LoadImageOrSkip
@@ -16,5 +17,6 @@ __all__ = [
     'LoadImageOrSkip',
     'LoadLabelMap',
     'SampleSpec',
+    'collate_one_size',
     'make_sample_set',
 ]
