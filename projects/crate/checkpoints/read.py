@@ -125,14 +125,14 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
             if path.suffix == SUFFIX:
                 raise OSError('safetensors are read from a local file only: download it')
             with refuse_code():
-                content = CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
-            _tame(content)
-            return content
+                return CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
         if path.is_dir():
             raise OSError('it is a folder')
         if is_safetensors(path):
             return load_from_safetensors(path, map_location)
         return _load(path, map_location, mmap)
+    except CheckpointError:
+        raise
     except (*UNREADABLE, URLError) as error:
         reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
         raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {reason}') from error
@@ -180,8 +180,27 @@ def load_from_file(filename: str, map_location: str | None = None):
 
 
 def read_all_files() -> None:
-    """Let mmengine read every local file with :func:`read_checkpoint`; for tools."""
+    """Let mmengine read every local file with :func:`read_checkpoint`, and every address with its errors; for tools."""
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
+    for prefix, loader in [*CheckpointLoader._schemes.items()]:
+        if prefix and loader.__module__ != __name__:
+            CheckpointLoader.register_scheme(prefixes=prefix, loader=_download(loader), force=True)
+
+
+def _download(loader: Callable) -> Callable:
+    """Return a loader of mmengine for addresses that names the address in its errors, and runs no code."""
+
+    def load(filename: str, map_location: str | None = None):
+        try:
+            with refuse_code():
+                content = loader(filename, map_location=map_location)
+            _tame(content)
+            return content
+        except (*UNREADABLE, URLError) as error:
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: {reason}') from error
+
+    return load
 
 
 def weights_of(content, source: str) -> Weights:
