@@ -365,6 +365,7 @@ STATES = {
     'its gradients do not fit the model ': put('gradients', value=5),
     'message_hub.resumed_keys': put('message_hub', 'resumed_keys', 'train/loss', value='text'),
     'optimizer.param_groups[0].lr cannot be used': put('optimizer', 'param_groups', 0, 'lr', value=None),
+    'optimizer.param_groups[0].maximize cannot': put('optimizer', 'param_groups', 0, 'maximize', value=True),
     'optimizer.param_groups[0].betas cannot': put('optimizer', 'param_groups', 0, 'betas', value=(0.9, float('nan'))),
     'base_values of param_schedulers[0]': put('param_schedulers', 0, 'base_values', value=[]),
     'optimizer of param_schedulers[0]': put('param_schedulers', 0, 'optimizer', value=5),

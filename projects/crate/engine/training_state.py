@@ -135,8 +135,8 @@ def _other_groups(found: Mapping, wanted: Mapping, path: str) -> Iterator[str]:
     for number, (group, expected) in enumerate(zip(found['param_groups'], wanted['param_groups'])):
         if (missing := sorted(expected.keys() - group.keys())) and group.keys() - expected.keys():
             yield f'its {path} is of another type, without {missing[0]}'
-        # by number; FSDP names them
-        if group['params'] != expected['params'] and {*map(type, group['params'])} != {str}:
+        kinds = {*map(type, group['params'])}
+        if kinds != {str} and (kinds - {int} or group['params'] != expected['params']):  # FSDP names them
             yield f'its {path}.param_groups[{number}] has other parameters'
         for key in expected:
             if key in group and key != 'params' and not _is_alike(group[key], expected[key]):
@@ -150,7 +150,9 @@ def _is_alike(value: object, expected: object) -> bool:
         return is_list and all(map(_is_alike, value, expected))
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
-    if isinstance(expected, Real) and not isinstance(expected, bool):
+    if isinstance(expected, bool):
+        return value is expected
+    if isinstance(expected, Real):
         return isinstance(value, Real) and bool(abs(value) < LARGEST)
     return value == expected if isinstance(expected, str) else True
 
