@@ -27,8 +27,9 @@ def main(argv=None):
 def make(args):
     from projects.crate.errors import UserError, explain
     from projects.crate.sample_set.layouts import LAYOUTS
-    from projects.crate.sample_set.write import SampleSpec, make_sample_set
+    from projects.crate.sample_set.write import SampleSpec, is_there, make_sample_set
 
+    specs = {}
     single = args.images, args.val_images, args.size, 1
     scenes = args.scenes, args.val_scenes, args.scene_size, args.max_objects
     for layout in args.layouts:
@@ -36,10 +37,12 @@ def make(args):
         try:
             if len(size) > 2:
                 raise UserError(f'size: one number, or height and width; not {" ".join(map(str, size))}')
-            spec = SampleSpec(train, val, (size[0], size[-1]), max_objects, args.seed)
-            made = make_sample_set(args.out, layout, spec, args.workers)
+            specs[layout] = SampleSpec(train, val, (size[0], size[-1]), max_objects, args.seed)
+            is_there(args.out, layout, specs[layout])
         except UserError as error:
             raise UserError(f'{layout}: {explain(error)}') from error
+    for layout, spec in specs.items():  # all of them can be made
+        made = make_sample_set(args.out, layout, spec, args.workers)
         state = 'ready' if made else 'there already, nothing to do'
         print(f'make_sample_set: {args.out / LAYOUTS[layout].folder}: {state}')
 

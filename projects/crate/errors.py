@@ -1,8 +1,10 @@
 """The one type of error that a tool tells in one line; any other is a bug and keeps its traceback."""
 
 import errno
+import io
 import os
 import re
+import traceback
 from pathlib import Path
 
 # Refusals of the machine: permission, disk, form of the path
@@ -78,4 +80,14 @@ def refusal(error: OSError) -> str | None:
     in_the_way = error.errno == errno.EEXIST and error.filename and not Path(os.fsdecode(error.filename)).is_dir()
     if error.errno not in REFUSALS and not in_the_way:
         return None
-    return error.strerror if error.filename is None else f'{error.strerror}: {os.fsdecode(error.filename)}'
+    file = error.filename or open_file(error)
+    return error.strerror if file is None else f'{error.strerror}: {os.fsdecode(file)}'
+
+
+def open_file(error: OSError) -> str | None:
+    """Return the name of the file that was open when the error came: an error of ``write`` has no name."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
+                return value.name
+    return None

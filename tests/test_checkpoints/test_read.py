@@ -258,6 +258,43 @@ def test_a_size_to_allocate_is_refused(file):
     assert read_checkpoint(str(file))['more'] == b'\x00\xff'
 
 
+class Called:
+    """Pickles as the call of a function."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize('kind', ['Tensor', 'FloatTensor', 'ByteTensor', 'LongTensor'])
+def test_a_tensor_of_a_size_alone_is_refused(file, kind):
+    """Its numbers are what the memory held before, and three bytes ask for gigabytes."""
+    torch.save({**WEIGHTS, 'more': Called(getattr(torch, kind), 100)}, file)
+    for read in (read_checkpoint, load_from_file):
+        with pytest.raises(CheckpointError, match='refused: it asks for a tensor of a size'):
+            read(str(file))
+
+
+@pytest.mark.parametrize('is_zip', [True, False])
+def test_one_number_does_not_stand_for_a_large_tensor(file, is_zip):
+    for rows in (1, 10**6):
+        repeated = {**WEIGHTS, 'more': torch.ones(1).expand(rows, 10**6)}
+        torch.save(dict(other=[repeated]), file, _use_new_zipfile_serialization=is_zip)
+        if rows == 1:
+            assert read_checkpoint(str(file))['other'][0]['more'].shape == (1, 10**6)
+            continue
+        with pytest.raises(CheckpointError, match='its tensors would take more than 10 times the size of the file'):
+            read_checkpoint(str(file))
+
+
+def test_two_weights_of_one_name_are_refused():
+    content = {'a._orig_mod.weight': torch.ones(1), 'a.weight': torch.zeros(1)}
+    with pytest.raises(CheckpointError, match=r'a.pth: without _orig_mod\. two of its weights have one name'):
+        weights_of(content, 'a.pth')
+
+
 @pytest.mark.parametrize('name', [b'\xff', b'line\nbreak', b'\x1b[31m'])
 def test_names_from_outside_are_one_printable_line(tmp_path, capsys, name):
     """Names of files, of weights and of a training; a log in UTF-8 takes no bytes that are not."""

@@ -139,13 +139,15 @@ VALUES = {
     'cannot hold: take --dtype bfloat16 or float32': 70000.0,
     'holds NaN or infinity': torch.nan,
     'NaN or infinity': -torch.inf,
+    'numbers up to 1e-12, which float16 cannot hold': 1e-12,  # all of them would become 0
 }
 
 
 @pytest.mark.parametrize('message', VALUES)
 def test_values_that_cannot_be_published_are_named(trained, message, capsys):
     path, content = trained
-    content['state_dict']['backbone.ln1.bias'][3] = VALUES[message]
+    bias = content['state_dict']['backbone.ln1.bias'].zero_()
+    bias[3] = VALUES[message]
     torch.save(content, path)
     published = path.with_suffix('.safetensors')
     tool = load_tool('model_converters/publish_model')
@@ -156,12 +158,15 @@ def test_values_that_cannot_be_published_are_named(trained, message, capsys):
         assert publish(trained, '--dtype', 'bfloat16').exists()
 
 
-@pytest.mark.parametrize('weights', [{}, dict(epoch=3)])
+WITHOUT = [{}, dict(epoch=3), dict(steps=torch.arange(3), mask=torch.ones(2, dtype=torch.bool)), dict(a=torch.ones(0))]
+
+
+@pytest.mark.parametrize('weights', WITHOUT, ids=str)
 def test_a_file_without_weights_is_not_published(tmp_path, weights, capsys):
     torch.save(dict(meta={}, state_dict=weights), tmp_path / 'empty.pth')
     tool = load_tool('model_converters/publish_model')
     assert tool([str(tmp_path / 'empty.pth'), str(tmp_path / 'empty.safetensors')]) == 1
-    assert 'empty.pth holds no weights by name' in capsys.readouterr().err
+    assert re.search('empty.pth holds no weights by name|there are no weights, which', capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ['empty.pth']
 
 
@@ -174,12 +179,26 @@ def test_weights_that_share_memory_and_weights_alone_are_published(tmp_path):
     assert torch.equal(found['a'], shared) and torch.equal(found['b'], shared[::2])
 
 
-@pytest.mark.parametrize('meta', ['text', [1], dict(seed=torch.tensor(1), epoch=dict(a=1), iter=5)])
+def test_what_cannot_be_published_is_named(tmp_path, capsys):
+    """Numbers of 8 bits become larger ones; complex numbers and what is no tensor are left out."""
+    small = torch.tensor([0.5, 2.0]).to(torch.float8_e4m3fn)
+    torch.save(dict(a=small, b=torch.ones(2, dtype=torch.complex64), c=5), tmp_path / 'weights.pth')
+    publish((tmp_path / 'weights.pth',))
+    assert 'left out, no tensors of real numbers: b, c' in capsys.readouterr().err
+    found = read_checkpoint(str(tmp_path / 'weights.safetensors'))['state_dict']
+    assert found.keys() == {'a'} and found['a'].tolist() == [0.5, 2.0]
+
+
+ODD = [dict(dataset_meta=each) for each in (5, torch.zeros(2), dict(classes=5, palette=5), dict(palette=[5, ['a']]))]
+ODD += [dict(cfg=torch.zeros(2)), dict(cfg=5), dict(experiment_name=torch.zeros(2))]
+
+
+@pytest.mark.parametrize('meta', ['text', [1], *ODD, dict(seed=torch.tensor(1), epoch=dict(a=1), iter=5)])
 def test_what_is_no_plain_value_of_the_training_is_left_out(tmp_path, meta):
     source, target = tmp_path / 'weights.pth', tmp_path / 'weights.safetensors'
     torch.save(dict(meta=meta, state_dict=dict(a=torch.ones(2))), source)
     publish((source,))
-    assert read_checkpoint(str(target))['meta'] == (dict(iter=5) if isinstance(meta, dict) else {})
+    assert read_checkpoint(str(target))['meta'] == (dict(iter=5) if 'iter' in meta else {})
 
 
 def test_the_suffix_must_be_that_of_safetensors(trained, tmp_path, capsys):

@@ -108,7 +108,7 @@ def test_refuses_what_is_no_label_map(tmp_path, name):
     data, message = BAD[name]
     with pytest.raises(UserError, match=message) as caught:
         load('LoadLabelMap', results(tmp_path, data))
-    assert str(tmp_path / 'mask.png') in str(caught.value) and '\n' not in str(caught.value)
+    assert str(caught.value).count(str(tmp_path / 'mask.png')) == 1 and '\n' not in str(caught.value)
     with pytest.raises(UserError, match=message):
         read_label_map(str(tmp_path / 'mask.png'), str(tmp_path / 'photo.jpg'))
 

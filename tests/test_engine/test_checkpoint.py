@@ -356,10 +356,16 @@ STATES = {
     'optimizer.state': put('optimizer', 'state', 0, 'exp_avg', value='text'),
     'param_schedulers': put('param_schedulers', 0, 'step', value=5),
     'ema_state_dict': put('ema_state_dict', 'steps', value='text'),
-    'loaded state dict contains a parameter group': put('optimizer', 'param_groups', 0, 'params', value=[]),
+    'optimizer.param_groups[0] has other parameters': put('optimizer', 'param_groups', 0, 'params', value=[]),
     'loaded state dict has a different number of': put('optimizer', 'param_groups', value=[]),
+    'optimizer.param_groups[0] has other parameters ': put(
+        'optimizer', 'param_groups', 0, 'params', value=[0, 0, 0, 0]
+    ),
+    'its gradients do not fit the model': put('gradients', value={'net.0.bias': torch.ones(3)}),
+    'its gradients do not fit the model ': put('gradients', value=5),
     'message_hub.resumed_keys': put('message_hub', 'resumed_keys', 'train/loss', value='text'),
     'optimizer.param_groups[0].lr cannot be used': put('optimizer', 'param_groups', 0, 'lr', value=None),
+    'optimizer.param_groups[0].maximize cannot': put('optimizer', 'param_groups', 0, 'maximize', value=True),
     'optimizer.param_groups[0].betas cannot': put('optimizer', 'param_groups', 0, 'betas', value=(0.9, float('nan'))),
     'base_values of param_schedulers[0]': put('param_schedulers', 0, 'base_values', value=[]),
     'optimizer of param_schedulers[0]': put('param_schedulers', 0, 'optimizer', value=5),
@@ -382,6 +388,46 @@ def test_a_state_that_mmengine_did_not_save_is_one_line(tmp_path, capsys, name):
     assert load_tool('train')([str(path), '--resume', str(file), '--cfg-options', LONGER]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'train: {file}: ') and name.strip() in line
+
+
+def forget(*parameters):
+    def change(checkpoint):
+        for parameter in parameters:
+            del checkpoint['optimizer']['state'][parameter]
+
+    return change
+
+
+LOSSES = {
+    'optimizer.state lacks 1 of 4 trained parameters': forget(2),
+    'optimizer.state lacks 4 of 4 trained parameters': forget(0, 1, 2, 3),
+    'holds NaN or infinity, first in optimizer.state[1].exp_avg_sq': put(
+        *('optimizer', 'state', 1, 'exp_avg_sq'), value=torch.full((8,), torch.nan)
+    ),
+    'ema_state_dict of {file} holds NaN or infinity, first in module.net.0.bias': put(
+        *('ema_state_dict', 'module.net.0.bias'), value=torch.full((8,), torch.inf)
+    ),
+    'gradients of {file} holds NaN or infinity, first in net.0.bias': put(
+        'gradients', value={'net.0.bias': torch.full((8,), torch.inf)}
+    ),
+}
+
+
+@pytest.mark.parametrize('message', LOSSES)
+def test_lost_parts_of_a_state_are_a_warning(tmp_path, capsys, message):
+    path = config(tmp_path, checkpoint=KEEP_ONE)
+    train(path)
+    file = tmp_path / 'run' / 'iter_15.pth'
+    for change, is_told in ((lambda checkpoint: None, False), (LOSSES[message], True)):
+        checkpoint = load(file)
+        change(checkpoint)
+        torch.save(checkpoint, tmp_path / 'forged.pth')
+        forget_runs()
+        capsys.readouterr()
+        folder = tmp_path / f'run{is_told}'
+        arguments = ['--resume', str(tmp_path / 'forged.pth'), '--work-dir', str(folder), '--cfg-options', LONGER]
+        assert load_tool('train')([str(path), *arguments]) == 0
+        assert (message.format(file=tmp_path / 'forged.pth') in capsys.readouterr().out) == is_told
 
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=4)

@@ -65,6 +65,7 @@ def test_one_layout_alone(main, tmp_path):
         (['--size', '8'], 'imagenet: size: height and width are at least 16'),
         (['--size', '32', '32', '3'], 'imagenet: size: one number, or height and width'),
         (['--layouts', 'voc', '--max-objects', '40'], 'voc: max_objects: from 1 to 8'),
+        ([*TINY, '--max-objects', '99'], 'voc: max_objects: from 1 to 8'),  # before imagenet is made
         (['--layouts', 'coco', '--seed', '-1'], 'coco: seed: from 0'),
     ],
 )

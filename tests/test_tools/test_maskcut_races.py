@@ -212,6 +212,25 @@ def test_other_times_alone_change_nothing(small, tmp_path, monkeypatch):
     assert maskcut(small, out) == 0
 
 
+@pytest.mark.parametrize('limits', [('900', None), (None, '900')])
+def test_another_limit_of_pixels(small, tmp_path, monkeypatch, capsys, limits):
+    """Some images have less than 900 pixels, and some more. The file is that of the limit of the second run."""
+    out, other = tmp_path / '1' / 'out.json', tmp_path / 'other.json'
+    for limit in limits:
+        monkeypatch.delenv('CRATE_MAX_PIXELS', raising=False)
+        if limit is not None:
+            monkeypatch.setenv('CRATE_MAX_PIXELS', limit)
+        if limit == limits[0]:
+            with monkeypatch.context() as patch:
+                assert interrupt(patch, small, out, n=10)  # at the merge
+    assert maskcut(small, other) == 0
+    capsys.readouterr()
+    assert maskcut(small, out) == 0
+    assert 'done again' in (error := capsys.readouterr().err) and '(CRATE_MAX_PIXELS was ' in error
+    assert out.read_bytes() == other.read_bytes()
+    assert len(json.loads(out.read_text())['images']) == (6 if limits[1] is None else 3)
+
+
 def test_images_that_change_while_they_are_labelled(small, tmp_path, monkeypatch):
     """After their batch, and before the merge."""
     out = tmp_path / '1' / 'out.json'

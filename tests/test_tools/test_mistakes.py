@@ -215,7 +215,7 @@ def test_a_full_disk_is_one_line(inputs, monkeypatch, capfd):
 
     monkeypatch.setattr(np, 'savez_compressed', full)
     assert call(FIGURES, ['sparse-rate', '{config}', '{weights}', '{images}', '--out', '{T}/o'], inputs) == 1
-    assert capfd.readouterr().err.splitlines()[-1].startswith('figures: No space left on device')
+    assert capfd.readouterr().err.splitlines()[-1] == 'figures: No space left on device: /dev/full'
 
 
 def test_an_unusable_environment_is_one_line(tmp_path):

@@ -84,3 +84,21 @@ def test_help_needs_no_library(tmp_path):
     command = [sys.executable, ROOT / 'tools' / 'report.py', '--help']
     result = subprocess.run(command, env=dict(PYTHONPATH=str(tmp_path)), capture_output=True, text=True)
     assert result.returncode == 0 and '60% of the mass' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda content: content['images'][0].update(file_name=5), 'file_name is missing from 1 of its images'),
+        (lambda content: content.update(images=[], annotations=[]), 'has no images'),
+    ],
+)
+def test_a_coco_file_that_names_no_images_is_refused(tmp_path, report, capsys, change, message):
+    file = make_data(tmp_path / 'sample', ['coco']) / 'coco' / 'annotations' / 'instances_val2017.json'
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert report(save_training(tmp_path / 'a' / 'epoch_3.pth'), '--data-root', tmp_path / 'sample') == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f'report: {file}: {message}'

@@ -123,6 +123,43 @@ def test_train_resume_test(tmp_path, library):
     assert len([file for file in pictures.rglob('*') if file.suffix in ('.png', '.jpg')]) == number
 
 
+def test_images_that_cannot_be_stacked_are_named(tmp_path, capsys):
+    """Of a classifier and, in a test, of a segmentor; the libraries say that a stack expects equal sizes."""
+    path, options, *_ = classifier(tmp_path)
+    cv2.imwrite(str(tmp_path / 'train' / '2.png'), np.zeros((20, 30, 3), np.uint8))
+    for part in ('train', 'val'):
+        cfg = launch.read_config(path, [*options, f'{part}_dataloader.num_workers={int(part == "val")}'])
+        cfg[f'{part}_dataloader'].dataset.pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+        cfg.work_dir = str(tmp_path / part)
+        cfg.dump(tmp_path / 'config.json')
+        capsys.readouterr()
+        assert run('train', tmp_path / 'config.json') == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert (
+            'train: images of one batch differ in their shape' in line and f'{tmp_path}/train/2.png (3, 20, 30)' in line
+        )
+
+
+def test_a_label_map_of_another_size_than_the_prediction_is_named(tmp_path, capsys):
+    """Before: the shape of the mask does not match the shape of the indexed tensor."""
+    path, options, *_ = segmentor(tmp_path)
+    steps = [
+        ('LoadImageFromFile', {}),
+        ('LoadAnnotations', {}),
+        ('Resize', dict(scale=(24, 16))),
+        ('PackSegInputs', {}),
+    ]
+    pipeline = [dict(type=kind, **settings) for kind, settings in steps]
+    (tmp_path / 'config.py').write_text(
+        f'_base_ = {str(path)!r}\nval_dataloader = dict(dataset=dict(pipeline={pipeline}))\n'
+    )
+    options = [option for option in options if not option.startswith('val_dataloader.dataset.pipeline')]
+    assert run('train', tmp_path / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options', *options) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f'train: {tmp_path}/gtFine/val/0_gtFine_labelTrainIds.png: the label map has (height, width) ' in line
+    assert 'move LoadAnnotations behind' in line
+
+
 def test_work_folder_is_named_after_the_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = json.loads(config(tmp_path).read_text())

@@ -81,6 +81,10 @@ MISFITS = {
         lambda w: {n: torch.cat([v, v]) for n, v in w.items()},
         r'\d+ weights of other shapes: net.backbone.\S+ .*, \.\.\.',
     ),
+    'integers': (
+        lambda w: {**w, 'net.head.weight': w['net.head.weight'].to(torch.int8)},
+        r'1 weights \(net.head.weight\) of integers, such as torch.int8, in place of floats',
+    ),
     'no weight': (lambda w: {}, 'holds no weights by name'),
     'no weights, but numbers': (lambda w: dict(epoch=3, state_dict=dict(a=1)), 'holds no weights by name, only a'),
     'a list': (lambda w: [*w.values()], 'holds no weights by name'),
@@ -102,6 +106,12 @@ def test_misfits_are_refused(tmp_path, capsys, name):
         assert str(file) in line
         assert re.search(message, line), line
     assert not Path(tmp_path, 'run', 'last_checkpoint').exists()
+
+
+@pytest.mark.parametrize('address', ['http://127.0.0.1:1/a.pth', 'https://localhost:1/a.pth', 'torchvision://none'])
+def test_an_address_without_a_file_is_one_line(tmp_path, capsys, address):
+    for tool, arguments in (('test', [address]), ('train', ['--cfg-options', f'load_from={address}'])):
+        assert f'cannot read the checkpoint {address}: ' in refused(capsys, tool, toy(tmp_path), *arguments)
 
 
 WRAPPERS = {

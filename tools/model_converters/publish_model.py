@@ -36,13 +36,16 @@ def publish(args):
     from mmengine.config import Config
 
     from projects.crate.checkpoints import read_checkpoint, save_safetensors, weights_of
+    from projects.crate.checkpoints.read import listed
     from projects.crate.errors import UserError
     from projects.crate.study.untrusted import literal_config
 
     checkpoint = read_checkpoint(args.src)
     weights = weights_of(checkpoint, args.src)
     meta = dict(checkpoint['meta']) if isinstance(checkpoint.get('meta'), dict) else {}
-    if text := meta.pop('cfg', None):
+    if weights.left_out:
+        print(f'publish_model: left out, no tensors of real numbers: {listed(weights.left_out)}', file=sys.stderr)
+    if (text := meta.pop('cfg', None)) not in (None, ''):
         try:
             meta['cfg'] = Config(without(literal_config(text, args.src), 'init_cfg')).pretty_text
         except UserError:

@@ -68,6 +68,7 @@ def fill(
     _check_parts(optional, own)
     tensors = _for_loading(module, _placed(own, weights.under(prefix)).tensors, own, optional)
     try:
+        _check_kinds(tensors, own)
         with _telling(module):
             keys = module.load_state_dict(tensors, strict=False)
     except (RuntimeError, ValueError, AssertionError) as error:  # shapes; positions of an unknown grid
@@ -158,6 +159,13 @@ def _placed(own: Mapping[str, Tensor], weights: Weights) -> Weights:
             print_log(f'weights of {weights.source}: taken for those of {prefix.rstrip(".")!r}', logger='current')
             return weights.below(prefix)
     return weights
+
+
+def _check_kinds(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for integers in place of weights, as in a quantised file: torch converts without their scale."""
+    wrong = [key for key, value in tensors.items() if key in own and own[key].is_floating_point()]
+    if wrong := [key for key in wrong if not tensors[key].is_floating_point()]:
+        raise ValueError(f'{count_weights(wrong)} of integers, such as {tensors[wrong[0]].dtype}, in place of floats')
 
 
 def _for_loading(

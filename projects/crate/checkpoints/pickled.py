@@ -117,6 +117,18 @@ def plain_bytearray(*arguments) -> bytearray:
     return bytearray(*arguments)
 
 
+def empty_tensor(*arguments) -> torch.Tensor:
+    """Stand in for ``torch.FloatTensor`` and the like, which take a size and leave the numbers to chance."""
+    _require(not arguments, 'a tensor of a size')
+    return torch.Tensor()
+
+
+def rebuild_tensor(function, kind, arguments, state=None) -> torch.Tensor:
+    """Stand in for ``torch._tensor._rebuild_from_type_v2``: rebuild a tensor without the attributes of the file."""
+    _require(kind in (empty_tensor, torch.nn.Parameter), 'a tensor of its own type')
+    return function(*arguments)
+
+
 def _require(condition: object, asked_for: str) -> None:
     if not condition:
         raise ValueError(f'checkpoint refused: it asks for {asked_for:.60}, which mmengine does not write')
@@ -145,7 +157,10 @@ def allow_mmengine_checkpoints() -> None:
     if digit_version(torch.__version__) < digit_version('2.6'):
         return
     torch.serialization.add_safe_globals([(stand_in, name) for name, stand_in in STAND_INS.items()])
-    torch._weights_only_unpickler._get_allowed_globals()['builtins.bytearray'] = plain_bytearray  # torch's own
+    allowed = torch._weights_only_unpickler._get_allowed_globals()  # torch's own
+    allowed['builtins.bytearray'], allowed['torch._tensor._rebuild_from_type_v2'] = plain_bytearray, rebuild_tensor
+    kinds = (torch.Tensor, *torch._tensor_classes)
+    allowed.update({name: empty_tensor for name, kind in allowed.items() if kind in kinds})
     if hasattr(checkpoint, 'get_torch_safe_globals'):
         checkpoint.get_torch_safe_globals = list  # torch would choose at random between two types of one name
 

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import math
 import pickle
 import re
 import struct
@@ -58,6 +59,8 @@ WRAPPERS = re.compile(r'(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoi
 PARALLEL = 'module.'
 # Limits of a file's content: depth of dictionaries and lists, and entries of all of them together
 MAX_DEPTH, MAX_ENTRIES = 100, 10**7
+# Limits of all tensors together: times the size of the file (some share their numbers), and bytes that no file needs
+MAX_REPEATED, MAX_SMALL = 10, 10**8
 
 
 class CheckpointError(ArgumentError):
@@ -128,6 +131,8 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
         if is_safetensors(path):
             return load_from_safetensors(path, map_location)
         return _load(path, map_location, mmap)
+    except CheckpointError:
+        raise
     except (*UNREADABLE, URLError) as error:
         reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
         raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {reason}') from error
@@ -175,8 +180,27 @@ def load_from_file(filename: str, map_location: str | None = None):
 
 
 def read_all_files() -> None:
-    """Let mmengine read every local file with :func:`read_checkpoint`; for tools."""
+    """Let mmengine read every local file with :func:`read_checkpoint`, and every address with its errors; for tools."""
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_file, force=True)
+    for prefix, loader in [*CheckpointLoader._schemes.items()]:
+        if prefix and loader.__module__ != __name__:
+            CheckpointLoader.register_scheme(prefixes=prefix, loader=_download(loader), force=True)
+
+
+def _download(loader: Callable) -> Callable:
+    """Return a loader of mmengine for addresses that names the address in its errors, and runs no code."""
+
+    def load(filename: str, map_location: str | None = None):
+        try:
+            with refuse_code():
+                content = loader(filename, map_location=map_location)
+            _tame(content)
+            return content
+        except (*UNREADABLE, URLError) as error:
+            reason = f'{type(error).__name__}: {error}'.splitlines()[0]
+            raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: {reason}') from error
+
+    return load
 
 
 def weights_of(content, source: str) -> Weights:
@@ -205,7 +229,7 @@ def weights_of(content, source: str) -> Weights:
         raise CheckpointError(f'{source} holds no weights by name{_elsewhere(entries)}')
     tensors = OrderedDict((key, Tensor.detach(value)) for key, value in named.items())  # without attributes of the file
     tensors._metadata = _known(getattr(found, '_metadata', None))
-    tensors, wrappers = _unwrapped(tensors)
+    tensors, wrappers = _unwrapped(tensors, source)
     meta = _get(content, 'meta') if isinstance(_get(content, 'meta'), Mapping) else {}
     for name, grid in recorded_grids(meta).items():
         tensors._metadata.setdefault(name, {}).setdefault('grid', grid)
@@ -246,21 +270,26 @@ def _load(path: Path, map_location: str | None, mmap: bool):
     with allow([argparse.Namespace]):
         mmap = mmap and is_zip and not re.search('[\udc80-\udcff]', str(path))  # torch maps no name that is not UTF-8
         content = torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
-    _tame(content)
+    _tame(content, path.stat().st_size)
     return content
 
 
-def _tame(content) -> None:
+def _tame(content, size: float = math.inf) -> None:
     """Limit how deep and how large a content is, and drop attributes that a file gives to its dictionaries.
 
-    An attribute ``items`` would take the place of the method. Whatever walks through the content may now recurse.
+    An attribute ``items`` would take the place of the method. Whatever walks through the content may now recurse. One
+    number of a file of ``size`` bytes may stand for a large tensor, as in ``torch.ones(1).expand(10**6, 10**6)``.
     """
-    stack, number = [(content, 0)], 0
+    stack, number, total = [(content, 0)], 0, 0
     while stack:
         value, depth = stack.pop()
         number += 1
         if depth > MAX_DEPTH or number > MAX_ENTRIES:
             raise OSError(f'more than {MAX_DEPTH} dictionaries and lists in each other, or {MAX_ENTRIES:,} entries')
+        if isinstance(value, Tensor):
+            total += value.numel() * value.element_size()
+            if total > MAX_REPEATED * size + MAX_SMALL:
+                raise OSError(f'its tensors would take more than {MAX_REPEATED} times the size of the file')
         if isinstance(value, OrderedDict):
             kept = {key: entry for key, entry in vars(value).items() if key == '_metadata'}
             vars(value).clear()
@@ -342,10 +371,12 @@ def _elsewhere(entries: Mapping) -> str:
     return f', only {listed(map(str, entries))}' if entries else ''
 
 
-def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
+def _unwrapped(tensors: OrderedDict, source: str) -> tuple[OrderedDict, list[str]]:
     """Return the weights without the names of wrappers, and these names."""
     wrappers = sorted({name for key in tensors for name in WRAPPERS.findall(key)})
-    tensors = rename_state(tensors, without_wrappers)
+    number, tensors = len(tensors), rename_state(tensors, without_wrappers)
+    if len(tensors) < number:
+        raise CheckpointError(f'{source}: without {", ".join(wrappers)} two of its weights have one name')
     while all(key.startswith(PARALLEL) for key in tensors):
         tensors = rename_state(tensors, lambda name: _without(name, PARALLEL))
         wrappers.append(PARALLEL)
@@ -353,7 +384,8 @@ def _unwrapped(tensors: OrderedDict) -> tuple[OrderedDict, list[str]]:
 
 
 def _training(meta: Mapping) -> str:
-    return re.sub(r'_\d{8}_\d{6}$', '', printable(str(meta.get('experiment_name') or '')))
+    name = meta.get('experiment_name')
+    return re.sub(r'_\d{8}_\d{6}$', '', printable(name)) if isinstance(name, str) else ''
 
 
 def _say(source: str, content, path: list[str], wrappers: list[str]) -> None:

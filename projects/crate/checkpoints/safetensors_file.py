@@ -6,6 +6,7 @@ The library checks the header of a file; there are no checksums of the weights.
 import json
 import zipfile
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -56,12 +57,13 @@ def save_safetensors(
         dtype: Type of the floating-point weights.
 
     Raises:
-        UserError: There are no weights, or one is NaN, infinite or beyond the range of ``dtype``. Nothing is written.
+        UserError: There are no weights, or one is NaN, infinite or beyond the range of ``dtype``, or all numbers of a
+            weight are too small for it. Nothing is written.
     """
-    if not tensors:
-        raise UserError(f'nothing to write to {path}: there are no weights')
+    if not any(value.is_floating_point() and value.numel() for value in tensors.values()):
+        raise UserError(f'nothing to write to {path}: there are no weights, which are floating-point numbers')
     weights = {name: _compact(name, value, dtype) for name, value in tensors.items()}
-    classes = _classes(meta.get('dataset_meta') or {})
+    classes = _classes(meta.get('dataset_meta'))
     meta = {key: value for key, value in meta.items() if key in META and isinstance(value, str | int | float | None)}
     meta |= dict(dataset_meta=classes) if classes else {}
     entries = [*getattr(tensors, '_metadata', {}).items()]
@@ -73,24 +75,33 @@ def save_safetensors(
         part.write_bytes(save(weights, dict(format='pt', meta=json.dumps(meta))))  # save_file hides it from other users
 
 
-def _classes(data_set: Mapping) -> dict[str, list]:
+def _classes(data_set: object) -> dict[str, list]:
     """Return the names of the classes and their colours, where the meta information of a data set has them."""
-    names, palette = data_set.get('classes'), data_set.get('palette')
-    found = dict(classes=[*map(str, names)]) if isinstance(names, list | tuple) else {}
-    if isinstance(palette, list | tuple):
+    data_set = data_set if isinstance(data_set, Mapping) else {}
+    names, palette = (
+        value if isinstance(value, list | tuple) else [] for value in map(data_set.get, ('classes', 'palette'))
+    )
+    found = dict(classes=[*map(str, names)]) if names else {}
+    if palette and all(isinstance(colour, list | tuple) and all(map(_is_byte, colour)) for colour in palette):
         found['palette'] = [[int(value) for value in colour] for colour in palette]
     return found
+
+
+def _is_byte(value: object) -> bool:
+    return isinstance(value, Integral) and 0 <= value < 256
 
 
 def _compact(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     if not value.is_floating_point():
         return value.clone(memory_format=torch.contiguous_format)  # no two tensors may share memory
+    if value.element_size() == 1:  # of 8 bits: torch does not compute with them
+        value = value.float()
     if not value.isfinite().all():
         raise UserError(f'{name} holds NaN or infinity: the training diverged, take an earlier checkpoint')
     compact = value.to(dtype, copy=True, memory_format=torch.contiguous_format)
-    if not compact.isfinite().all():
+    if not compact.isfinite().all() or (value.any() and not compact.any()):
         raise UserError(
-            f'{name} holds {value.abs().max().item():g}, which {str(dtype).removeprefix("torch.")} cannot hold: '
-            'take --dtype bfloat16 or float32'
+            f'{name} holds numbers up to {value.abs().max().item():g}, which {str(dtype).removeprefix("torch.")} '
+            'cannot hold: take --dtype bfloat16 or float32'
         )
     return compact

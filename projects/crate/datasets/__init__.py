@@ -8,6 +8,7 @@ from mmengine.registry import TRANSFORMS
 from ..errors import MissingPackageError
 from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO
 from ..sample_set.write import SampleSpec, make_sample_set
+from .batches import collate_one_size
 from .in_memory import ImagesInMemory
 from .label_maps import LoadLabelMap
 from .loading import LoadImageOrSkip
@@ -19,6 +20,7 @@ __all__ = [
     'LoadImageOrSkip',
     'LoadLabelMap',
     'SampleSpec',
+    'collate_one_size',
     'make_sample_set',
 ]
 

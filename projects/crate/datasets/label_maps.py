@@ -119,6 +119,8 @@ def decode_label_map(data: bytes, path: str) -> np.ndarray:
             if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
                 raise LabelMapError(f'{name}: has an EXIF orientation; turn its pixels, and save it without')
             labels, mode = np.array(image), image.mode
+    except LabelMapError:  # is a ValueError, as those of Pillow
+        raise
     except UnidentifiedImageError as error:  # its text names an object in memory
         raise LabelMapError(f'{name}: cannot be read as an image') from error
     except PILLOW_ERRORS as error:

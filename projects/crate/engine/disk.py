@@ -2,17 +2,15 @@
 
 import errno
 import fcntl
-import io
 import logging
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from ..errors import WriteError
+from ..errors import WriteError, open_file
 
 GO_ON = 'run the same command with --resume to continue'
 # Only a write meets these errors.
@@ -55,7 +53,7 @@ def write_errors(folder: str, then: str = '') -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = Path(error.filename if isinstance(error.filename, str) else _open_file(error) or folder).absolute()
+        path = Path(error.filename if isinstance(error.filename, str) else open_file(error) or folder).absolute()
         if error.errno in _WRITES or Path(folder).absolute() in path.parents:
             raise cannot_write(error, path, then) from error
         raise
@@ -81,15 +79,6 @@ def lock(path: Path) -> IO | None:
             raise BlockingIOError(error.errno, error.strerror, str(path)) from error
         return None
     return file
-
-
-def _open_file(error: OSError) -> str | None:
-    """Return the name of the file that was open when the error came: an error of ``write`` has no name."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        for value in frame.f_locals.values():
-            if isinstance(value, io.IOBase) and isinstance(getattr(value, 'name', None), str):
-                return value.name
-    return None
 
 
 def _name_and_raise(handler: logging.FileHandler, record: logging.LogRecord) -> None:

@@ -25,6 +25,7 @@ HOOKS = {
 }
 METRICS = {
     'CocoMetric': 'OptionalCrowdCocoMetric',
+    'IoUMetric': 'MatchedIoUMetric',
 }
 # Under this key a prepared config has settings as they were before an exchange: for a machine without a GPU, and of the
 # transforms that load test images. The written config has them again.
@@ -96,7 +97,7 @@ def _exchange_loading(value: object, library: str, labels: dict, skip: bool) -> 
 
 
 def exchange_metrics(cfg: Config) -> None:
-    """Exchange mmdet's ``CocoMetric`` for one that reads annotation files without ``iscrowd``."""
+    """Exchange mmdet's ``CocoMetric``, which needs ``iscrowd``, and mmseg's ``IoUMetric``, which names no file."""
     for field in ('val_evaluator', 'test_evaluator'):
         metrics = cfg.get(field)
         for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
@@ -105,12 +106,21 @@ def exchange_metrics(cfg: Config) -> None:
 
 
 def complete_dataloaders(cfg: Config) -> None:
-    """Add the settings that the configs of mmpretrain leave to its tools."""
-    for loader in map(cfg.get, LOADERS):
-        if cfg.get('default_scope') == 'mmpretrain' and isinstance(loader, dict):
+    """Add the settings that the configs of mmpretrain leave to its tools; name images that cannot be stacked."""
+    library = cfg.get('default_scope')
+    for field in LOADERS:
+        loader = cfg.get(field)
+        if not isinstance(loader, dict):
+            continue
+        if library == 'mmpretrain':
             loader.setdefault('pin_memory', torch.cuda.is_available())
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('collate_fn', dict(type='default_collate'))
+        elif library == 'mmseg' and field != 'train_dataloader':  # it pads training images
+            loader.setdefault('collate_fn', dict(type='collate_one_size', stack=False))
+        collate = loader.get('collate_fn')
+        if isinstance(collate, dict) and type_name(collate.type) == 'default_collate':
+            collate.type = 'collate_one_size'
 
 
 def choose_precision(cfg: Config, amp: bool) -> None:

@@ -1,13 +1,16 @@
 """Check the state of a training in a checkpoint from anywhere, before mmengine takes it over."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 
-from mmengine.logging import HistoryBuffer
-from mmengine.optim import _ParamScheduler
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from torch import Tensor
+from torch.optim import SGD
 
-from ..checkpoints.read import CheckpointError
+from ..checkpoints.fill import warn_if_not_finite
+from ..checkpoints.read import CheckpointError, listed
 from ..files import printable
 
 PARTS = ('meta', 'message_hub', 'optimizer')
@@ -38,27 +41,56 @@ def check_state(checkpoint: object, source: str) -> None:
         del scalars[key]
 
 
-def check_settings(checkpoint: Mapping, optimizer: Mapping, schedulers: Sequence | Mapping | None, source: str) -> None:
-    """Refuse a state of other optimisers or schedulers than those of the run.
+def check_settings(
+    checkpoint: Mapping, optimizer: OptimWrapper | OptimWrapperDict, schedulers: Sequence | Mapping | None, source: str
+) -> None:
+    """Refuse a state of other optimisers or schedulers than those of the run; warn if a part of it is lost.
 
     mmengine would set the attributes of one scheduler to values of another, which gives wrong learning rates.
 
     Args:
         checkpoint: Content of the file, checked by :func:`check_state`.
-        optimizer: State of the optimizer of the run, or of several by name.
+        optimizer: Optimizer of the run, or several by name.
         schedulers: Schedulers of the run, or lists of them by name.
         source: File, for messages.
 
     Raises:
         CheckpointError: The number, the kind or a setting of a scheduler or of a group of parameters is another.
     """
-    wrong = [*_other_groups(checkpoint['optimizer'], optimizer, 'optimizer'), *_others(checkpoint, schedulers)]
+    found, source = checkpoint['optimizer'], printable(source)
+    wrong = [*_other_groups(found, optimizer.state_dict(), 'optimizer'), *_others(checkpoint, schedulers)]
     if wrong:
-        source = printable(source)
         raise CheckpointError(
             f'{source}: a training with this config cannot continue from it: {wrong[0]}; restore the config, or start '
             f'from the weights with --cfg-options load_from={source}'
         )
+    _warn_of_losses(found, optimizer, 'optimizer', source)
+
+
+def _warn_of_losses(found: Mapping, optimizer: OptimWrapper | OptimWrapperDict, path: str, source: str) -> None:
+    """Log a warning if trained parameters have no entry in the state, or if the state holds NaN or infinity."""
+    if isinstance(optimizer, OptimWrapperDict):
+        for name, part in optimizer.items():
+            _warn_of_losses(found[name], part, f'{path}.{name}', source)
+        return
+    names = [name for group in found['param_groups'] for name in group['params']]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    trained = [name for name, parameter in zip(names, parameters) if parameter.requires_grad]
+    missing = [name for name in trained if name not in found['state']]
+    if missing and not _is_plain_sgd(optimizer):
+        print_log(
+            f'{source}: its {path}.state lacks {len(missing)} of {len(trained)} trained parameters: for them the '
+            'optimizer starts anew',
+            logger='current',
+            level=logging.WARNING,
+        )
+    values = {f'{path}.state[{name}].{key}': v for name, entry in found['state'].items() for key, v in entry.items()}
+    warn_if_not_finite({name: value for name, value in values.items() if isinstance(value, Tensor)}, source)
+
+
+def _is_plain_sgd(optimizer: OptimWrapper) -> bool:
+    """Return True for SGD without momentum, which has no state."""
+    return isinstance(optimizer.optimizer, SGD) and not any(group['momentum'] for group in optimizer.param_groups)
 
 
 def saved_seed(checkpoint: object, source: str) -> int | None:
@@ -95,12 +127,17 @@ def _others(checkpoint: Mapping, schedulers: Sequence | Mapping | None) -> Itera
 def _other_groups(found: Mapping, wanted: Mapping, path: str) -> Iterator[str]:
     """Yield what is different about the groups of parameters; a version of torch may have more settings or less."""
     if 'param_groups' not in wanted or 'param_groups' not in found:
+        if other := sorted(wanted.keys() ^ found.keys()):
+            yield f'its {path} has other parts ({listed(other)})'
         for name in wanted.keys() & found.keys():
             yield from _other_groups(found[name], wanted[name], f'{path}.{name}')
         return
     for number, (group, expected) in enumerate(zip(found['param_groups'], wanted['param_groups'])):
         if (missing := sorted(expected.keys() - group.keys())) and group.keys() - expected.keys():
             yield f'its {path} is of another type, without {missing[0]}'
+        kinds = {*map(type, group['params'])}
+        if kinds != {str} and (kinds - {int} or group['params'] != expected['params']):  # FSDP names them
+            yield f'its {path}.param_groups[{number}] has other parameters'
         for key in expected:
             if key in group and key != 'params' and not _is_alike(group[key], expected[key]):
                 yield f'its {path}.param_groups[{number}].{key} cannot be used'
@@ -113,7 +150,9 @@ def _is_alike(value: object, expected: object) -> bool:
         return is_list and all(map(_is_alike, value, expected))
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
-    if isinstance(expected, Real) and not isinstance(expected, bool):
+    if isinstance(expected, bool):
+        return value is expected
+    if isinstance(expected, Real):
         return isinstance(value, Real) and bool(abs(value) < LARGEST)
     return value == expected if isinstance(expected, str) else True
 

@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, StateDictType
 
-from ..checkpoints.fill import count_weights, fill
+from ..checkpoints.fill import count_weights, fill, warn_if_not_finite
 from ..checkpoints.read import CheckpointError, Weights, rename_state, weights_of, without_wrappers
 from ..files import printable
 from ..models import CRATE
@@ -46,10 +46,11 @@ class WholeWeightsHook(Hook):
         model = model if is_sharded else _plain(model)
         weights = weights_of(checkpoint, source)
         if runner._resume:
-            check_settings(checkpoint, runner.optim_wrapper.state_dict(), runner.param_schedulers, source)
+            check_settings(checkpoint, runner.optim_wrapper, runner.param_schedulers, source)
             _check_grids(model, weights)
             filling = fill(model, weights, absent=())
             _check_average(checkpoint, filling.tensors, source)
+            _check_gradients(checkpoint, filling.tensors, source)
         else:
             is_training = isinstance(runner._train_loop, BaseLoop)
             optional = self.optional if is_training else ()
@@ -93,5 +94,18 @@ def _check_average(checkpoint: dict, tensors: dict, source: str) -> None:
     shapes = {name.removeprefix('module.'): value.shape for name, value in average.items()}
     if wrong := [name for name, value in tensors.items() if shapes.get(name) != value.shape]:
         raise CheckpointError(f'{source}: its ema_state_dict does not fit the model: {count_weights(wrong)} missing')
+    warn_if_not_finite(average, f'ema_state_dict of {source}')
     average = checkpoint['ema_state_dict'] = rename_state(average, lambda name: name)
     average._metadata = {f'module.{path}'.removesuffix('.'): entry for path, entry in tensors._metadata.items()}
+
+
+def _check_gradients(checkpoint: dict, tensors: dict, source: str) -> None:
+    """Check that gradients that wait for their step (``AtomicCheckpointHook``) are those of the model."""
+    gradients = checkpoint.get('gradients', {})
+    shapes = {name: value.shape for name, value in tensors.items()}
+    named = gradients.items() if isinstance(gradients, dict) else [('', None)]
+    if not all(
+        isinstance(value, Tensor) and shapes.get(without_wrappers(name)) == value.shape for name, value in named
+    ):
+        raise CheckpointError(f'{source}: its gradients do not fit the model')
+    warn_if_not_finite(gradients, f'gradients of {source}')

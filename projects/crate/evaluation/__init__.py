@@ -27,3 +27,10 @@ def _build_optional_crowd_coco_metric(**kwargs):
     from .optional_crowd import OptionalCrowdCocoMetric  # it takes the place of a metric of mmdet
 
     return OptionalCrowdCocoMetric(**kwargs)
+
+
+@METRICS.register_module(name='MatchedIoUMetric')
+def _build_matched_iou_metric(**kwargs):
+    from .matched_iou import MatchedIoUMetric  # it takes the place of a metric of mmseg
+
+    return MatchedIoUMetric(**kwargs)

@@ -18,6 +18,7 @@ from ..checkpoints.fill import count_weights, fill
 from ..checkpoints.read import check_file, read_weights
 from ..coco import coco_annotation
 from ..datasets.image_list import ImageList, quote
+from ..datasets.loading import LIMIT_VARIABLE, pixel_limit
 from ..engine.distributed import read_position
 from ..engine.launch import model_cfg, type_name
 from ..engine.mistakes import building
@@ -184,6 +185,11 @@ class Labelling:
         )
 
     def _find_change(self, number: int, records: dict) -> str | None:
+        limit = pixel_limit()
+        if records.get('max_pixels', limit) != limit and (  # it may be another image that is unreadable now
+            records['unreadable'] or any(image['height'] * image['width'] > limit for image in records['images'])
+        ):
+            return f'{LIMIT_VARIABLE} was {records["max_pixels"]} and is {limit}'
         return self.batches.find_change(number, records['files'])
 
     def _compute(self, share: np.ndarray) -> None:
@@ -289,7 +295,8 @@ def label_batch(model: BaseModel, batch: Batch) -> tuple[dict, int]:
                 annotations.append(dict(coco_annotation(mask, label=0), image_id=image_id, score=score))
             else:
                 empty += 1
-    return dict(images=images, annotations=annotations, unreadable=batch.unreadable, files=batch.files), empty
+    records = dict(images=images, annotations=annotations, unreadable=batch.unreadable, files=batch.files)
+    return dict(records, max_pixels=pixel_limit()), empty
 
 
 def _instances(model: str, sample: BaseDataElement, name: str) -> list[tuple[np.ndarray, float]]:

@@ -93,8 +93,7 @@ def make_sample_set(out: str | Path, layout: str, spec: SampleSpec, workers: int
     if layout not in LAYOUTS:
         raise ArgumentError(f'layout: one of {", ".join(LAYOUTS)}; not {layout!r}')
     target = Path(out, LAYOUTS[layout].folder)
-    if target.exists():
-        _check_present(target, spec)
+    if is_there(out, layout, spec):
         return False
     partial_set = target.with_name(f'{target.name}.partial')
     if partial_set.exists():
@@ -123,8 +122,11 @@ def _run(task: Callable[[int], Any], count: int, workers: int, description: str)
         return list(track(results, description, count))
 
 
-def _check_present(target: Path, spec: SampleSpec) -> None:
-    """Raise FileExistsError unless ``target`` holds the set that ``spec`` describes."""
+def is_there(out: str | Path, layout: str, spec: SampleSpec) -> bool:
+    """Return True if the set is there already; raise FileExistsError if something else is in its place."""
+    target = Path(out, LAYOUTS[layout].folder)
+    if not target.exists():
+        return False
     remedy = 'choose another folder, or delete this one'
     marker = target / MARKER
     if not marker.is_file():
@@ -137,3 +139,4 @@ def _check_present(target: Path, spec: SampleSpec) -> None:
     if wrong := [key for key in asked if key not in found or found[key] != asked[key]]:
         there, wanted = (', '.join(f'{key}={values.get(key)}' for key in wrong) for values in (found, asked))
         raise FileInTheWayError(f'{target}: holds a sample set with {there}, asked for {wanted}; {remedy}')
+    return True

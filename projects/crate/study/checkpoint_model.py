@@ -56,7 +56,7 @@ def read_model(checkpoint: Path, name: str, config: str | None = None) -> Checkp
     text = meta.get('cfg')
     if config is not None:
         text, found = '', _backbone_of(read_config(config), config)
-    elif text:
+    elif text is not None:
         found = _backbone_of(literal_config(text, str(checkpoint)), str(checkpoint))
         check_types(found['model']['data_preprocessor'], 'data_preprocessor', checkpoint)
         check_backbone(found['model']['backbone'], found['default_scope'], checkpoint)

@@ -17,7 +17,7 @@ from ..datasets.label_maps import check_labels, read_label_map
 from ..datasets.loading import LoadImageOrSkip
 from ..engine.launch import read_config
 from ..errors import UserError
-from ..evaluation.coco_file import read_coco
+from ..evaluation.coco_file import check_names, read_coco
 from ..files import printable
 from ..model_index import config_root
 from ..progress import Progress
@@ -157,7 +157,11 @@ def find_coco(roots: Iterable[Path], max_images: int | None = None) -> ImageSet 
         for file in sorted(root.glob('annotations/instances_*.json'), reverse=True):
             split = file.stem.removeprefix('instances_')
             if (root / split).is_dir():
-                names = [image['file_name'] for image in read_coco(str(file), masks=True)['images']]
+                content = read_coco(str(file), masks=True)
+                check_names(content, str(file))
+                names = [image['file_name'] for image in content['images']]
+                if not names:
+                    raise UserError(f'{file}: has no images')
                 ann_file, prefix = f'annotations/{file.name}', dict(img=f'{split}/')
                 changes = dict(data_root=str(root), ann_file=ann_file, data_prefix=prefix)
                 images = [root / split / name for name in names]
