@@ -61,7 +61,8 @@ def ask(python, folder, suite):
     status = json.loads(connection.recv(64) or '137')
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 
@@ -77,9 +78,11 @@ def _connect(python, folder, suite):
             command = [python, __file__, address, str(suite)]
             with (folder / 'log').open('w') as log:
                 files = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-                subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **files)
-        while not Path(address).exists():
-            time.sleep(0.05)
+                server = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **files)
+            while not Path(address).exists():
+                if server.poll() is not None:
+                    sys.exit(f'the server of tests/forked_tools.py ended:\n{(folder / "log").read_text()}')
+                time.sleep(0.05)
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(address)
     return connection
