@@ -42,7 +42,7 @@ class ImageObjects:
         image: (H, W, 3) uint8 RGB, upright by its EXIF orientation.
         masks: (n, H, W) bool, in the order in which they were found. Objects share pixels at their borders at most.
         boxes: (n, 4) float32, tight [x1, y1, x2, y2] of the masks; x2 and y2 are just outside.
-        scores: (n,) float32. They rank masks and are no probabilities; see ``score`` of :class:`MaskCutDetector`.
+        scores: (n,) float32, all 1.0 by default; no probabilities. See ``score`` of :class:`MaskCutDetector`.
         eigenvectors: (n, h, w) float64, the relaxed normalised cut that each mask was taken from.
         attention: (K, h, w) float32, attention of [CLS] to the patches in the last of the layers, each head with sum 1;
             None for a ViT without [CLS].
@@ -85,7 +85,7 @@ class MaskCutInferencer:
         size: (height, width) that images are resized to, whatever their shape. Default: what the config resizes to,
             or 480 x 480 pixels rounded up to whole patches, and at most 60 x 60 patches.
         **cut: Arguments of :class:`projects.crate.models.MaskCutDetector`: ``facet``, ``layer``, ``tau``,
-            ``num_masks``, ``centred``, ``crf``, ``score``.
+            ``num_masks``, ``centred``, ``crf``, ``score``, and the others.
 
     Raises:
         UserError: The model cannot be found, read, or observed.
