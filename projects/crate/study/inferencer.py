@@ -74,12 +74,14 @@ class MaskCutInferencer:
 
     Args:
         model: A ViT, as one of
+
             - a name of :data:`projects.crate.models.library_vit.NAMES`, such as 'dinov2-small'; timm/NAME, hf/NAME,
               torchhub/OWNER/REPO/NAME, or a folder of timm or transformers: see :func:`projects.crate.models.load_vit`;
             - the name of a model of this project that has weights, such as 'crate-w192d5-p4_tinyimagenet100';
             - a checkpoint that a training of this project has written, with its config inside;
             - a config file (with ``weights``), of which ``model.backbone`` counts, and all of a ``MaskCutDetector``;
             - a module of the table in ``features.py``, for images that ImageNet's mean and deviation normalise.
+
         weights: Checkpoint for a config file.
         device: Default: the best one there is.
         size: (height, width) that images are resized to, whatever their shape. Default: what the config resizes to,
