@@ -18,8 +18,9 @@ install:  ## create the environment, build mmcv, install everything (a second ca
 demo: install  ## a page of photographs as CRATE and a ViT see them; then train a small pair of both
 	@$(RUN) tools/demo.py
 
+# -E reads every page again: a page that is only kept would hide its warning
 docs: install  ## the documentation site, in docs/_build/html; a warning is an error
-	@$(RUN) -m sphinx -q -W --keep-going -c docs -d docs/_build/doctrees -b html . docs/_build/html
+	@$(RUN) -m sphinx -q -W -E --keep-going -c docs -d docs/_build/doctrees -b html . docs/_build/html
 	@echo 'docs: open docs/_build/html/docs/README.html'
 
 # one thread per test process: more of them would wait for each other

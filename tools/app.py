@@ -3,7 +3,7 @@
 
   python tools/app.py                                                 # the two models of this repository
   python tools/app.py work_dirs/demo/crate-seed0/iter_400.pth         # and checkpoints of trainings
-  python tools/app.py --backbone timm/vit_small_patch14_dinov2.lvd142m hf/facebook/dinov2-small
+  python tools/app.py --backbone dinov2-small hf/facebook/dinov2-base
 
 Models are chosen here, on the command line; whoever opens the page chooses among them. A checkpoint's own config is
 read, never executed. The page loads nothing from other hosts, and nothing is reported or shared. Uploads stay in a
@@ -12,6 +12,7 @@ temporary folder, which is removed at the end.
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -36,7 +37,7 @@ def parse_args(argv):
     add('checkpoints', nargs='*', type=Path, metavar='CHECKPOINT', help='files with weights, offered beside the two')
     text = "config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: '-' for all)"
     add('--configs', nargs='+', metavar='C', help=text)
-    add('--backbone', nargs='+', default=[], metavar='NAME', help='pretrained ViTs: timm/NAME, hf/NAME, or folders')
+    add('--backbone', nargs='+', default=[], metavar='NAME', help='pretrained ViTs, as in tools/maskcut.py')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: all of this machine (default: %(default)s)')
     add('--port', type=positive, default=7860, help='port (default: %(default)s)')
     args = parser.parse_args(argv)
@@ -50,7 +51,8 @@ def main(argv=None):
 
 
 def serve(args):
-    """Load the models and serve the page until Ctrl-C."""
+    """Load the models and serve the page until Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the uploads would stay
     with tempfile.TemporaryDirectory(prefix='crate-app-') as folder:
         # before the import, which reads them
         os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1')
@@ -60,7 +62,9 @@ def serve(args):
             raise _cli.mistake(f"the app needs Gradio: pip install 'gradio>=6,<6.18' ({error})") from error
         page = build(load_models(args), Path(folder))
         try:
-            page.launch(
+            _, address, _ = page.launch(
+                quiet=True,  # its lines propose to share the page
+                prevent_thread_lock=True,
                 server_name=args.host,
                 server_port=args.port,
                 share=False,
@@ -73,6 +77,8 @@ def serve(args):
             )
         except OSError as error:
             raise _cli.mistake(f'--port {args.port} of {args.host} cannot be used: choose another') from error
+        print(f'app: open {address} in a browser; Ctrl-C ends the page', flush=True)
+        page.block_thread()
 
 
 def load_models(args):

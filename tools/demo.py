@@ -53,7 +53,7 @@ def show(args):
     started = time.monotonic()
     page = args.out / f'index.{args.format}'
     photos, credits = draw_photos(args.photos)
-    write(page, {}, [], photos, credits)
+    write(page, {}, [], photos, credits, to_train=not args.photos_only)
     print(f'demo: open {page.resolve()} in a browser ({time.monotonic() - started:.0f} seconds)', flush=True)
     if args.photos_only:
         return
@@ -81,7 +81,7 @@ def train(commands, args, name, seed):
     return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
 
 
-def write(path, trained, commands, photos, credits):
+def write(path, trained, commands, photos, credits, to_train=False):
     """Measure the models and write the page; with no trained model, only photographs."""
     import numpy as np
     import torch
@@ -101,7 +101,7 @@ def write(path, trained, commands, photos, credits):
         for name, runs in trained.items()
     }
     config = Config.fromfile(trained['CRATE'][0][0]) if trained else None
-    demo_page(path, results, config, commands, photos, credits)
+    demo_page(path, results, config, commands, photos, credits, to_train)
 
 
 def draw_photos(folder):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a class-agnostic detector from a folder of images without labels (CutLER, arXiv 2301.11320).
 
-  python tools/discover.py IMAGES --out DIR --backbone timm/vit_small_patch14_dinov2.lvd142m
+  python tools/discover.py IMAGES --out DIR --backbone dinov2-small
   python tools/discover.py IMAGES --out DIR --config configs/maskcut/NAME.py --checkpoint CHECKPOINT
 
 Steps, each a command that you could type: MaskCut's masks, a detector that learns from them, and rounds of
@@ -28,7 +28,7 @@ def parse_args(argv):
     add = parser.add_argument
     add('images', type=Path, help='folder of images, searched with all folders in it')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for masks, trainings and page')
-    add('--backbone', metavar='NAME', help='pretrained ViT: timm/NAME, hf/NAME, or a folder of either library')
+    add('--backbone', metavar='NAME', help='pretrained ViT, as in tools/maskcut.py')
     add('--config', help='in place of --backbone: a config of configs/maskcut')
     add('--checkpoint', help='weights of its backbone')
     text = (

@@ -66,8 +66,8 @@ def find_forked_mmseg() -> None:
 def accept_scoped_collate_functions() -> None:
     """Let ``Runner.build_dataloader`` ignore the key ``_scope_`` of a ``collate_fn``.
 
-    Reason: ``_base_ = 'mmpretrain::simclr/...'`` marks every dict that has a ``type`` with its ``_scope_``, and
-    mmengine <= 0.10.7 hands all keys but ``type`` to the function ("unexpected keyword argument '_scope_'").
+    Reason: ``_base_ = 'mmpretrain::simclr/...'`` marks every dict that has a ``type`` with its ``_scope_``. Then
+    mmengine <= 0.10.7 hands all keys but ``type`` to the function: "unexpected keyword argument '_scope_'".
     Unnecessary with: an mmengine that removes the key, as its registries do.
     """
     original = Runner.build_dataloader

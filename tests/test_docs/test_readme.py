@@ -28,7 +28,7 @@ def test_attention_of_a_backbone(tmp_path, monkeypatch):
     exec(block('See the attention of a backbone'), found)
     sums = found['maps'].sum((1, 2)).tolist()
     assert sums == pytest.approx([1.0] * 3)  # of each head
-    assert Image.open('attention.png').size == (3 * 32, 32)
+    assert Image.open('attention.png').size == (3 * 32 * 8, 32 * 8)
 
 
 def test_crate_in_a_stock_config(tmp_path):

@@ -48,7 +48,7 @@ def server(tmp_path_factory):
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             for _ in range(600):
-                if 'Running on local URL' in log.read_text() or process.poll() is not None:
+                if 'app: open ' in log.read_text() or process.poll() is not None:
                     break
                 time.sleep(0.2)
             assert process.poll() is None, log.read_text()
@@ -56,6 +56,7 @@ def server(tmp_path_factory):
         finally:
             process.terminate()
             process.wait(60)
+    assert not [*folder.glob('crate-app-*')], 'SIGTERM, too, removes the uploads'
     # Gradio itself may log one: it writes a picture again that it is sending to another user
     assert 'tools/app.py", line' not in log.read_text()
 

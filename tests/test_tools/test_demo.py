@@ -64,7 +64,8 @@ def test_photographs_alone(tmp_path, capsys):
     assert load_tool('demo')(['--photos-only', '--out', str(tmp_path / 'out')]) == 0
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['index.html']
     page = (tmp_path / 'out/index.html').read_text()
-    assert page.count('<img ') == 3 and '<table' not in page
+    assert page.count('<img ') == 3 and '<table' not in page and 'now trains' not in page
+    assert '<code>python tools/demo.py --photos FOLDER</code>' in page
     assert 'CC0' in page and page.count(', in scikit-') + page.count(', in matplotlib') == len(packaged_photographs())
     assert 'index.html in a browser' in capsys.readouterr().out
 

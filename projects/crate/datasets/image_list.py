@@ -95,8 +95,8 @@ def list_images(source: Path, scratch: Path, root: Path | None = None) -> ImageL
 def quote(name: str) -> str:
     r"""Return a path as a line of a text file holds it, which :func:`unquote` reads.
 
-    A path with control characters (a tab, an end of a line) or with a double quote at its start becomes a JSON string,
-    such as ``"two\nlines.jpg"``. Any other path stays as it is.
+    A path becomes a JSON string, such as ``"two\nlines.jpg"``, in two cases. It has control characters (a tab, an end
+    of a line), or a double quote at its start. Any other path stays as it is.
     """
     return json.dumps(name) if _NEEDS_QUOTES.search(name) else name
 

@@ -27,8 +27,8 @@ def wrap_crate_layers(module: nn.Module, recurse: bool, nonwrapped_numel: int) -
 class ResumableFSDPStrategy(FSDPStrategy):
     """mmengine's ``FSDPStrategy`` with two remedies; ``tools/train.py`` uses it instead.
 
-    - mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) gives the arguments of ``optim_state_dict_to_load`` in the
-      order that torch 2.1 changed, and cannot resume.
+    - mmengine <= 0.10.7 (and onedl-mmengine <= 0.10.12) cannot resume. It gives the arguments of
+      ``optim_state_dict_to_load`` in the order that torch 2.1 changed.
     - On a CPU, FSDP needs its device as an object, and offloading to the CPU crashes torch 2.12 while saving.
     """
 

@@ -49,7 +49,7 @@ def check_rule(rule: str, share: float) -> None:
 def head_iou(masks: Tensor, target: Tensor, ignore_index: int = 255, extent: Extent | None = None) -> dict[int, Tensor]:
     """Return the IoU of every mask with each object class of an image.
 
-    IoU_kc = |M_k and T_c| / |M_k or T_c|, with M_k the mask, brought to the target's size by nearest neighbour, and T_c
+    IoU_kc = |M_k and T_c| / |M_k or T_c|. M_k is the mask, brought to the target's size by nearest neighbour. T_c are
     the pixels of class c. Pixels with ``ignore_index`` count nowhere.
 
     No mask is resized. Let n_ic be the number of pixels of class c under token i. Then |M_k and T_c| is the sum of n_ic

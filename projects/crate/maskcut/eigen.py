@@ -15,9 +15,9 @@ STEPS_BETWEEN_CHECKS = 4  # at a check the host waits for the device, and at no 
 def second_eigenvector(graph: AffinityGraph, max_steps: int = MAX_STEPS) -> Tensor:
     """Return the x of the second-smallest mu in (D - A) x = mu D x, for every image.
 
-    With y = D^1/2 x this is M y = (1 - mu) y, M = D^-1/2 A D^-1/2, whose largest eigenvalue 1 belongs to D^1/2 1. A
-    Lanczos run orthogonal to that vector finds the next one from a few products with M (Golub & Van Loan, Matrix
-    Computations, Section 10.1). A dense solver needs O(N^3) operations.
+    With y = D^1/2 x this is M y = (1 - mu) y, M = D^-1/2 A D^-1/2. The largest eigenvalue of M is 1, of the vector
+    D^1/2 1. A Lanczos run orthogonal to this vector finds the next one from a few products with M (Golub & Van Loan,
+    Matrix Computations, Section 10.1). A dense solver needs O(N^3) operations.
 
     The run ends when the residual of every image is below 1e-10 by the recurrence. It is then computed with one more
     product. An image whose residual is not below 1e-9 is solved densely, with several N x N matrices of doubles.

@@ -98,8 +98,8 @@ class CRATE(BaseModule):
     """White-box transformer backbone (arXiv 2306.01129, 2308.16271, 2405.20299; TSSA: 2412.17810).
 
     The defaults of an ``arch`` are the released models; each argument below changes one part. With
-    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT, with the
-    function and the parameter names of mmpretrain's VisionTransformer.
+    ``attn_cfg=dict(type='MHSA'), ffn_cfg=dict(type='MLP'), patch_embed='conv', norm_eps=1e-6`` it is the ViT. Its
+    function and its parameter names are then those of mmpretrain's VisionTransformer.
 
     Departure from the released code: the LayerNorm in front of its classification head is ``ln1`` here, as in
     VisionTransformer, so that ``LinearClsHead`` is the rest.

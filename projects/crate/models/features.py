@@ -1,7 +1,7 @@
 """One table of all ViTs whose attention can be read: class -> adapter.
 
 Nothing else in the project asks what kind of ViT it has. An adapter says where a ViT keeps its layers and projections,
-how many tokens stand in front of the patches, and what happens to query and key before they are multiplied.
+and how many tokens stand in front of the patches. It also says what happens to query and key before their product.
 
 A ViT from elsewhere is added from outside, before it is observed:
 

@@ -27,8 +27,8 @@ CLASSES = ('object',)
 class MaskCutDetector(BackboneReader):
     """Objects in the features of a backbone (MaskCut, arXiv 2301.11320; protocol: arXiv 2308.16271, Appendix B.4).
 
-    The features of one layer's patches, U^T z or a facet of a ViT, are cut into ``num_masks`` objects on the token grid
-    (:func:`projects.crate.maskcut.maskcut`, which documents the sign rule). The masks are then brought to the size of
+    The features of one layer's patches, U^T z or a facet of a ViT, are cut into ``num_masks`` objects on the token
+    grid: see :func:`projects.crate.maskcut.maskcut`, also for the sign rule. The masks are then brought to the size of
     the original image (:func:`projects.crate.maskcut.postprocess.image_masks`). The protocol resizes images to 480 x
     480, without keeping their aspect ratio. The backbone pads images that the patch does not divide, below and to the
     right; the masks are cut to the image.

@@ -42,7 +42,7 @@ class ImageObjects:
         image: (H, W, 3) uint8 RGB, upright by its EXIF orientation.
         masks: (n, H, W) bool, in the order in which they were found. Objects share pixels at their borders at most.
         boxes: (n, 4) float32, tight [x1, y1, x2, y2] of the masks; x2 and y2 are just outside.
-        scores: (n,) float32. They rank masks and are no probabilities; see ``score`` of :class:`MaskCutDetector`.
+        scores: (n,) float32, all 1.0 by default; no probabilities. See ``score`` of :class:`MaskCutDetector`.
         eigenvectors: (n, h, w) float64, the relaxed normalised cut that each mask was taken from.
         attention: (K, h, w) float32, attention of [CLS] to the patches in the last of the layers, each head with sum 1;
             None for a ViT without [CLS].
@@ -74,18 +74,20 @@ class MaskCutInferencer:
 
     Args:
         model: A ViT, as one of
+
             - a name of :data:`projects.crate.models.library_vit.NAMES`, such as 'dinov2-small'; timm/NAME, hf/NAME,
               torchhub/OWNER/REPO/NAME, or a folder of timm or transformers: see :func:`projects.crate.models.load_vit`;
             - the name of a model of this project that has weights, such as 'crate-w192d5-p4_tinyimagenet100';
             - a checkpoint that a training of this project has written, with its config inside;
             - a config file (with ``weights``), of which ``model.backbone`` counts, and all of a ``MaskCutDetector``;
             - a module of the table in ``features.py``, for images that ImageNet's mean and deviation normalise.
+
         weights: Checkpoint for a config file.
         device: Default: the best one there is.
         size: (height, width) that images are resized to, whatever their shape. Default: what the config resizes to,
             or 480 x 480 pixels rounded up to whole patches, and at most 60 x 60 patches.
         **cut: Arguments of :class:`projects.crate.models.MaskCutDetector`: ``facet``, ``layer``, ``tau``,
-            ``num_masks``, ``centred``, ``crf``, ``score``.
+            ``num_masks``, ``centred``, ``crf``, ``score``, and the others.
 
     Raises:
         UserError: The model cannot be found, read, or observed.
