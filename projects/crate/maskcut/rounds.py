@@ -78,8 +78,7 @@ def maskcut(
         min_gap: Smallest eigengap for 'auto', from 0 to 1.
 
     Returns:
-        masks: (num_masks, h, w) bool, (10, h, w) for 'auto', each without the tokens of earlier ones; empty where there
-            was no object.
+        masks: (num_masks, h, w) bool, (10, h, w) for 'auto', each without the tokens of earlier ones; empty: no object.
         eigenvectors: (num_masks, h, w) float64, one per mask. Both have a leading B for a batch.
 
     Raises:
