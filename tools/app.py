@@ -148,9 +148,9 @@ def column(models, folder, first, index, shared):
         model = models[name]
         layers, heads = ([*map(str, range(count))] for count in (model.num_layers, model.num_heads))
         return (
-            gr.Dropdown(layers, value=layers[-1], label='Layer', elem_id=f'layer{index}', min_width=110),
-            gr.Dropdown([MEAN, *heads], value=MEAN, label='Head', elem_id=f'head{index}', min_width=110),
-            gr.Dropdown(FACETS, value=FACETS[0], label='Features', elem_id=f'facet{index}', min_width=110),
+            gr.Dropdown(layers, value=layers[-1], label='Layer', elem_id=f'layer{index}', min_width=120),
+            gr.Dropdown([MEAN, *heads], value=MEAN, label='Head', elem_id=f'head{index}', min_width=120),
+            gr.Dropdown(FACETS, value=FACETS[0], label='Features', elem_id=f'facet{index}', min_width=120),
         )
 
     with gr.Column(min_width=320):

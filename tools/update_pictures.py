@@ -27,7 +27,7 @@ from update_tables import RESULTS, SIZES
 
 PHOTOS = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg')  # of scikit-image
 MODELS = ('crate-w192d5-p4_tinyimagenet100', 'vit-w192d5-p4_tinyimagenet100')
-PAGE = dict(viewport=dict(width=1000, height=1480), device_scale_factor=0.8)
+PAGE = dict(viewport=dict(width=1200, height=1776), device_scale_factor=2 / 3)
 PATIENCE, STILL = 60_000, 3_000  # milliseconds; the second: until nothing is faded
 FLAGS = ('--no-sandbox', '--disable-gpu', '--disable-background-networking')
 
