@@ -44,6 +44,7 @@ MENU = {
         'maskcut',
         'pseudo-labels',
         'detector-without-labels',
+        'notebooks/README',
     ],
     'Results': [
         'models',

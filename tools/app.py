@@ -28,6 +28,9 @@ MEAN = 'mean'  # of the heads
 MAX_BYTES, MAX_PIXELS = 20 * 2**20, 25_000_000  # of an upload
 MAX_SIDE = 640  # longest side of the model's input, in pixels
 SHOWN = 448  # longer side of the pictures on the page, in pixels
+# galleries as high as their pictures; on a phone, room for the text of a menu beside its arrow
+CSS = """.grid-wrap, .gallery-container { min-height: 0 !important; height: auto !important; }
+.wrap-inner { padding: 6px 0 6px 4px !important; }"""
 FIRST_SIDE = 128  # longer side of the model's input at first: where docs/experiments compares the two models
 
 
@@ -71,7 +74,7 @@ def serve(args):
                 max_file_size=MAX_BYTES,
                 footer_links=[],
                 ssr_mode=False,
-                css='.grid-wrap, .gallery-container { min-height: 0 !important; height: auto !important; }',
+                css=CSS,
                 # names of fonts, which the browser has: Gradio's own themes name fonts of Google
                 theme=gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
             )
@@ -151,9 +154,9 @@ def column(models, folder, first, index, shared):
         model = models[name]
         layers, heads = ([*map(str, range(count))] for count in (model.num_layers, model.num_heads))
         return (
-            gr.Dropdown(layers, value=layers[-1], label='Layer', elem_id=f'layer{index}', min_width=80),
-            gr.Dropdown([MEAN, *heads], value=MEAN, label='Head', elem_id=f'head{index}', min_width=80),
-            gr.Dropdown(FACETS, value=FACETS[0], label='Features', elem_id=f'facet{index}', min_width=80),
+            gr.Dropdown(layers, value=layers[-1], label='Layer', elem_id=f'layer{index}', min_width=120),
+            gr.Dropdown([MEAN, *heads], value=MEAN, label='Head', elem_id=f'head{index}', min_width=120),
+            gr.Dropdown(FACETS, value=FACETS[0], label='Features', elem_id=f'facet{index}', min_width=120),
         )
 
     with gr.Column(min_width=320):

@@ -5,6 +5,7 @@ from mmengine.config import DictAction
 from toy_runs import config
 
 from projects.crate.engine import launch
+from projects.crate.errors import UserError
 
 
 def parsed(folder, text):
@@ -32,3 +33,14 @@ def test_blanks_within_a_value_stay(tmp_path, text, expected):
 def test_other_values_are_what_mmengine_makes_of_them(tmp_path, text):
     value, expected = parsed(tmp_path, text), DictAction._parse_iterable(text)
     assert value == expected and type(value) is type(expected)
+
+
+@pytest.mark.parametrize('text', ['[{"type":"X","n":[1,2]}]', "{'type': 'X'}", '[dict(type="X", n=1)]', 'dict(n=1)'])
+def test_a_dict_is_one_line(tmp_path, text):
+    with pytest.raises(UserError, match=r'^--cfg-options model\.given=.*: an option cannot hold a dict: [^\n]*$'):
+        parsed(tmp_path, text)
+
+
+@pytest.mark.parametrize('text', ['{}_{:03d}.pth', 'predict(a)', 'a{b:1}'])
+def test_braces_that_are_no_dict_stay(tmp_path, text):
+    assert parsed(tmp_path, text) == text

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 from toy_runs import load_tool
@@ -26,6 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run']
 FLAGS += ['--disable-background-networking', '--disable-component-update', '--disable-sync']
+WIDTH_OF_TEXT = """input => {
+    const pen = document.createElement('canvas').getContext('2d');
+    pen.font = getComputedStyle(input).font;
+    return pen.measureText(input.value).width;
+}"""
 PATIENCE = 120_000  # milliseconds, for a loaded machine
 
 missing = [name for name in ('gradio', 'playwright') if importlib.util.find_spec(name) is None]
@@ -196,6 +203,31 @@ def test_users_do_not_mix_and_another_model_has_its_layers(browser, server, page
     page.text('#note0', '22 x 32 patches')
     assert page.picture('#shown') == before
     other.context.close()
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_nothing_is_wider_than_a_phone(page):
+    page.page.set_viewport_size(dict(width=390, height=844))
+    page.page.locator('#masks1').scroll_into_view_if_needed()
+    page.picture('#masks1')
+    assert page.page.evaluate('document.documentElement.scrollWidth') == 390
+    menu, arrow = page.page.locator('#facet0 input'), page.page.locator('#facet0 .icon-wrap')
+    assert menu.input_value() == 'default'
+    width = menu.evaluate(WIDTH_OF_TEXT)
+    assert menu.bounding_box()['x'] + width <= arrow.bounding_box()['x']
+
+
+def test_dockerfile_and_space_start_the_tool():
+    stages = (ROOT / 'Dockerfile').read_text().split('\nFROM ')
+    assert stages[-1].startswith('crate AS app\n') and 'AS crate\n' in stages[1]  # a Space builds the last stage
+    program, tool, *arguments = json.loads(re.search(r'^CMD (.*)$', stages[-1], re.MULTILINE)[1])
+    args = load_tool('app').__globals__['parse_args'](arguments)
+    assert (program, tool, args.host) == ('python', 'tools/app.py', '0.0.0.0')
+    assert int(re.search(r'^EXPOSE (\d+)$', stages[-1], re.MULTILINE)[1]) == args.port
+    _, settings, _ = (ROOT / 'tools/space/README.md').read_text().split('---\n')
+    settings = yaml.safe_load(settings)
+    assert (settings['sdk'], settings['app_port']) == ('docker', args.port)
 
 
 def test_gradio_that_is_missing_is_one_line(monkeypatch, capsys):

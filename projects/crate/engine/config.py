@@ -16,6 +16,9 @@ from .stock_parts import type_name, use_cpu_wrappers
 
 BLANK = '\0'  # stands for a blank while mmengine parses an option; no argument of a command holds it
 
+# {'key': or dict(, which mmengine keeps as text, or divides at commas, or follows without end
+DICT = re.compile(r"""\{\s*(["'])[^"']*\1\s*:|(^|[\[(,])\s*dict\(""")
+
 
 def read_config(path: str, options: Sequence[str] = (), work_dir: str | None = None, launcher: str = 'none') -> Config:
     """Read a config and merge the options of the command line into it.
@@ -57,6 +60,9 @@ def _merge(cfg: Config, options: Sequence[str]) -> None:
         raise UserError(f'--cfg-options takes KEY=VALUE pairs, not {" ".join(bad)}')
     for option in options:
         key, text = option.split('=', maxsplit=1)
+        if DICT.search(text):
+            message = 'an option cannot hold a dict: write it into a config file, or set its keys one by one'
+            raise UserError(f'--cfg-options {option}: {message} ({key}.NAME=VALUE)')
         try:
             cfg.merge_from_dict({key: _value(text)})
         except (AssertionError, LookupError, TypeError) as error:  # mmengine: brackets; keys that do not fit the config

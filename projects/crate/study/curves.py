@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from .drawing import drawable
 
 LAYER = 'layer (0-based)'  # label of x
+CYCLE = matplotlib.style.library['tableau-colorblind10']['axes.prop_cycle']  # matplotlib's own has green beside orange
 
 
 def read_scalars(work_dir: Path, key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +54,7 @@ def draw_curves(
     axis: Axes, curves: Mapping[str, Sequence[Sequence[float]]], xlabel: str, ylabel: str, dashed: Sequence[str] = ()
 ) -> None:
     """Draw named curves, without a legend; arguments as in :func:`curve_figure`."""
+    axis.set_prop_cycle(CYCLE)
     colour = None
     for name, (x, y, *error) in curves.items():
         style = dict(linestyle='--', color=colour) if name in dashed else {}

@@ -255,8 +255,8 @@ def published_table() -> Table:
 def curves(rows: Sequence[Row], size: str) -> Figure:
     """Draw mIoU and mask AP along the training (last layer) and along the layers (last checkpoint).
 
-    Further seeds of a model are dashed lines of its colour. A training without a number has an empty curve, so that the
-    others keep their colours.
+    Further seeds of a model are dashed lines of its colour. A training without a number, or without one at some
+    iteration, has an empty curve, so that the others keep their colours.
     """
     names = {(model, seed): model if seed == 0 else f'{model}, seed {seed}' for model, seed, _ in trainings_of(rows)}
     dashed = [name for (_, seed), name in names.items() if seed]
@@ -266,7 +266,8 @@ def curves(rows: Sequence[Row], size: str) -> Figure:
         for model, seed, steps in trainings_of(rows):
             key = dict(model=model, seed=seed, size=size, metric=metric)
             layers = find(rows, **key, iteration=max(steps))
-            points = [find(rows, **key, iteration=step)[-1] for step in steps] if layers else []
+            found = [find(rows, **key, iteration=step) for step in steps]
+            points = [each[-1] for each in found] if all(found) else []
             along_training[names[model, seed]] = ([row.iteration for row in points], *_with_errors(points))
             along_layers[names[model, seed]] = ([row.layer for row in layers], *_with_errors(layers))
         for place, drawn, xlabel, where in (

@@ -19,8 +19,8 @@ from ..maskcut.postprocess import image_masks
 from ..progress import Progress
 from ..pseudo_labels.merge import CATEGORIES, read_annotations, read_images
 
-# RGB of the first mask, the second, ...; after the last colour the first one follows
-COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [77, 175, 74], [152, 78, 163], [255, 127, 0]])
+# RGB of the first mask, the second, ...; after the last colour the first one follows. Safe for colour-blind readers
+COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [102, 204, 255], [51, 0, 153], [102, 0, 0]])
 OPACITY = 0.6
 JPEG = dict(format='jpeg', quality=90)
 FORMATS = {'.jpg': JPEG, '.jpeg': JPEG, '.png': dict(format='png')}
