@@ -64,7 +64,8 @@ def test_without_the_three_libraries():
         (found,) = projects.crate.MaskCutInferencer(model, device='cpu', size=(8, 8))(image)
         print(found.image.shape, found.attention.shape)
     """
-    assert run_without(*LIBRARIES, more=inferred) == '[]\n(20, 30, 3) (3, 2, 2)'
+    first, *_, last = run_without(*LIBRARIES, more=inferred).splitlines()  # random weights may give a warning between
+    assert (first, last) == ('[]', '(20, 30, 3) (3, 2, 2)')
 
 
 def test_without_compiled_operators():
