@@ -25,7 +25,7 @@ docs: install  ## the documentation site, in docs/_build/html; a warning is an e
 
 # one thread per test process: more of them would wait for each other
 test: install lint  ## the checks of lint and the test suite
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist loadgroup
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8
 
 # they train; a thread each, in turn
 test-slow: install  ## small detectors and segmentors, trained until they are far above chance

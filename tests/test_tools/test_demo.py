@@ -16,7 +16,6 @@ from projects.crate.checkpoints import save_safetensors
 from projects.crate.study.demo import TrainedRun, mean_and_spread
 from projects.crate.study.images import packaged_photographs
 
-pytestmark = pytest.mark.xdist_group('demo')  # one process makes `demo`
 ROOT = Path(__file__).resolve().parents[2]
 # Nothing is learnt: what is shown after training must be what is shown before it.
 STANDSTILL = [

@@ -15,7 +15,6 @@ from toy_runs import ROOT, load_tool, run_tool
 
 from projects.crate.study.experiment import WHOLE_IMAGE, read_results
 
-pytestmark = pytest.mark.xdist_group('emergence')  # one process makes `smoke`
 TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']
 
