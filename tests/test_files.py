@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,21 @@ def test_the_file_appears_whole(tmp_path):
         assert part.parent == tmp_path
     assert path.read_text() == 'new'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    """A loss of power is no kill: without the first sync the name may stand for an empty file."""
+    path, order, fsync = tmp_path / 'a.json', [], os.fsync
+
+    def recorded(number):
+        is_folder = Path(f'/proc/self/fd/{number}').resolve() == tmp_path
+        order.append(('folder' if is_folder else 'content', path.exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, 'fsync', recorded)
+    with atomic(path) as part:
+        part.write_text('new')
+    assert order == [('content', False), ('folder', True)]
 
 
 def test_an_exception_leaves_what_was(tmp_path):
