@@ -14,9 +14,9 @@ ARCH = dict(embed_dims=16, num_heads=2, num_layers=2)
 
 
 def folders(root, rng):
-    """Two classes of images 8 x 8, which differ in colour: 30 to learn from, six to test."""
+    """Two classes of images 8 x 8, which differ in colour: 30 to learn from, 20 to test."""
     pixels = {}
-    for split, count in (('train', 15), ('val', 3)):
+    for split, count in (('train', 15), ('val', 10)):
         for label, mean in enumerate((100, 130)):
             folder = root / split / str(label)
             folder.mkdir(parents=True)
@@ -30,7 +30,7 @@ def folders(root, rng):
 @pytest.fixture
 def classifier(tmp_path):
     """Config of a classifier with random weights, its checkpoint, and the pixels of its images."""
-    pixels = folders(tmp_path / 'data', np.random.default_rng(5))
+    pixels = folders(tmp_path / 'data', np.random.default_rng(30))
     pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
     data = dict(type='CustomDataset', data_root=str(tmp_path / 'data'), pipeline=pipeline)
     cfg = Config(
@@ -44,6 +44,7 @@ def classifier(tmp_path):
     )
     torch.manual_seed(0)
     backbone = MODELS.build(dict(cfg.model.backbone))
+    torch.nn.init.uniform_(backbone.ln1.weight, 0, 5)  # or all features would have one length
     torch.save(dict(state_dict={f'backbone.{k}': v for k, v in backbone.state_dict().items()}), tmp_path / 'w.pth')
     return cfg, tmp_path / 'w.pth', pixels, backbone.eval()
 

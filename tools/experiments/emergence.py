@@ -31,7 +31,8 @@ from _commands import Commands
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
 FOUR = dict.fromkeys(MODELS, 1)
 # of the budget 'evidence': the ViT has the parameters of CRATE-wide, ViT-narrow those of CRATE
-MODELS |= {'ViT-narrow': 'vit-w96d6', 'CRATE-wide': 'crate-w384d6', 'ViT-registers': 'vit-{}-reg4'}
+EQUAL = {'ViT-narrow': 'vit-w96d6', 'CRATE-wide': 'crate-w384d6', 'ViT-registers': 'vit-{}-reg4'}
+MODELS |= EQUAL
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
 SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # images of the smoke budget
 TUNED = ('CRATE', 'ViT')  # learning rates are chosen by the two that differ most
@@ -97,7 +98,7 @@ BUDGETS = {
         size='w192d6',
         recipe='p8_1xb128-coslr-4000i_tinyimagenet100-64px',
         image_sizes=((128, 128), (224, 224), (64, 64)),
-        seeds={**dict.fromkeys(MODELS, 2), 'CRATE': 3, 'ViT': 3},
+        seeds={**dict.fromkeys(('CRATE', 'ViT'), 3), **dict.fromkeys((*EQUAL, 'CRATE-MLP', 'CRATE-MHSA'), 2)},
         rates={'CRATE': (4e-4, 1e-3), 'ViT': (1.5e-4, 4e-4)},
         tuning=(
             'train_cfg.max_iters=200',
@@ -125,6 +126,8 @@ def parse_args(argv):
         metavar='MODEL=SEEDS',
         help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate',
     )
+    text = 'only train: for a machine without mmdet and mmseg. Elsewhere the command without it measures'
+    parser.add_argument('--train-only', action='store_true', help=text)
     text = 'train and measure only these of the models that are missing; several commands may run side by side'
     parser.add_argument('--only', nargs='+', choices=MODELS, metavar='MODEL', help=text)
     parser.add_argument(
@@ -182,7 +185,8 @@ class Experiment:
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
         self.root, self.options, self.commands = args.data_root, self.budget.options, Commands('emergence')
-        self.pictures, self.only, self.seeds = args.pictures, args.only, dict(self.budget.seeds)
+        self.pictures, self.only, self.train_only = args.pictures, args.only, args.train_only
+        self.seeds = dict(self.budget.seeds)
         self.results = Path(self.budget.results or self.out / 'results.json')
         for name, seeds in args.also:
             self.seeds[name] = max(seeds, self.seeds.get(name, 0))
@@ -203,17 +207,27 @@ class Experiment:
         """Do the missing trainings and measurements; write tables and curves."""
         from projects.crate.study.experiment import Training, measure_baselines, measure_training, write_pages
 
-        image_sets, trainings = self.find_images(), []
+        if self.train_only:
+            for model, seed in self.missing(self.known()[0]):
+                self.train_seed(model, seed)
+            return
+        image_sets = self.find_images()
         count = self.describe(image_sets[0])
-        rows = self.keep(count, () if self.known()[0] else measure_baselines(image_sets[0]))
-        for model, seed in self.missing(rows):
-            work_dir = self.out / f'{model.lower()}-seed{seed}'
-            cfg = self.train(model, work_dir, [f'randomness.seed={seed}', *self.options])
-            training = Training(model, seed, cfg, work_dir)
-            rows = self.keep(count, measure_training(training, image_sets, self.out, self.budget.num_resamples))
-            trainings.append(training)
-        for path in write_pages(rows, self.draw(trainings, image_sets[0].pictures), self.out):
+        for model, seed in self.missing(self.known()[0]):
+            training = Training(model, seed, self.train_seed(model, seed), self.work_dir(model, seed))
+            new = measure_training(training, image_sets, self.out, self.budget.num_resamples)
+            self.keep(count, new if self.known()[0] else [*measure_baselines(image_sets[0]), *new])
+        rows = self.known()[0]
+        for path in write_pages(rows, self.draw(rows, image_sets[0].pictures), self.out):
             print(f'emergence: wrote {path}')
+
+    def work_dir(self, model, seed):
+        """Return the work folder of a training."""
+        return self.out / f'{model.lower()}-seed{seed}'
+
+    def train_seed(self, model, seed):
+        """Train a model with a seed, or continue; return its config."""
+        return self.train(model, self.work_dir(model, seed), [f'randomness.seed={seed}', *self.options])
 
     def missing(self, rows):
         """Yield model and seed of the trainings that have no rows, first the seed 0 of all models."""
@@ -232,7 +246,7 @@ class Experiment:
         return read_results(self.results) if self.results.is_file() else ([], {})
 
     def keep(self, images, new):
-        """Add rows to the results; return all. Machine and versions are those of the last session."""
+        """Add rows to the results. Machine and versions are those of the last session."""
         from projects.crate.study.experiment import write_results
         from projects.crate.study.measure import versions
         from tools.bench.timing import machine
@@ -243,11 +257,12 @@ class Experiment:
         commands = dict.fromkeys([*about.get('commands', ()), *self.commands.typed])
         about = dict(budget=self.name, machine=machine(), versions=versions(), images=images, commands=[*commands])
         write_results(self.results, rows, about)
-        return rows
 
-    def draw(self, trainings, images):
-        """Return pictures of attention and masks of the first training of each model."""
+    def draw(self, rows, images):
+        """Return pictures of attention and masks of seed 0 of each measured model whose checkpoints are here."""
+        from projects.crate.study.checkpoint_model import read_model
         from projects.crate.study.comparison import last_layer_figures
+        from projects.crate.study.experiment import find
         from projects.crate.study.images import read_images
         from projects.crate.study.observer import Observer
         from projects.crate.study.sweep import find_checkpoints
@@ -256,11 +271,12 @@ class Experiment:
             size = self.budget.image_sizes[0]
             images = [image for path in self.pictures for _, image in read_images(path, size)]
         observers = {}
-        for training in trainings:  # of this session: the checkpoints of others are gone
-            if training.seed == 0:
-                last = max(find_checkpoints(training.work_dir)[1].items())[1]
-                observers[training.model] = Observer.from_config(training.config, str(last))
-        return last_layer_figures(observers, images)
+        for model in self.seeds:
+            work_dir = self.work_dir(model, 0)
+            if find(rows, model=model, seed=0) and any(work_dir.glob('iter_*.pth')):
+                last = max(find_checkpoints(work_dir)[1].items())[1]
+                observers[model] = Observer.from_config(read_model(last, model).config, str(last))
+        return last_layer_figures(observers, images) if observers else {}
 
     def tune(self):
         """Print and write the accuracy of CRATE and the ViT with every learning rate."""
