@@ -51,6 +51,7 @@ MENU = {
         'reproduce',
         'small-models',
         'experiments/emergence',
+        'experiments/evidence',
         'experiments/weights/README',
         'performance',
     ],
