@@ -36,7 +36,7 @@ html_math_renderer = 'mathml'  # needs no JavaScript and no other host
 
 # groups of pages, in the order of the menu
 MENU = {
-    'Start': ['/README', 'install', 'demo', 'app', 'inference', 'faq', 'troubleshooting'],
+    'Start': ['/README', 'install', 'demo', 'app', 'gallery', 'inference', 'faq', 'troubleshooting'],
     'Train': ['configs', 'detectors', 'training', 'data', 'checkpoints', 'export', 'self-supervised'],
     'See and cut': [
         'attention',

@@ -116,12 +116,13 @@ def assert_unnoticed(folder, root, loop, workers, hook, **changes):
     assert DefaultScope.get_current_instance().scope_name == 'mmpretrain'
 
 
-def train_dense(folder, library, hook):
-    """Two epochs of a detector or a segmentor around a CRATE, in mmdet or mmseg, with ``hook``."""
+def train_tiny(folder, library, hook, **options):
+    """Two epochs of a classifier, a detector or a segmentor around a CRATE, in its library, with ``hook``."""
     pytest.importorskip(library)
     backbone = dict(type='CRATE', arch=dict(embed_dims=8, num_layers=2, num_heads=2), img_size=(16, 24), patch_size=4)
     model = BUILDERS[library](backbone, 8)
     kind, sample = dict(
+        mmpretrain=(dict(type='ClsDataPreprocessor'), classification_sample),
         mmdet=(dict(type='DetDataPreprocessor'), detection_sample),
         mmseg=(dict(type='SegDataPreProcessor', size=(16, 24)), segmentation_sample),
     )[library]
@@ -138,8 +139,15 @@ def train_dense(folder, library, hook):
         custom_hooks=[hook],
         default_scope=library,
         experiment_name=library,
+        **options,
     )
     runner.train()
+
+
+def classification_sample():
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(1)
 
 
 def detection_sample():

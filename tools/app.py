@@ -138,6 +138,8 @@ def build(models, folder):
         upload.upload(read_upload, upload, content, api_visibility='private')
         pick.select(photograph, pick, content, api_visibility='private')
         page.load(photograph, pick, content, api_visibility='private')
+        for chosen, other in ((upload.upload, pick), (pick.select, upload)):  # only the image that is shown has a name
+            chosen(lambda: None, None, other, api_visibility='private')
         shown.select(click, opened, place, api_visibility='private')
         clear.click(lambda: None, None, place, api_visibility='private')
     return page
@@ -172,10 +174,12 @@ def column(models, folder, first, index, shared):
             gr.Gallery(label='Principal components', elem_id=f'components{index}', **several),
         ]
         save = gr.Button('Masks as COCO JSON', size='sm', elem_id=f'save{index}')
-        file = gr.File(label='COCO JSON', visible=False, elem_id=f'json{index}')
+        file = gr.File(label='COCO JSON', visible='hidden', elem_id=f'json{index}')
     inputs, update = [*shared, name, *settings], partial(draw, models)
     triggers = [each.change for each in (*shared, *settings)]
     gr.on(triggers, update, inputs, pictures, trigger_mode='always_last', api_visibility='private')
+    # an earlier file has the masks of other settings; the browser removes it, at once
+    gr.on([name.change, *triggers], None, None, file, js='() => null', api_visibility='private')
     changed = name.input(options, name, [*settings], api_visibility='private')
     changed.then(update, inputs, pictures, api_visibility='private')
     save.click(partial(write, models, folder), inputs, [pictures[0], file], api_visibility='private')
@@ -264,7 +268,7 @@ def write(models, folder, opened, *settings):
 
     view = look(models, opened, *settings)
     if isinstance(view, str):
-        return view or 'no image', gr.File(visible=False)
+        return view or 'no image', None
     path = Path(tempfile.mkdtemp(dir=folder)) / 'masks.json'
     path.write_text(json.dumps(coco_masks(opened['name'], view.masks_of(opened['size']))))
     return f'{path.name}: {opened["size"][1]} x {opened["size"][0]} pixels', gr.File(str(path), visible=True)

@@ -9,6 +9,7 @@ NOTEBOOKS = sorted(ROOT.glob('docs/notebooks/*.ipynb'))
 # figures of each, and lines that it prints
 SEEN = dict(
     attention_and_components=(3, ['MSSA and ISTA 5 layers 3 heads', 'largest difference']),
+    crate_in_mask_rcnn=(4, ['40 scenes to test', 'Average Precision', '000000000003.jpg']),
     maskcut_step_by_step=(6, ['equal, token for token', 'rocket: [']),
     masks_without_labels=(2, ['without a network, give a folder', '0.15 [']),
     what_each_layer_compresses=(2, ['by hand', 'share of non-zeros by layer']),
@@ -33,7 +34,7 @@ def test_a_notebook_runs_without_a_network(path, monkeypatch):
         pytest.importorskip(package)
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     notebook = nbformat.read(path, as_version=4)
-    client.NotebookClient(notebook, timeout=600, resources=dict(metadata=dict(path=str(ROOT)))).execute()
+    client.NotebookClient(notebook, timeout=3600, resources=dict(metadata=dict(path=str(ROOT)))).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == 'code' for output in cell.outputs]
     figures, lines = SEEN[path.stem]
     assert sum('image/png' in output.get('data', {}) for output in outputs) == figures

@@ -1,11 +1,12 @@
 """AttentionHook in real trainings of tiny models."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
-from toy_hooks import EPOCHS, ITERATIONS, assert_unnoticed, train_dense
+from toy_hooks import EPOCHS, ITERATIONS, assert_unnoticed, train_tiny
 from toy_runs import config, train
 
 from projects.crate.datasets import SampleSpec, make_sample_set
@@ -32,12 +33,22 @@ def toy(folder, photographs, loop=EPOCHS, changes=None, **options):
     return config(folder, loop=loop, model=dict(type='ToyCRATE'), custom_hooks=[{**hook, **options}], **(changes or {}))
 
 
-def backends(folder):
-    return dict(
-        type='Visualizer',
-        vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
-        save_dir=str(folder / 'vis'),
-    )
+def seen_by_tensorboard(folder):
+    """The pictures and the scalars in a run's file for TensorBoard."""
+    loader = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator')
+    (events,) = folder.glob('*/vis_data/events.out.tfevents*')
+    seen = loader.EventAccumulator(str(events.parent)).Reload()
+    pictures = [Image.open(io.BytesIO(each.encoded_image_string)) for each in seen.Images('attention')]
+    return pictures, seen.Tags()['scalars']
+
+
+def seen_by_wandb(folder):
+    """The pictures and the scalars of an offline run of W&B, which it numbers by itself."""
+    pytest.importorskip('wandb').teardown()  # its process writes the file after the end of the run
+    (records,) = folder.glob('*/vis_data/wandb/offline-run-*/*.wandb')
+    paths = records.parent.glob('files/media/images/attention_*.png')
+    pictures = [Image.open(path) for path in sorted(paths, key=lambda path: int(path.stem.split('_')[1]))]
+    return pictures, [name for name in ('attention/patches', 'loss') if name.encode() in records.read_bytes()]
 
 
 def test_what_a_run_leaves(tmp_path, photographs):
@@ -58,14 +69,10 @@ def test_what_a_run_leaves(tmp_path, photographs):
     assert Image.open(folder / 'animation.gif').n_frames == 3
 
 
-def test_every_backend_gets_picture_and_scalar(tmp_path, photographs):
-    loader = pytest.importorskip('tensorboard.backend.event_processing.event_accumulator', reason='needs tensorboard')
-    changes = dict(visualizer=backends(tmp_path))
-    train(toy(tmp_path, photographs, ITERATIONS, changes, by_epoch=False, interval=5))
-    (events,) = tmp_path.glob('**/events.out.tfevents*')
-    seen = loader.EventAccumulator(str(events.parent)).Reload()
-    assert 'attention/patches' in seen.Tags()['scalars'] and seen.Tags()['images'] == ['attention']
-    assert [path.name for path in tmp_path.glob('**/vis_image/*')] == ['attention_5.png']
+def test_pictures_by_iteration(tmp_path, photographs):
+    train(toy(tmp_path, photographs, ITERATIONS, by_epoch=False, interval=3))
+    names = {path.name for path in (tmp_path / 'run' / 'attention').glob('iter_*')}
+    assert names == {'iter_3.png', 'iter_5.png'}
 
 
 def test_training_does_not_notice(tmp_path, photographs):
@@ -75,10 +82,25 @@ def test_training_does_not_notice(tmp_path, photographs):
     assert_unnoticed(tmp_path, tmp_path, dict(EPOCHS, max_epochs=2), 0, hook)
 
 
-@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
-def test_detectors_and_segmentors(tmp_path, photographs, library):
-    train_dense(tmp_path, library, dict(type='AttentionHook', images=[str(photographs[1])], interval=2))
-    assert (tmp_path / 'run' / 'attention' / 'animation.gif').is_file()
+@pytest.mark.parametrize('backend', ['Tensorboard', 'Wandb'])
+@pytest.mark.parametrize('library', ['mmpretrain', 'mmdet', 'mmseg'])
+def test_backends_of_every_library(tmp_path, photographs, monkeypatch, library, backend):
+    """The library's own visualizer passes pictures and scalars on; W&B is offline, and optional."""
+    pytest.importorskip(backend.lower())
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    kind = dict(mmpretrain='UniversalVisualizer', mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')[library]
+    backends = [dict(type=f'{each}VisBackend') for each in ('Local', backend)]
+    hook = dict(type='AttentionHook', images=[str(photographs[1])], initial=True)
+    train_tiny(tmp_path, library, hook, visualizer=dict(type=kind, vis_backends=backends))
+
+    folder = tmp_path / 'run'
+    drawn = [np.asarray(Image.open(folder / f'attention/epoch_{step}.png')) for step in range(3)]
+    pictures, scalars = dict(Tensorboard=seen_by_tensorboard, Wandb=seen_by_wandb)[backend](folder)
+    assert len(pictures) == 3 and all(map(np.array_equal, map(np.asarray, pictures), drawn))
+    assert {'attention/patches', 'loss'} <= {*scalars}
+    kept = [path.name for path in sorted(folder.glob('*/vis_data/vis_image/*'))]
+    assert kept == [f'attention_{step}.png' for step in range(3)]
+    assert Image.open(folder / 'attention/animation.gif').n_frames == 3
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import FUNCTIONS, METRICS, DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
-from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
+from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_tiny
 from toy_runs import InterruptionError, config, last_checkpoint, load_tool, run_tool, same, seen, train
 
 from projects.crate.datasets import METAINFO, SampleSpec, make_sample_set
@@ -318,7 +318,7 @@ def test_without_mmdet(tmp_path, samples, monkeypatch):
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
 def test_detectors_and_segmentors(tmp_path, samples, library):
-    train_dense(tmp_path, library, hook(samples))
+    train_tiny(tmp_path, library, hook(samples))
     assert steps(tmp_path) == [1, 2]
     assert DefaultScope.get_current_instance().scope_name == library
 

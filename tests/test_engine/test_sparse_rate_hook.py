@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_dense
+from toy_hooks import EPOCHS, ITERATIONS, TRAININGS, assert_unnoticed, classification, train_tiny
 from toy_runs import ToyImages, config, forget_runs, last_checkpoint, load_tool, run_tool, seen, train
 
 from projects.crate.datasets import SampleSpec, make_sample_set
@@ -234,6 +234,6 @@ def test_samples_without_images_are_named_before_training(tmp_path):
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
 def test_detectors_and_segmentors(tmp_path, library):
-    train_dense(tmp_path, library, dict(type='SparseRateHook', dataloader=loader(sizes=[(16, 24), (12, 20)])))
+    train_tiny(tmp_path, library, dict(type='SparseRateHook', dataloader=loader(sizes=[(16, 24), (12, 20)])))
     assert [record['step'] for record in curve(tmp_path)] == [1, 2]
     assert np.isfinite(curve(tmp_path)[-1]['compression']).all()

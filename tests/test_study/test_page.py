@@ -46,6 +46,7 @@ def test_html_is_self_contained_and_escaped(written):
     text, files = written('html')
     assert '<p>a &lt; b goes on</p>' in text and 'x.py &gt; y' in text and 'a&amp;b' in text and 'T &amp; T' in text
     assert 'alt="one &#34;line&#34;"' in text and 'src="data:image/png;base64,iVBOR' in text
+    assert 'width=device-width' in text, 'a phone would show the page of a desk, in small'
     assert 'http' not in text and '{' not in text.partition('</style>')[2]
     assert files == ['page.html']
 

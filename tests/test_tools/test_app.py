@@ -153,6 +153,7 @@ def test_upload_slider_click_and_download(page, tmp_path):
     page.upload(tmp_path / 'mine.png')
     after = page.wait_for_other('#attention0', before)
     assert page.text('#note0', '24 x 32 patches')
+    page.page.wait_for_function('document.querySelector("#pick input").value === ""')  # it is not shown any more
 
     page.page.click('#shown img')  # its middle: the object
     patch = page.wait_for_other('#attention0', after)
@@ -173,6 +174,12 @@ def test_upload_slider_click_and_download(page, tmp_path):
     assert image == dict(id=1, file_name='mine.png', height=300, width=400)
     masks = [coco_mask.decode(each['segmentation']).astype(bool) for each in content['annotations']]
     assert np.array_equal(masks, expected_masks(photo, num_masks=1))
+
+    page.page.click('#pick input')
+    page.page.click('[role=option]:has-text("Rocket")')
+    page.text('#note0', '22 x 32 patches')
+    page.page.wait_for_selector('#json0 a', state='detached')
+    assert 'mine.png' not in page.page.locator('#upload').inner_text()
 
 
 @pytest.mark.slow

@@ -49,6 +49,7 @@ def test_page_shows_both_models_and_stands_alone(demo):
     for parameters, _, before, after, _ in table.values():
         assert int(parameters.replace(',', '')) > 200_000
         assert before == after
+    assert 'Not every training raised' in page and 'training on classes raised' not in page
     for command in re.findall(r'^\$ (.*)$', output, flags=re.MULTILINE):
         assert escape(command) in page
     assert output.count(' python tools/train.py') == 2 and output.count(' python tools/test.py') == 2

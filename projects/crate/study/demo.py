@@ -128,6 +128,7 @@ def demo_page(
         maps = {name: attention_figure(each.pictures, each.maps, each.objects) for name, each in results.items()}
         content.update(
             summary=_summary(results),
+            risen=all((each.after > each.before)[:, -1].all() for each in results.values()),
             seeds=len(next(iter(results.values())).accuracies),
             iou=_iou_figure(results),
             loss=curve_figure(losses, 'iteration', 'training loss'),
