@@ -70,7 +70,8 @@ class Recipe:
         root: Folder of the data under $CRATE_DATA.
         classes: Number of classes; None where nothing is classified.
         optimizer: Type, learning rate, weight decay.
-        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given), or '' (nothing).
+        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given, or where something is
+            trained, ``checkpoints/{backbone}_{start}.pth``), or '' (nothing).
         train_root: Folder of the training images, where it is another one.
     """
 
@@ -315,6 +316,23 @@ RECIPES = [
         )
         for detector in ('mask-rcnn', 'cascade-mask-rcnn')
         for recipe, length, lr in (('cutler', '160k', 0.01), ('cutler-round', '80k', 0.005))
+    ),
+    *(
+        detect(
+            detector,
+            recipe,
+            {'8xb2': (backbone,)},
+            f'step-{length}',
+            'in1k-pseudo',
+            'coco',
+            1,
+            ('AdamW', lr, 0.05),
+            start,
+            train_root='imagenet',
+        )
+        for detector in ('mask-rcnn', 'cascade-mask-rcnn')
+        for backbone, start in (('crate-base-p16', 'weights'), ('vit-base-p16', 'dino'))
+        for recipe, length, lr in (('cutler-vit', '160k', 1e-4), ('cutler-vit-round', '80k', 5e-5))
     ),
     *(
         detect(
