@@ -62,12 +62,13 @@ def mistake(message: str) -> Exception:
 
 
 def wait_without_spinning() -> None:
-    """Let idle threads of OpenMP sleep, unless the user chose how they wait. Call it before torch is imported.
+    """Let idle threads of OpenMP sleep soon, unless the user chose how they wait. Call it before torch is imported.
 
-    As soon as another process is busy, spinning threads take the processor from working threads.
+    Beside a busy process, threads that spin take the processor from threads that work. Threads that sleep at once
+    (OMP_WAIT_POLICY=PASSIVE) wake up late on an idle machine. A thousand spins cost neither (docs/performance.md).
     """
     if not {'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'KMP_BLOCKTIME'} & os.environ.keys():
-        os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+        os.environ['GOMP_SPINCOUNT'] = '1000'
 
 
 def run(

@@ -88,14 +88,12 @@ def load_models(args):
     """Return {name on the page: model}."""
     from projects.crate.study.checkpoint_model import default_names
     from projects.crate.study.explore import SharedObserver
+    from projects.crate.study.observer import Observer, repository_observers
 
-    models = {}
-    for name in ('CRATE', 'ViT'):
-        for weights in WEIGHTS.glob(f'{name.lower()}-*.safetensors'):
-            models[name] = SharedObserver.from_checkpoint(weights)
+    models = {name: SharedObserver(observer) for name, observer in repository_observers(WEIGHTS).items()}
     names, configs = default_names(args.checkpoints), args.configs or ['-'] * len(args.checkpoints)
     for name, checkpoint, config in zip(names, args.checkpoints, configs):
-        models[name] = SharedObserver.from_checkpoint(checkpoint, None if config == '-' else config)
+        models[name] = SharedObserver(Observer.from_checkpoint(checkpoint, None if config == '-' else config))
     models.update({name: SharedObserver.from_library(name) for name in args.backbone})
     if not models:
         raise _cli.mistake(f'no weights in {WEIGHTS}: name a checkpoint, or a ViT with --backbone')

@@ -66,6 +66,8 @@ def parse_args(argv):
     speed('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
     speed('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
     speed('--bf16', action='store_true', help='run under bfloat16 autocast')
+    text = 'time each alternative by torch.compile, too; operations and memory are those without it'
+    speed('--compile', action='store_true', help=text)
 
     maskcut = add('maskcut', 'maskcut', 'speed and memory of MaskCut, beside dense eigensolvers')
     features = _cli.ROOT / 'tests' / 'data' / 'maskcut_golden_60.npz'

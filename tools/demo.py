@@ -71,10 +71,12 @@ def show(args):
 
 def train(commands, args, name, seed):
     """Train and test one model; return (config as trained, seed, folder, checkpoint, accuracy in percent)."""
+    from projects.crate.engine.resume import last_checkpoint
+
     work_dir = args.out / f'{name.lower()}-seed{seed}'
     options = [f'randomness.seed={seed}', *args.cfg_options]
     commands.run('tools/train.py', CONFIGS[name], '--work-dir', work_dir, '--resume', '--cfg-options', *options)
-    checkpoint = work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
+    checkpoint = last_checkpoint(work_dir)
     test_dir = work_dir / 'test'
     commands.run('tools/test.py', CONFIGS[name], checkpoint, '--work-dir', test_dir, '--cfg-options', *options)
     metrics = json.loads(max(test_dir.glob('*/*.json')).read_text())
@@ -109,15 +111,11 @@ def draw_photos(folder):
 
     ``folder`` has the photographs; None: those in installed packages.
     """
-    from projects.crate.study.checkpoint_model import read_model
     from projects.crate.study.comparison import last_layer_figures
     from projects.crate.study.images import fit, packaged_photographs, read_images
-    from projects.crate.study.observer import Observer
+    from projects.crate.study.observer import repository_observers
 
-    observers = {}
-    for name in CONFIGS:
-        for weights in WEIGHTS.glob(f'{name.lower()}-*.safetensors'):
-            observers[name] = Observer.from_config(read_model(weights, name).config, str(weights))
+    observers = repository_observers(WEIGHTS)
     packaged = {} if folder else packaged_photographs()  # matplotlib, which is required, has one
     images = [fit(image, PHOTO_SIDE) for path in packaged or [folder] for _, image in read_images(path)]
     return last_layer_figures(observers, images) if observers and images else None, [*packaged.values()]

@@ -55,6 +55,7 @@ def main(argv=None):
 
 def discover(args):
     """Run the steps and write the page."""
+    from projects.crate.pseudo_labels.merge import count_entries
     from projects.crate.study import discovery
 
     if not args.images.is_dir():
@@ -65,7 +66,7 @@ def discover(args):
     )
     labels, trainings, results = {'MaskCut': args.out / 'masks-0.json'}, {}, {}
     run.label(args.images, labels['MaskCut'], source)
-    if not discovery.count_masks(labels['MaskCut'])[1]:
+    if not count_entries(labels['MaskCut'])[1]:
         raise _cli.mistake(f'MaskCut found no mask in {args.images}: try another --backbone, see docs/maskcut.md')
     run.evaluate('MaskCut', 0, source, results)
     checkpoint = None
@@ -108,6 +109,7 @@ class Run:
 
     def train(self, config, work_dir, number, labels, start):
         """Train a detector, from the checkpoint of the last one, if any; return its last checkpoint."""
+        from projects.crate.engine.resume import last_checkpoint
         from projects.crate.study import discovery
 
         args = self.args
@@ -116,7 +118,7 @@ class Run:
         discovery.write_config(config, base, args.images, labels, source, start)
         is_done = discovery.is_finished(work_dir, config)
         self.step('tools/train.py', config, '--work-dir', work_dir, '--resume', is_done=is_done)
-        return discovery.last_checkpoint(work_dir)
+        return last_checkpoint(work_dir)
 
     def merge(self, number, old, detector):
         """Let the detector predict on the images, and merge that with the old masks; return the new ones."""

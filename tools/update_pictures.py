@@ -118,7 +118,7 @@ def photograph_page(chromium, path):
     command = [sys.executable, 'tools/app.py', '--port', str(port)]
     server = subprocess.Popen(command, cwd=_cli.ROOT, stdout=subprocess.PIPE, text=True)
     try:
-        if not any('Running on local URL' in line for line in server.stdout):  # its end is the end of the server
+        if not any(line.startswith('app: open ') for line in server.stdout):  # its end is the end of the server
             raise _cli.mistake('tools/app.py does not start: see above')
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)

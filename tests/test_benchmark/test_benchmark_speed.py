@@ -70,6 +70,18 @@ def test_memory_is_counted_in_both_passes():
         assert found['training'][name]['bytes'] > found['forward'][name]['bytes']
 
 
+def test_compiled_models_are_alternatives(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda model: compiled.append(model) or model)
+    models = subject().models()
+    found = speed.measure(subject(compiled=True), models, repeats=1, passes=['forward'])['forward']
+    assert compiled == [*models.values()]
+    for name in models:
+        own, other = found[name], found[f'{name}, compiled']
+        assert (own['flops'], own['bytes']) == (other['flops'], other['bytes'])
+        assert own['seconds'] != other['seconds']
+
+
 def test_the_report_compares_with_ours():
     rows = {
         speed.OURS: dict(seconds=0.5, flops=4e9, bytes=3e6),

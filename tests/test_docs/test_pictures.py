@@ -10,6 +10,7 @@ from config_tree import ROOT
 from PIL import Image
 from toy_runs import load_tool
 
+CHROMIUM = shutil.which('chromium')
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *ROOT.glob('docs/**/*.md')]
 FOLDERS = [ROOT / 'docs/images', ROOT / 'docs/experiments']
 PICTURES = {path for folder in FOLDERS for path in folder.iterdir() if path.suffix in ('.png', '.jpg')}
@@ -56,3 +57,10 @@ def test_the_command_draws_the_pictures_that_are_there(tmp_path, monkeypatch, ca
             for each in (path, ROOT / 'docs' / path.relative_to(tmp_path))
         )
         assert np.abs(new - old).mean() < 3  # fonts and decoders differ a little
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason='needs Chromium')
+def test_the_live_page_is_photographed(tmp_path):
+    load_tool('update_pictures').__globals__['photograph_page'](CHROMIUM, tmp_path / 'app.png')
+    assert Image.open(tmp_path / 'app.png').size == Image.open(ROOT / 'docs/images/app.png').size

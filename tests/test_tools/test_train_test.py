@@ -124,7 +124,7 @@ def test_train_resume_test(tmp_path, library):
 
 
 def test_images_that_cannot_be_stacked_are_named(tmp_path, capsys):
-    """Of a classifier and, in a test, of a segmentor; the libraries say that a stack expects equal sizes."""
+    """Images of a classifier, and of a segmentor in a test. The libraries only say that they expect equal sizes."""
     path, options, *_ = classifier(tmp_path)
     cv2.imwrite(str(tmp_path / 'train' / '2.png'), np.zeros((20, 30, 3), np.uint8))
     for part in ('train', 'val'):

@@ -1,7 +1,7 @@
 """Measure speed and memory of our backbone, against the alternatives of its users.
 
 They are the same network in the textbook formulation, and ViTs of its width and depth: mmpretrain's, and timm's where
-it is installed.
+it is installed. All of them also by torch.compile, if asked for.
 """
 
 import copy
@@ -77,6 +77,7 @@ class Subject:
     batch_size: int
     bfloat16: bool = False
     device: str = 'cpu'
+    compiled: bool = False  # whether each alternative is also timed by torch.compile
 
     def precision(self) -> AbstractContextManager:
         """Return the context of every pass."""
@@ -117,7 +118,7 @@ PASSES = dict(forward=infer, training=train)
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    subject = Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device())
+    subject = Subject(args.arch, args.patch_size, args.size, args.batch_size, args.bf16, get_device(), args.compile)
     models = subject.models()
     found = measure(subject, models, args.repeats, args.passes)
     largest = difference(subject, models)  # afterwards: it leaves matrices that the memory would not show
@@ -132,7 +133,8 @@ def measure(
 
     Returns:
         Pass -> name -> median ``seconds``, ``flops`` (executed, two per multiply-add) and ``bytes`` (at the peak,
-        beyond weights and images). The matrix product ``CEILING`` is timed along, without bytes.
+        beyond weights and images). torch.compile changes the seconds; operations and bytes are those without it. The
+        matrix product ``CEILING`` is timed along, without bytes.
     """
     images = subject.images()
     dtype = torch.bfloat16 if subject.bfloat16 else torch.float32
@@ -147,6 +149,9 @@ def measure(
                 with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
                     call()
                 numbers[name]['flops'] = counter.get_total_flops()
+            for name, model in models.items() if subject.compiled else ():
+                calls[f'{name}, compiled'] = partial(run, torch.compile(model), images)
+                numbers[f'{name}, compiled'] = numbers[name]  # what is compiled hides its operations
             seconds = interleaved_medians({**calls, CEILING: partial(torch.mm, square, square)}, repeats)
         numbers[CEILING] = dict(flops=2 * SIDE**3)
         found[kind] = {name: dict(seconds=seconds[name], **values) for name, values in numbers.items()}

@@ -116,26 +116,17 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
         CheckpointError: The file is missing or damaged, or asks for code to be run; or there is no network.
     """
     allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
-    path = Path(source)
-    is_local = '://' not in source
-    if is_local:
-        check_exists(source)
+    if '://' in source:
+        return _download(CheckpointLoader.load_checkpoint)(source, map_location)
+    path = check_exists(source)
     try:
-        if not is_local:
-            if path.suffix == SUFFIX:
-                raise OSError('safetensors are read from a local file only: download it')
-            with refuse_code():
-                return CheckpointLoader.load_checkpoint(source, map_location=map_location, logger='current')
         if path.is_dir():
             raise OSError('it is a folder')
         if is_safetensors(path):
             return load_from_safetensors(path, map_location)
         return _load(path, map_location, mmap)
-    except CheckpointError:
-        raise
-    except (*UNREADABLE, URLError) as error:
-        reason = _reason(error) if is_local else f'{type(error).__name__}: {error}'.splitlines()[0]
-        raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {reason}') from error
+    except UNREADABLE as error:
+        raise CheckpointError(f'cannot read the checkpoint {printable(source)}: {_reason(error)}') from error
 
 
 def check_exists(path: str) -> Path:
@@ -192,10 +183,14 @@ def _download(loader: Callable) -> Callable:
 
     def load(filename: str, map_location: str | None = None):
         try:
+            if Path(filename).suffix == SUFFIX:
+                raise OSError('safetensors are read from a local file only: download it')
             with refuse_code():
                 content = loader(filename, map_location=map_location)
             _tame(content)
             return content
+        except CheckpointError:
+            raise
         except (*UNREADABLE, URLError) as error:
             reason = f'{type(error).__name__}: {error}'.splitlines()[0]
             raise CheckpointError(f'cannot read the checkpoint {printable(filename)}: {reason}') from error

@@ -51,6 +51,11 @@ def check_checkpoint(cfg: Config, path: str):
     return None if '://' in path or ('strategy' in cfg and Path(path).is_dir()) else read_checkpoint(path)
 
 
+def last_checkpoint(work_dir: Path) -> Path:
+    """Return the file that ``last_checkpoint`` names, in the folder of the run."""
+    return work_dir / Path(os.fsdecode((work_dir / 'last_checkpoint').read_bytes()).strip()).name
+
+
 def _latest(cfg: Config) -> str | None:
     """Return the path in ``last_checkpoint``, or of the file of that name in this run's folder if there is one.
 

@@ -1,6 +1,7 @@
 """The merged file: one COCO file that is written and read line by line, so that memory does not grow with it."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO
@@ -59,6 +60,12 @@ def read_images(out: Path) -> Iterator[dict]:
 def read_annotations(out: Path) -> Iterator[dict]:
     """Yield the annotations of a file, in the order of its images; see :func:`read_images`."""
     return (entry for entry in _read_entries(out) if 'image_id' in entry)
+
+
+def count_entries(out: Path) -> tuple[int, int]:
+    """Return the numbers of images and of annotations in a file; see :func:`read_images`."""
+    kinds = Counter('file_name' in entry for entry in _read_entries(out))
+    return kinds[True], kinds[False]
 
 
 def _read_entries(out: Path) -> Iterator[dict]:

@@ -31,7 +31,7 @@ from ..datasets.image_list import quote
 from ..errors import UserError
 from ..evaluation.coco_file import check_coco
 from ..files import atomic
-from .merge import CATEGORIES, read_info, write_merged
+from .merge import CATEGORIES, read_annotations, read_images, read_info, write_merged
 
 FILES_PER_FOLDER = 1000
 SHORT = 40  # characters of a value that a message shows
@@ -275,7 +275,7 @@ class Parts:
             annotations=[dict(one, id=position) for position, one in enumerate(annotations)],
         )
         reason = next(
-            (f'annotation {n}: {why}' for n, one in enumerate(annotations) if (why := find_problem(one))), None
+            (f'annotation {n}: {why}' for n, one in enumerate(annotations) if (why := _find_problem(one))), None
         )
         try:
             check_coco(content, str(self._path(number)), masks=True)
@@ -353,7 +353,7 @@ def _is_batch(records: Any) -> bool:
         return False
 
 
-def find_problem(annotation: dict) -> str:
+def _find_problem(annotation: dict) -> str:
     """Return what is wrong with the keys or the score of an annotation; '' if nothing."""
     if annotation.keys() != KEYS:
         return f'has {_shorten(sorted(annotation))} instead of {", ".join(sorted(KEYS))}'
@@ -377,3 +377,27 @@ def _flatten(value: Any) -> Iterator[tuple[str, Any]]:
 def _shorten(value: Any) -> str:
     text = 'unset' if value is None else str(value)
     return text if len(text) <= SHORT else f'{text[:8]}...'
+
+
+def read_by_image(path: Path) -> Iterator[tuple[dict, list[dict]]]:
+    """Yield each image of a merged file with its annotations, checked: pycocotools checks nothing.
+
+    One image at a time is in memory.
+
+    Raises:
+        UserError: The file is damaged, or its annotations are not in the order of its images.
+    """
+    rest = read_annotations(path)
+    following = next(rest, None)
+    for image in read_images(path):
+        here = []
+        while following is not None and following['image_id'] == image['id']:
+            here.append(following)
+            following = next(rest, None)
+        for one in here:
+            if problem := _find_problem({key: value for key, value in one.items() if key != 'id'}):
+                raise UserError(f'{path} is damaged: annotation {one["id"]}: {problem}')
+        check_coco(dict(images=[image], categories=CATEGORIES, annotations=here), str(path), masks=True)
+        yield image, here
+    if following is not None:
+        raise UserError(f'{path}: annotation {following["id"]} is not in the order of the images')

@@ -6,10 +6,9 @@ from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import UserError
-from ..evaluation.coco_file import check_coco
 from ..files import atomic, make_folder, printable, sha256
-from .merge import CATEGORIES, read_annotations, read_images, read_info, write_merged
-from .parts import find_problem
+from .merge import read_images, read_info, write_merged
+from .parts import read_by_image
 
 MAX_IOU = 0.5  # of an old mask with the predictions; from here on it is the same object
 
@@ -69,7 +68,7 @@ def merge_image(old: list[dict], predictions: list[dict], threshold: float) -> l
 
 def _pairs(*paths: Path) -> Iterator[list[list[dict]]]:
     """Yield the annotations in each of the files, image by image."""
-    for number, entries in enumerate(zip_longest(*map(_by_image, paths)), start=1):
+    for number, entries in enumerate(zip_longest(*map(read_by_image, paths)), start=1):
         images = [entry and entry[0] for entry in entries]
         if images[0] != images[1]:
             names = (printable(image['file_name']) if image else 'none' for image in images)
@@ -78,21 +77,3 @@ def _pairs(*paths: Path) -> Iterator[list[list[dict]]]:
                 'make both of the same images'
             )
         yield [annotations for _, annotations in entries]
-
-
-def _by_image(path: Path) -> Iterator[tuple[dict, list[dict]]]:
-    """Yield each image of a file with its annotations, checked: pycocotools checks nothing."""
-    rest = read_annotations(path)
-    following = next(rest, None)
-    for image in read_images(path):
-        here = []
-        while following is not None and following['image_id'] == image['id']:
-            here.append(following)
-            following = next(rest, None)
-        for one in here:
-            if problem := find_problem({key: value for key, value in one.items() if key != 'id'}):
-                raise UserError(f'{path} is damaged: annotation {one["id"]}: {problem}')
-        check_coco(dict(images=[image], categories=CATEGORIES, annotations=here), str(path), masks=True)
-        yield image, here
-    if following is not None:
-        raise UserError(f'{path}: annotation {following["id"]} is not in the order of the images')

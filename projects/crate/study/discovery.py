@@ -1,7 +1,6 @@
 """From masks without labels to a detector: the configs of its trainings, its evaluation, and the page at the end."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,14 @@ from pycocotools import mask as coco_mask
 
 from ..datasets.image_list import quote
 from ..engine.launch import read_config
+from ..engine.resume import last_checkpoint
 from ..errors import UserError
 from ..evaluation.coco_file import read_coco
 from ..files import atomic
 from ..models.features import patch_size
 from ..pseudo_labels import backbone_config
-from ..pseudo_labels.merge import read_annotations, read_images
+from ..pseudo_labels.merge import count_entries
+from ..pseudo_labels.parts import read_by_image
 from .comparison import masks_figure
 from .curves import curve_figure, read_scalars
 from .images import read_images as read_pixels
@@ -125,21 +126,10 @@ def write_config(
     write_once(path, '\n'.join(['# Written by tools/discover.py.', *lines, '']))
 
 
-def last_checkpoint(work_dir: Path) -> Path:
-    """Return the last checkpoint of a training."""
-    return work_dir / Path((work_dir / 'last_checkpoint').read_text().strip()).name
-
-
 def write_image_list(truth: Path, path: Path) -> None:
     """Write the names of the images of a COCO file as a list for tools/maskcut.py."""
     names = [quote(image['file_name']) for image in read_coco(str(truth))['images']]
     write_once(path, ''.join(f'{name}\n' for name in names))
-
-
-def count_masks(path: Path) -> tuple[int, int]:
-    """Return the numbers of images and of masks in a file of tools/maskcut.py."""
-    images, masks = (sum(1 for _ in entries) for entries in (read_images(path), read_annotations(path)))
-    return images, masks
 
 
 def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
@@ -161,11 +151,9 @@ def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
             num_resamples=NUM_RESAMPLES,
         )
     )
-    found = _masks_of(predictions)
-    for image in read_images(predictions):
+    for image, here in read_by_image(predictions):
         if image['file_name'] not in ids:
             raise UserError(f'{truth}: no image {image["file_name"]!r}')
-        here = found.get(image['id'], [])
         boxes = torch.tensor([one['bbox'] for one in here], dtype=torch.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         instances = dict(
@@ -179,15 +167,6 @@ def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
     metric.dataset_meta = dict(classes=('object',))
     results = metric.evaluate(len(metric.results))
     return {key.removeprefix('coco/'): float(value) for key, value in results.items()}
-
-
-def _masks_of(path: Path, images: Sequence[int] | None = None) -> dict[int, list[dict]]:
-    """Return the annotations by the id of their image, of some or of all images."""
-    found: dict[int, list[dict]] = {}
-    for entry in read_annotations(path):
-        if images is None or entry['image_id'] in images:
-            found.setdefault(entry['image_id'], []).append(entry)
-    return found
 
 
 def discovery_page(
@@ -208,7 +187,7 @@ def discovery_page(
         results: 'MaskCut' and the detectors -> what :func:`evaluate` returned; may be empty.
         commands: Commands as typed.
     """
-    counts = {name: count_masks(path) for name, path in labels.items()}
+    counts = {name: count_entries(path) for name, path in labels.items()}
     rows = [[name, number, masks, f'{masks / number:.2f}'] for name, (number, masks) in counts.items()]
     losses = {name: read_scalars(folder, 'loss') for name, folder in trainings.items()}
     kinds = dict(bbox='box', segm='mask')
@@ -222,7 +201,7 @@ def discovery_page(
         results=Table(header, [[name, *_cells(found, kinds)] for name, found in results.items()]),
         has_results=bool(results),
         losses=curve_figure(losses, 'iteration', 'training loss'),
-        pictures=_pictures(images, labels),
+        pictures=_pictures(images, labels, counts['MaskCut'][0]),
         commands=commands,
     )
     return page
@@ -234,21 +213,18 @@ def _cells(found: Mapping[str, float], kinds: Sequence[str]) -> Iterator[str]:
             yield with_interval([100 * found[f'{kind}_{item}{end}'] for end in ('', '_low', '_high')], '.1f')
 
 
-def _pictures(images: Path, labels: Mapping[str, Path]) -> object:
-    """Draw evenly spaced images under the masks of each file."""
-    first = next(iter(labels.values()))
-    number = count_masks(first)[0]
+def _pictures(images: Path, labels: Mapping[str, Path], number: int) -> object:
+    """Draw evenly spaced images, of a number of them, under the masks of each file."""
     places = {int(place) for place in np.linspace(0, number - 1, min(NUM_PICTURES, number))}
-    chosen = [image for place, image in enumerate(islice(read_images(first), number)) if place in places]
-    pixels = [read_pixels(images / image['file_name'])[0][1] for image in chosen]
-    masks = {}
+    pixels, masks = {}, {}
     for name, path in labels.items():
-        found = _masks_of(path, [image['id'] for image in chosen])
-        masks[name] = [
-            [coco_mask.decode(one['segmentation']).astype(bool) for one in found.get(image['id'], [])]
-            for image in chosen
-        ]
-    return masks_figure(pixels, masks)
+        masks[name] = []
+        for place, (image, annotations) in enumerate(read_by_image(path)):
+            if place in places:
+                if place not in pixels:
+                    pixels[place] = read_pixels(images / image['file_name'])[0][1]
+                masks[name].append([coco_mask.decode(one['segmentation']).astype(bool) for one in annotations])
+    return masks_figure([*pixels.values()], masks)
 
 
 def is_finished(work_dir: Path, config: Path) -> bool:

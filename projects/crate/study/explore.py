@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -16,7 +15,6 @@ from ..maskcut.postprocess import image_masks
 from ..models.features import choose_facet
 from ..models.library_vit import load_vit
 from .attention import COLOURS, to_pixels
-from .checkpoint_model import read_model
 from .observer import Observer
 from .pca import first_components
 
@@ -26,7 +24,7 @@ FRAME = (0, 255, 255)  # colour around the patch that attends
 
 @dataclass(frozen=True)
 class View:
-    """What one layer sees in an image of (H, W) pixels and (h, w) patches."""
+    """Attention, components and masks of one layer, for an image of (H, W) pixels and (h, w) patches."""
 
     size: tuple[int, int]  # (H, W)
     patch_size: tuple[int, int]  # (height, width) in pixels
@@ -125,11 +123,6 @@ class SharedObserver:
     def __init__(self, observer: Observer) -> None:
         self.num_layers, self.num_heads = observer.num_layers, observer.num_heads
         self._observer, self._lock = observer, threading.Lock()
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: Path, config: str | None = None) -> 'SharedObserver':
-        """Read a checkpoint; its config is the one in the file, or a config file."""
-        return cls(Observer.from_config(read_model(checkpoint, checkpoint.stem, config).config, str(checkpoint)))
 
     @classmethod
     def from_library(cls, name: str) -> 'SharedObserver':

@@ -1,8 +1,6 @@
 """Masks of MaskCut, and images with masks drawn over them."""
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 import mmcv
@@ -12,12 +10,12 @@ from PIL import Image
 
 from ..datasets.loading import LoadImageOrSkip, size_mismatch
 from ..errors import UserError
-from ..evaluation.coco_file import check_coco
 from ..files import atomic, make_folder
 from ..maskcut import maskcut
 from ..maskcut.postprocess import image_masks
 from ..progress import Progress
-from ..pseudo_labels.merge import CATEGORIES, read_annotations, read_images
+from ..pseudo_labels.merge import count_entries
+from ..pseudo_labels.parts import read_by_image
 
 # RGB of the first mask, the second, ...; after the last colour the first one follows. Safe for colour-blind readers
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [102, 204, 255], [51, 0, 153], [102, 0, 0]])
@@ -98,18 +96,11 @@ def draw_labels(out: Path, root: Path, folder: Path) -> None:
     Raises:
         UserError: The file is damaged, or an image cannot be read or has another size than its masks.
     """
-    finished, total = out.stat().st_mtime_ns, sum(1 for _ in read_images(out))
-    # the annotations have the order of the images: one image at a time is in memory
-    groups = groupby(read_annotations(out), key=itemgetter('image_id'))
-    owner, masks = next(groups, (None, ()))
+    finished, (total, _) = out.stat().st_mtime_ns, count_entries(out)
     with Progress('maskcut') as progress:
         progress.say(f'drawing into {folder}')
         progress.begin(total=total, done=0)
-        for image in read_images(out):
-            annotations = []
-            if owner == image['id']:
-                annotations = list(masks)
-                owner, masks = next(groups, (None, ()))
+        for image, annotations in read_by_image(out):
             path = picture_path(folder, image['file_name'])
             if not path.exists() or path.stat().st_mtime_ns < finished:
                 save_picture(_drawn(out, root / image['file_name'], image, annotations), path)
@@ -120,7 +111,6 @@ def _drawn(out: Path, path: Path, image: dict, annotations: list[dict]) -> np.nd
     """Return an image of a COCO file under its masks."""
     from pycocotools.mask import decode  # here: nothing else in this module needs it
 
-    check_coco(dict(images=[image], categories=CATEGORIES, annotations=annotations), str(out), masks=True)
     pixels = LoadImageOrSkip(skip=False)(dict(img_path=str(path)))['img'][..., ::-1]
     if pixels.shape[:2] != (image['height'], image['width']):
         raise UserError(size_mismatch(str(path), pixels.shape[:2], (image['height'], image['width']), str(out)))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import mmcv
 import numpy as np
@@ -22,6 +23,7 @@ from ..files import printable
 from ..models.features import adapter_of, choose_facet, patch_size, token_grid
 from ..models.observe import Observation, check_layers, evaluating, observe
 from ..models.unwrap import unwrap
+from .checkpoint_model import read_model
 
 PREFIX = 'backbone.'
 
@@ -61,6 +63,11 @@ class Observer:
         if self._channels not in (1, 3):
             raise ArgumentError(f'the backbone takes images of {self._channels} channels; files have 3 (colour) or 1')
         self.preprocessor = ImgDataPreprocessor(**normalisation(data_preprocessor or {}))
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Path, config: str | None = None) -> 'Observer':
+        """Build the backbone of a training from its checkpoint; its config is the one in the file, or a config file."""
+        return cls.from_config(read_model(checkpoint, checkpoint.stem, config).config, str(checkpoint))
 
     @classmethod
     def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
@@ -172,6 +179,12 @@ class Observer:
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
         preprocessor = self.preprocessor.to(next(self.backbone.parameters()).device)
         return preprocessor(dict(inputs=as_tensor(images, self._channels)))['inputs']
+
+
+def repository_observers(folder: Path) -> dict[str, Observer]:
+    """Return 'CRATE' and 'ViT' with the weights in docs/experiments/weights; none for a file that is not there."""
+    files = {name: folder.glob(f'{name.lower()}-*.safetensors') for name in ('CRATE', 'ViT')}
+    return {name: Observer.from_checkpoint(file) for name, found in files.items() for file in found}
 
 
 def as_tensor(images: Sequence[np.ndarray], channels: int) -> Tensor:
