@@ -17,7 +17,7 @@ from toy_runs import ROOT, load_tool
 
 from projects.crate.coco import coco_annotation
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels import merge_labels
+from projects.crate.pseudo_labels import count_sources, merge_labels
 from projects.crate.pseudo_labels.merge import write_merged
 from projects.crate.pseudo_labels.self_training import merge_image
 
@@ -81,6 +81,7 @@ def test_file(tmp_path):
     assert [(one['id'], one['image_id'], one['score']) for one in content['annotations']] == [
         (1, 1, 0.9), (2, 1, 0.8), (3, 1, 1.0), (4, 2, 0.5)
     ]  # fmt: skip
+    assert count_sources(tmp_path / 'out.json', tmp_path / 'new.json') == (2, 2)
     assert [image['file_name'] for image in content['images']] == ['1.jpg', '2.jpg']
     for one in content['annotations']:  # in pixels of the mask, x before y
         mask = coco_mask.decode(one['segmentation'])
@@ -98,6 +99,8 @@ def test_the_result_is_an_input_and_a_second_call_does_nothing(tmp_path):
     assert (tmp_path / 'out.json').stat() == before
     counts = merge_labels(tmp_path / 'out.json', tmp_path / 'new.json', tmp_path / 'again.json', 0.7)
     assert counts == dict(images=2, annotations=2)
+    merge_labels(tmp_path / 'old.json', tmp_path / 'new.json', tmp_path / 'none.json', 0.95)
+    assert count_sources(tmp_path / 'none.json', tmp_path / 'new.json') == (0, 1)
     with pytest.raises(UserError, match='made from other files or another threshold'):
         merge_labels(tmp_path / 'old.json', tmp_path / 'new.json', tmp_path / 'out.json', 0.6)
 
