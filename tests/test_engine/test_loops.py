@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader, IterableDataset
 from toy_runs import SAMPLES, InterruptionError, ToyDataset, config, last_checkpoint, same, seen, train
@@ -177,6 +178,21 @@ def test_stream_equals_the_loader_from_any_start(tmp_path):
     for start in (1, 6, 7, 8, 15):
         part = BatchStream(loader, start)
         assert all(torch.equal(next(part)['inputs'], batch) for batch in whole[start:])
+
+
+def test_past_epochs_are_not_walked_over(tmp_path):
+    """A number from a file cannot make the walk last; the order of an epoch is that of its number."""
+    data = ToyDataset(str(tmp_path / 'seen.txt'))
+    loader = DataLoader(data, batch_size=3, sampler=DefaultSampler(data, seed=0))
+    for start in (7 * 10**8, 7 * 10**8 + 2):
+        part = BatchStream(loader, start)
+        loader.sampler.set_epoch(10**8)
+        whole = [batch['inputs'] for batch in loader]
+        assert len(whole) == 7
+        assert all(torch.equal(next(part)['inputs'], batch) for batch in whole[start % 7 :])
+        assert loader.sampler.epoch == 10**8
+        next(part)
+        assert loader.sampler.epoch == 10**8 + 1
 
 
 def test_iterable_dataset_is_refused():

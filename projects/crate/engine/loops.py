@@ -12,12 +12,13 @@ import itertools
 import logging
 from collections.abc import Iterator
 
+from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_world_size
 from mmengine.logging import MessageHub, print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
 from ..errors import ArgumentTypeError
 
@@ -86,7 +87,8 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
         """Train, and return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        self.dataloader_iterator = BatchStream(self.dataloader, self._batches_done())
+        done = self._batches_done() if self._iter < self._max_iters else 0  # else no batch is asked for
+        self.dataloader_iterator = BatchStream(self.dataloader, done)
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(self.dataloader_iterator))
@@ -118,6 +120,8 @@ class BatchStream:
     def __init__(self, loader: DataLoader, start: int = 0) -> None:
         self._loader = loader
         self._epoch = 0
+        samplers = loader.sampler, getattr(loader.batch_sampler, 'sampler', None)
+        self._sampler = next((sampler for sampler in samplers if hasattr(sampler, 'set_epoch')), None)
         self._batches = iter(self._after(start))
 
     def __iter__(self) -> Iterator:
@@ -132,6 +136,10 @@ class BatchStream:
             return next(self._batches)
 
     def _after(self, start: int) -> DataLoader:
+        # past epochs need no walk where each has one length, and an order that depends on its number
+        if isinstance(self._sampler, DefaultSampler) and type(self._loader.batch_sampler) is BatchSampler:
+            epochs, start = divmod(start, len(self._loader))
+            self._begin_epoch(epochs)
         if start == 0:
             return self._loader
         indices = _index_batches(self._loader)
@@ -142,12 +150,10 @@ class BatchStream:
                 next(indices)
         return _with_batches(self._loader, indices)
 
-    def _begin_epoch(self) -> None:
-        self._epoch += 1
-        for sampler in (self._loader.sampler, getattr(self._loader.batch_sampler, 'sampler', None)):
-            if hasattr(sampler, 'set_epoch'):
-                sampler.set_epoch(self._epoch)
-                return
+    def _begin_epoch(self, number: int = 1) -> None:
+        self._epoch += number
+        if self._sampler:
+            self._sampler.set_epoch(self._epoch)
 
 
 def skip_batches(loader: DataLoader, count: int) -> DataLoader:

@@ -16,7 +16,6 @@ from ..models.observe import check_layers, observe
 from .complexity import build
 from .observer import Observer, normalisation
 
-OUTPUTS = ('logits', 'backbone', 'maskcut')
 SUFFIXES = {'.onnx': ('onnx', 'onnxscript', 'onnxruntime'), '.pt2': ()}  # packages that write and run a file
 TOLERANCE = 1e-3  # of the largest absolute output
 
