@@ -74,7 +74,7 @@ setup(
         # ViTs from elsewhere (models/features.py), which the tests compare with. Not tried: transformers 5
         'vits': ['timm>=1.0.20', 'transformers>=4.56,<5', 'peft'],
         'notebook': ['nbclient', 'ipykernel'],  # and the photographs of 'demo'
-        'demo': ['scikit-image', 'scikit-learn'],  # their photographs; nothing of them is imported
+        'demo': ['scikit-image', 'scikit-learn'],  # their photographs; the experiment imports scikit-learn for k-NN
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
         # the live page, tools/app.py; later versions need huggingface-hub 1, which transformers 4 refuses
         'app': ['gradio>=6,<6.18'],

@@ -52,6 +52,7 @@ MENU = {
         'reproduce',
         'small-models',
         'experiments/emergence',
+        'experiments/evidence',
         'experiments/weights/README',
         'performance',
     ],

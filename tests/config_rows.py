@@ -36,6 +36,13 @@ BACKBONES = {
     'crate-w192d5-mhsa-p4': (192, 3, 5, 'MHSA', 'ISTA', 32),
     'crate-w192d5-mlp-p4': (192, 3, 5, 'MSSA', 'MLP', 32),
     'vit-w192d5-p4': (192, 3, 5, 'MHSA', 'MLP', 32),
+    'crate-w192d6-p8': (192, 3, 6, 'MSSA', 'ISTA', 64),
+    'crate-w192d6-mhsa-p8': (192, 3, 6, 'MHSA', 'ISTA', 64),
+    'crate-w192d6-mlp-p8': (192, 3, 6, 'MSSA', 'MLP', 64),
+    'crate-w384d6-p8': (384, 3, 6, 'MSSA', 'ISTA', 64),
+    'vit-w192d6-p8': (192, 3, 6, 'MHSA', 'MLP', 64),
+    'vit-w192d6-reg4-p8': (192, 3, 6, 'MHSA', 'MLP', 64),
+    'vit-w96d6-p8': (96, 3, 6, 'MHSA', 'MLP', 64),
     'crate-w384d6-p4': (384, 6, 6, 'MSSA', 'ISTA', 64),
     'crate-w384d6-mhsa-p4': (384, 6, 6, 'MHSA', 'ISTA', 64),
     'crate-w384d6-mlp-p4': (384, 6, 6, 'MSSA', 'MLP', 64),
@@ -169,6 +176,10 @@ W192D5, W384D6 = (
     tuple(name.format(size) for name in ('crate-{}-p4', 'crate-{}-mhsa-p4', 'crate-{}-mlp-p4', 'vit-{}-p4'))
     for size in ('w192d5', 'w384d6')
 )
+EVIDENCE = (
+    tuple(f'crate-{size}-p8' for size in ('w192d6', 'w192d6-mhsa', 'w192d6-mlp', 'w384d6')),
+    tuple(f'vit-{size}-p8' for size in ('w192d6', 'w192d6-reg4', 'w96d6')),
+)
 SUPERVISED = (*EMERGENCE[1:], *ABLATIONS[1:], 'vit-small-p8', 'vit-base-p8')
 DINO = ('vit-small-p8', 'vit-base-p8')
 # recipe and the name of its configs -> runs
@@ -243,6 +254,8 @@ RECIPES = [
     ),
     classify('tinyimagenet100_8e', {'1xb128': W128D6}, 'coslr-8e', *TINY, ('AdamW', 1e-3, 0.05)),
     classify('tinyimagenet100_1750i', {'1xb128': W192D5}, 'coslr-1750i', *TINY, LION),
+    classify('tinyimagenet100_4000i', {'1xb128': EVIDENCE[0]}, 'coslr-4000i', *TINY, ('Lion', 4e-4, 0.05)),
+    classify('tinyimagenet100_4000i-vit', {'1xb128': EVIDENCE[1]}, 'coslr-4000i', *TINY, ('Lion', 1.5e-4, 0.05)),
     classify('tinyimagenet100_3000i', {'1xb512': W384D6}, 'coslr-3000i', *TINY, LION),
     *(
         detect(

@@ -54,6 +54,14 @@ def positive(text: str) -> int:
     return _at_least(1, text)
 
 
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 1')
+    return number
+
+
 def mistake(message: str) -> Exception:
     """Return a UserError. Import the package only here, since --help needs no library."""
     from projects.crate.errors import UserError

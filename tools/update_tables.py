@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the tables of README.md and docs/ again that come from results.
 
-  python tools/update_tables.py          # after a change of docs/experiments/emergence.json or of study/published.py
+  python tools/update_tables.py          # after a change of docs/experiments/*.json or of study/published.py
   python tools/update_tables.py --check  # exit code 1 if a table is stale
 
 A table stands between <!-- table: NAME --> and <!-- end of table -->.
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
 
 RESULTS = _cli.ROOT / 'docs/experiments/emergence.json'
+EVIDENCE = _cli.ROOT / 'docs/experiments/evidence.json'
 SIZES = ('128 x 128', '64 x 64')
 MARKED = re.compile(r'(<!-- table: ([^\n]+) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
@@ -54,6 +55,11 @@ def tables():
     found |= {f'summary, {size}': experiment.summary_table(rows, size) for size in SIZES}
     models = ('CRATE', 'ViT', 'ViT-lr1.5e-4')
     found['along training'] = experiment.along_training_table(rows, SIZES[-1], models)
+    if EVIDENCE.is_file():
+        rows, _ = experiment.read_results(EVIDENCE)
+        found |= {f'evidence, {name}': table for name, table in experiment.tables(rows).items()}
+        models = dict.fromkeys(model for model, *_ in experiment.trainings_of(rows))
+        found['evidence, models'] = experiment.seed_table(rows, SIZES[0], models)
     found |= {'Table 1': published.table_1(), 'Figure 4b': published.figure_4b()}
     return {name: write_table(table, 'md') for name, table in found.items()}
 

@@ -59,6 +59,18 @@ def test_images_without_an_annotated_box_are_left_out():
         CorLoc(iou=0)
 
 
+def test_the_box_of_a_map():
+    """The object is labelled 3, void pixels around it do not belong to it, and a map without an object is left out."""
+    labels = torch.zeros(1, 20, 30, dtype=torch.uint8)
+    labels[0, 2:6, 10:20], labels[0, 6:9, 10:20] = 3, 255
+    one = dict(sample([(10, 2, 20, 6)], []), gt_sem_seg=dict(data=labels))
+    wide = dict(sample([(10, 2, 20, 16)], []), gt_sem_seg=dict(data=labels))
+    empty = dict(sample([A], []), gt_sem_seg=dict(data=torch.zeros_like(labels)))
+    assert evaluate(CorLoc(from_map=True), [one, wide, empty]) == dict(CorLoc=50)
+    with pytest.raises(ArgumentError, match='no image with an annotated box'):
+        evaluate(CorLoc(from_map=True, above=3), [one])
+
+
 def counted(found, truth, step):
     """Return true positives, false positives and false negatives of {found >= step / 255}, pixel by pixel."""
     pairs = [(round(255 * value) >= step, bool(is_object)) for value, is_object in zip(found.flat, truth.flat)]

@@ -170,7 +170,7 @@ def test_a_finished_file_is_known(tmp_path):
 @pytest.mark.parametrize('text', ['', '[]', '{"images": []}', '{"info": {},\n', 'no json at all', '[1,\n2]'])
 def test_a_foreign_file_is_left_alone(tmp_path, text):
     (tmp_path / 'out.json').write_text(text)
-    with pytest.raises(UserError, match='out.json (exists and was not made by this tool|was made with other)'):
+    with pytest.raises(UserError, match='out.json (was not made by tools/maskcut.py|was made with other)'):
         Parts(tmp_path / 'out.json', dict(tau=0.15), 1)
     assert (tmp_path / 'out.json').read_text() == text
 

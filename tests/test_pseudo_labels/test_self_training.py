@@ -132,7 +132,15 @@ def test_one_line_for_what_is_no_file_of_ours(tmp_path, capsys):
     assert tool([str(tmp_path / 'coco.json'), *rest]) == 1
     assert tool([str(tmp_path / 'none.json'), *rest]) == 1
     lines = capsys.readouterr().err.splitlines()
-    assert 'was not made by this tool' in lines[0] and lines[1].startswith('merge_labels: not found: ')
+    assert 'was not made by tools/maskcut.py' in lines[0] and lines[1].startswith('merge_labels: not found: ')
+
+
+@pytest.mark.parametrize('text', ['nan', '70', '-0.1'])
+@pytest.mark.parametrize('words', [['merge_labels', 'a', 'b', 'c'], ['discover', 'a', '--out', 'b', '--backbone', 'c']])
+def test_threshold_is_a_share(capsys, words, text):
+    with pytest.raises(SystemExit):
+        load_tool(words[0])([*words[1:], f'--threshold={text}'])
+    assert f'{text} is not from 0 to 1' in capsys.readouterr().err
 
 
 # A small process starts the tool: Linux counts the memory of the process that starts another into the peak of the other

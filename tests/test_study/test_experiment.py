@@ -127,6 +127,52 @@ def test_differences():
     assert len(cells(experiment.difference_table(rows(), SIZES[0]))) == 1  # header alone
 
 
+def compared():
+    """CRATE with two seeds and a ViT with one, in three images."""
+    rows = [Row(WHOLE_IMAGE, 0, 0, '', -1, 'CorLoc', 9.0)]
+    for model, seed, base in (('CRATE', 0, 30.0), ('CRATE', 1, 32.0), ('ViT', 0, 10.0)):
+        for step in (0, 200):
+            rows.append(Row(model, seed, step, '', -1, 'k-NN', 5 + step / 100))
+            for rule in ('mass', 'top'):
+                images = tuple(base + step / 100 + each for each in (0.0, 1.0, 5.0))
+                for layer in (0, 1):
+                    kept = images if layer else ()
+                    rows.append(Row(model, seed, step, SIZES[0], layer, f'mIoU {rule}', base, images=kept))
+            rows.append(Row(model, seed, step, SIZES[0], 1, 'CorLoc', base))
+    return rows
+
+
+def test_comparisons_of_models_with_trainings():
+    _, *lines = cells(experiment.comparison_table(compared(), SIZES[0]))
+    assert [line[:4] for line in lines[:3]] == [
+        ['CRATE', 'ViT', '2, 1', 'mIoU, 60% of the mass'],
+        ['CRATE', 'CRATE, random weights', '2, 2', 'mIoU, 60% of the mass'],
+        ['ViT', 'ViT, random weights', '1, 1', 'mIoU, 60% of the mass'],
+    ]
+    assert len(lines) == 6
+    assert lines[0][4].startswith('21.0 [') and lines[2][4] == '2.0 [2.0, 2.0]'
+    # two trainings that differ by 2: one degree of freedom, standard error 1, so t = 21 has p = 0.03
+    assert float(lines[0][5]) == pytest.approx(4 * 2 * 0.01515, rel=0.02)
+
+
+def test_comparisons_wait_for_trainings():
+    _, *lines = cells(experiment.comparison_table([row for row in compared() if row.model != 'ViT'], SIZES[0]))
+    assert [line[:2] for line in lines] == [['CRATE', 'CRATE, random weights']] * 2
+
+
+def test_one_object_per_image():
+    header, *lines = cells(experiment.object_table(compared(), SIZES[0]))
+    assert header == ['model', 'seed', '', 'k-NN', 'saliency IoU', 'saliency max F', 'CorLoc']
+    assert lines[0] == ['CRATE', '0', 'random weights', '5.0', '', '', '30.0']
+    assert lines[1] == ['CRATE', '0', 'trained', '7.0', '', '', '30.0']
+    assert lines[-1] == [WHOLE_IMAGE, '', '', '', '', '', '9.0']
+
+
+def test_images_of_a_row_come_back(tmp_path):
+    write_results(tmp_path / 'results.json', compared(), {})
+    assert read_results(tmp_path / 'results.json')[0] == compared()
+
+
 def test_curves_along_training_and_layers():
     figure = experiment.curves(rows(), SIZES[1])
     assert [axis.get_xlabel() for axis in figure.axes] == ['iteration', 'layer (0-based)'] * 2

@@ -14,7 +14,8 @@ from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou
 from projects.crate.sample_set.coats import CLASSES
 from projects.crate.study.checkpoint_model import default_names, literal_config, read_model
-from projects.crate.study.images import ImageSet, find_coco, find_images, find_voc, object_shares
+from projects.crate.study.experiment import whole_image_objects
+from projects.crate.study.images import ImageSet, find_coco, find_images, find_voc, object_shares, salient_images
 from projects.crate.study.masks import cut_masks
 from projects.crate.study.measure import bootstrap_interval, measure_model
 from projects.crate.study.observer import Observer
@@ -151,6 +152,26 @@ def test_shares_are_of_what_is_not_void(tmp_path):
     Image.fromarray(labels + 3).save(tmp_path / 'b.png')
     with pytest.raises(UserError, match=r'b\.png: label 3 is no class'):
         object_shares(voc)
+
+
+@pytest.mark.parametrize('has_list', [True, False])
+def test_a_mask_of_the_whole_image_as_the_one_object(tmp_path, has_list):
+    """Horses have a list of their own; the box of c, (0, 0) to (3, 2) without void pixels, is half of its image."""
+    for name in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / 'ImageSets/Segmentation/val.txt').write_text('a\nb\nc\n')
+    if has_list:
+        (tmp_path / 'ImageSets/Segmentation/val_horses.txt').write_text('b\nc\n')
+    maps = dict(a=np.full((2, 6), 2), b=np.zeros((2, 6)), c=np.array([[1, 0, 1, 0, 255, 255], [0, 1, 0, 0, 0, 0]]))
+    for name, labels in maps.items():
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / f'SegmentationClass/{name}.png')
+        Image.fromarray(labels.astype(np.uint8)).save(tmp_path / f'JPEGImages/{name}.jpg')
+    salient = salient_images(find_voc([tmp_path]))
+    found = whole_image_objects(salient)
+    shares = [0, 0.3] if has_list else [1, 0, 0.3]
+    assert found['saliency/IoU'] == pytest.approx(100 * np.mean(shares))
+    assert found['discovery/CorLoc'] == 100  # no object in b
+    assert [salient.images[i].stem for i in salient.chosen] == ['b', 'c'] if has_list else ['a', 'b', 'c']
 
 
 def test_interval_is_that_of_the_mean():

@@ -9,11 +9,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forked_tools import FRESH_PYTHON
 from toy_runs import ROOT, load_tool, run_tool
 
-from projects.crate.study.experiment import WHOLE_IMAGE, read_results
+from projects.crate.study.experiment import OBJECTS, WHOLE_IMAGE, read_results, write_results
 
 TOOL = 'experiments/emergence.py'
 MODELS = ['CRATE', 'CRATE-MLP', 'CRATE-MHSA', 'ViT', 'ViT-lr1e-3']
@@ -45,8 +46,10 @@ def test_every_model_is_trained_and_measured(smoke):
             assert {(model, step, layer, f'mIoU {rule}') for layer in (0, 1) for rule in ('mass', 'top')} <= found
             assert {(model, step, 1, f'{kind} AP{item}') for kind in ('box', 'mask') for item in ('', 50, 75)} <= found
         assert (model, 4, 0, 'mask AP') in found and (model, 0, 0, 'mask AP') not in found
-    (whole,) = [row for row in rows if row.model == WHOLE_IMAGE]
-    assert 0 < whole.value < 100
+        for step in (0, 4):
+            assert {(model, step, -1, 'k-NN'), *((model, step, 1, metric) for metric in OBJECTS)} <= found
+    whole = {row.metric: row.value for row in rows if row.model == WHOLE_IMAGE}
+    assert whole.keys() == {'mIoU', *OBJECTS} and 0 < whole['mIoU'] < whole['saliency IoU'] < 100
 
 
 def test_a_learning_rate_of_its_own_is_in_the_name(smoke):
@@ -58,14 +61,16 @@ def test_a_learning_rate_of_its_own_is_in_the_name(smoke):
     assert rates == {**dict.fromkeys(MODELS, 4e-4), 'ViT-lr1e-3': 1e-3}
 
 
-def test_differences_are_of_the_last_layer_and_the_last_checkpoint(smoke):
+def test_images_are_kept_of_the_last_layer_before_and_after_training(smoke):
     rows, _ = read_results(smoke[0] / 'results.json')
-    for rule in ('mass', 'top'):
-        last = {
-            row.model: row.value for row in rows if (row.iteration, row.layer, row.metric) == (4, 1, f'mIoU {rule}')
-        }
-        found = {row.model: row.value for row in rows if row.metric == f'mIoU {rule} - CRATE'}
-        assert found == pytest.approx({model: last[model] - last['CRATE'] for model in MODELS[1:]}, abs=2e-4)
+    kept = [row for row in rows if row.images]
+    found = {(row.model, row.iteration, row.layer, row.metric) for row in kept}
+    assert found == {
+        (model, step, 1, f'mIoU {rule}') for model in MODELS for step in (0, 4) for rule in ('mass', 'top')
+    }
+    assert len(kept) == len(found)
+    for row in kept:
+        assert len(row.images) == 8 and np.mean(row.images) == pytest.approx(row.value, abs=0.06)
 
 
 def test_precisions_are_in_percent(smoke):
@@ -87,7 +92,8 @@ def test_results_are_drawn_and_tabulated(smoke):
     assert re.findall('^## (.*)$', text, re.MULTILINE) == [
         'last layer, 48 x 64',
         'every layer, 48 x 64',
-        'differences, 48 x 64',
+        'one object, 48 x 64',
+        'comparisons, 48 x 64',
         'published',
     ]
 
@@ -112,15 +118,34 @@ def refused(emergence, capsys, *arguments):
 
 def test_a_second_call_trains_and_measures_nothing_again(smoke):
     folder, _ = smoke
-    before = (folder / 'results.json').read_text()
+    before, picture = (folder / 'results.json').read_text(), (folder / 'attention.png').read_bytes()
     checkpoint = folder / 'vit-seed0' / 'iter_4.pth'
     written = checkpoint.stat().st_mtime_ns
     again = run_tool(TOOL, *smoke_into(folder))
-    assert 'tools/train.py' not in again.stdout
-    measured = [line for line in again.stderr.splitlines() if line.startswith(('accuracy: ', 'layers: '))]
-    assert measured and all(line.endswith('(known)') for line in measured)
+    assert 'tools/train.py' not in again.stdout and 'accuracy: ' not in again.stderr
     assert checkpoint.stat().st_mtime_ns == written
     assert (folder / 'results.json').read_text() == before
+    assert (folder / 'attention.png').read_bytes() == picture
+
+
+def test_a_machine_that_only_trains(tmp_path):
+    run_tool(TOOL, '--budget', 'smoke', '--train-only', '--only', 'CRATE', '--out', tmp_path)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ['crate-seed0', 'data']
+    assert (tmp_path / 'crate-seed0/iter_4.pth').is_file()
+
+
+def test_a_session_adds_what_is_missing(smoke, tmp_path):
+    """The rows of other trainings stay, one training alone is measured, and gives the rows that it gave before."""
+    folder, _ = smoke
+    copy = tmp_path / 'out'
+    shutil.copytree(folder, copy)
+    rows, about = read_results(folder / 'results.json')
+    write_results(copy / 'results.json', [row for row in rows if row.model not in ('ViT', 'CRATE')], about)
+    again = run_tool(TOOL, '--budget', 'smoke', '--only', 'ViT', '--out', copy)
+    measured = [line for line in again.stderr.splitlines() if line.startswith(('accuracy: ', 'layers: ', 'objects: '))]
+    assert measured and all('ViT, seed 0' in line for line in measured) and 'tools/train.py' not in again.stdout
+    found, _ = read_results(copy / 'results.json')
+    assert sorted(map(str, found)) == sorted(str(row) for row in rows if row.model != 'CRATE')
 
 
 @pytest.mark.parametrize(
@@ -135,6 +160,9 @@ def test_a_second_call_trains_and_measures_nothing_again(smoke):
         (['--budget', 'smoke', '--also', 'ViT-lr1..5=1'], "'ViT-lr1..5=1' is not like CRATE=3"),
         (['--budget', 'cpu', '--data-root', '.', '--tune', '--also', 'CRATE=2'], '--tune and --also do not go'),
         (['--budget', 'smoke', '--tune'], '--tune: budget smoke has no learning rates'),
+        (['--budget', 'smoke', '--only', 'ViT-narrow'], 'budget smoke has no ViT-narrow'),
+        (['--budget', 'smoke', '--also', 'CRATE-wide-lr1e-3=1'], 'budget smoke has no CRATE-wide'),
+        (['--budget', 'smoke', '--only', 'DINO'], "invalid choice: 'DINO'"),
         (['--budget', 'huge'], "invalid choice: 'huge'"),
     ],
 )
@@ -152,7 +180,7 @@ def test_a_folder_without_the_data_is_named(tmp_path, emergence, capsys):
 def test_a_training_of_other_settings_is_refused(smoke, tmp_path):
     folder, _ = smoke
     copy = tmp_path / 'out'
-    shutil.copytree(folder, copy)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns('results.json'))
     path = copy / 'vit-seed0' / 'settings.json'
     settings = json.loads(path.read_text())
     settings['optim_wrapper']['optimizer']['lr'] = 1.0

@@ -375,7 +375,7 @@ def test_a_finished_file_is_left_alone(run, tmp_path, monkeypatch, capsys):
     assert ids_loaded(log) == []
     out.write_text('{"images": []}')
     assert maskcut(run, out) == 1
-    assert 'was not made by this tool' in capsys.readouterr().err
+    assert 'was not made by tools/maskcut.py' in capsys.readouterr().err
     assert out.read_text() == '{"images": []}'
 
 

@@ -101,6 +101,7 @@ def mistakes():
     yield 'benchmark', ['speed', '--arch', 'huge'], 'arch must be one of'
     yield 'benchmark', ['attention', '--json', '{T}/file/o.json'], 'the folder cannot be made'
     yield 'benchmark', ['attention', '--configs', '{T}/none.py'], 'config not found'
+    yield 'experiments/pack', ['{T}/file'], 'the folder cannot be made'
     yield 'make_sample_set', ['{T}/file', *SAMPLE], 'the folder cannot be made'
     yield 'make_sample_set', ['/proc', *SAMPLE], 'the folder cannot be made'
     yield 'make_sample_set', ['{T}/s', '--max-objects', 40, '--layouts', 'voc'], 'voc: max_objects: from 1 to 8'

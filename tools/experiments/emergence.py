@@ -3,12 +3,13 @@
 
   python tools/experiments/emergence.py --budget cpu --data-root /datasets  # two cores, two and a half hours
   python tools/experiments/emergence.py --budget gpu --data-root /datasets  # a data-centre GPU, half an hour (estimate)
+  python tools/experiments/emergence.py --budget evidence --data-root /datasets  # the trainings that are still missing
   python tools/experiments/emergence.py --budget smoke                      # a minute or two, on generated images
 
 CRATE, CRATE-MLP, CRATE-MHSA and the ViT are trained alike on the 100 classes of Tiny-ImageNet. Then they are measured
-on images that none of them saw: coarse segmentation by attention, and MaskCut. This is done along training, for every
-layer, and with random weights. After an interrupt, run the same command to continue; a finished one only writes its
-tables again. Run it in the folder of the repository.
+on images that none of them saw: coarse segmentation by attention, MaskCut, one object per image, and k-NN. This is
+done along training, for every layer, and with random weights. After an interrupt, run the same command to continue; a
+training whose rows are in the results is not repeated. Run it in the folder of the repository.
 
 --data-root contains tiny-imagenet-100/{train,val}/<wnid>/*.JPEG, a data set in VOC layout and one in COCO layout. The
 data sets are in this folder or in a folder of it; the first of each layout counts.
@@ -28,9 +29,13 @@ import _cli
 from _commands import Commands
 
 MODELS = {'CRATE': 'crate-{}', 'CRATE-MLP': 'crate-{}-mlp', 'CRATE-MHSA': 'crate-{}-mhsa', 'ViT': 'vit-{}'}
+FOUR = dict.fromkeys(MODELS, 1)
+# of the budget 'evidence': the ViT has the parameters of CRATE-wide, ViT-narrow those of CRATE
+EQUAL = {'ViT-narrow': 'vit-w96d6', 'CRATE-wide': 'crate-w384d6', 'ViT-registers': 'vit-{}-reg4'}
+MODELS |= EQUAL
 TRAINING_SET = 'tiny-imagenet-100'  # where the configs look for it
 SAMPLE = '--images 16 --val-images 8 --scenes 8 --val-scenes 8'  # images of the smoke budget
-TUNED = ('CRATE', 'ViT')  # the learning rate is chosen once for all, by the two that differ most
+TUNED = ('CRATE', 'ViT')  # learning rates are chosen by the two that differ most
 # two trainings are the same if these parts of their configs are equal
 SETTINGS = ('model', 'data_preprocessor', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
 SETTINGS += ('custom_hooks', 'randomness')
@@ -43,12 +48,13 @@ class Budget:
     size: str  # of the models, as in the names of their configs
     recipe: str  # the rest of those names
     image_sizes: tuple[tuple[int, int], ...]  # (h, w) that images are measured at; along the training the last one
-    seeds: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODELS, 1))  # trainings; --also adds to them
+    seeds: dict[str, int] = field(default_factory=lambda: dict(FOUR))  # trainings; --also adds to them
     num_resamples: int = 1000  # draws behind the intervals of AP
     max_images: int = 500  # of each data set that is measured
     options: tuple[str, ...] = ()  # as --cfg-options of tools/train.py
-    rates: tuple[float, ...] = ()  # learning rates that --tune tries
+    rates: dict[str, tuple[float, ...]] = field(default_factory=dict)  # learning rates that --tune tries, by model
     tuning: tuple[str, ...] = ()  # options of the shorter trainings for that
+    results: str = ''  # file with the rows of all sessions; default: results.json in the folder of the trainings
 
 
 SMALL = dict(size='w192d5', recipe='p4_1xb128-coslr-1750i_tinyimagenet100-64px')
@@ -77,16 +83,30 @@ BUDGETS = {
     'cpu': Budget(
         **SMALL,
         image_sizes=((128, 128), (64, 64)),
-        rates=(1.5e-4, 4e-4, 1e-3, 2.5e-3),
+        rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
     ),
     'gpu': Budget(
         size='w384d6',
         recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
         image_sizes=((128, 128), (64, 64)),
-        seeds={**dict.fromkeys(MODELS, 1), 'CRATE': 3},
-        rates=(1.5e-4, 4e-4, 1e-3, 2.5e-3),
+        seeds={**FOUR, 'CRATE': 3},
+        rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=600',),
+    ),
+    'evidence': Budget(
+        size='w192d6',
+        recipe='p8_1xb128-coslr-4000i_tinyimagenet100-64px',
+        image_sizes=((128, 128), (224, 224), (64, 64)),
+        seeds={**dict.fromkeys(('CRATE', 'ViT'), 3), **dict.fromkeys((*EQUAL, 'CRATE-MLP', 'CRATE-MHSA'), 2)},
+        rates={'CRATE': (4e-4, 1e-3), 'ViT': (1.5e-4, 4e-4)},
+        tuning=(
+            'train_cfg.max_iters=200',
+            'default_hooks.checkpoint.interval=200',
+            'param_scheduler.0.end=50',
+            'param_scheduler.1.begin=50',
+        ),
+        results='docs/experiments/evidence.json',
     ),
 }
 
@@ -104,9 +124,12 @@ def parse_args(argv):
         type=name_and_seeds,
         default=[],
         metavar='MODEL=SEEDS',
-        help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate. The tables '
-        'show them only if the option is given',
+        help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate',
     )
+    text = 'only train: for a machine without mmdet and mmseg. Elsewhere the command without it measures'
+    parser.add_argument('--train-only', action='store_true', help=text)
+    text = 'train and measure only these of the models that are missing; several commands may run side by side'
+    parser.add_argument('--only', nargs='+', choices=MODELS, metavar='MODEL', help=text)
     parser.add_argument(
         '--pictures', nargs='+', type=Path, metavar='IMAGE', help='images to show (default: some measured images)'
     )
@@ -124,6 +147,9 @@ def parse_args(argv):
         parser.error('--tune and --also do not go together: remove one')
     if args.tune and not BUDGETS[args.budget].rates:
         parser.error(f'--tune: budget {args.budget} has no learning rates to compare')
+    named = [*(args.only or []), *(name.partition('-lr')[0] for name, _ in args.also)]
+    if unknown := [name for name in named if name not in BUDGETS[args.budget].seeds]:
+        parser.error(f'budget {args.budget} has no {unknown[0]}')
     if missing := [path for path in args.pictures or [] if not path.exists()]:
         parser.error(f'--pictures: not found: {missing[0]}')
     args.out = args.out or Path(f'work_dirs/emergence-{args.budget}')
@@ -159,7 +185,9 @@ class Experiment:
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
         self.root, self.options, self.commands = args.data_root, self.budget.options, Commands('emergence')
-        self.pictures, self.seeds = args.pictures, dict(self.budget.seeds)
+        self.pictures, self.only, self.train_only = args.pictures, args.only, args.train_only
+        self.seeds = dict(self.budget.seeds)
+        self.results = Path(self.budget.results or self.out / 'results.json')
         for name, seeds in args.also:
             self.seeds[name] = max(seeds, self.seeds.get(name, 0))
         if Path.cwd() != _cli.ROOT:
@@ -177,26 +205,64 @@ class Experiment:
 
     def run(self):
         """Do the missing trainings and measurements; write tables and curves."""
-        from projects.crate.study.experiment import Training, measure_all, write_pages, write_results
+        from projects.crate.study.experiment import Training, measure_baselines, measure_training, write_pages
+
+        if self.train_only:
+            for model, seed in self.missing(self.known()[0]):
+                self.train_seed(model, seed)
+            return
+        image_sets = self.find_images()
+        count = self.describe(image_sets[0])
+        for model, seed in self.missing(self.known()[0]):
+            training = Training(model, seed, self.train_seed(model, seed), self.work_dir(model, seed))
+            new = measure_training(training, image_sets, self.out, self.budget.num_resamples)
+            self.keep(count, new if self.known()[0] else [*measure_baselines(image_sets[0]), *new])
+        rows = self.known()[0]
+        for path in write_pages(rows, self.draw(rows, image_sets[0].pictures), self.out):
+            print(f'emergence: wrote {path}')
+
+    def work_dir(self, model, seed):
+        """Return the work folder of a training."""
+        return self.out / f'{model.lower()}-seed{seed}'
+
+    def train_seed(self, model, seed):
+        """Train a model with a seed, or continue; return its config."""
+        return self.train(model, self.work_dir(model, seed), [f'randomness.seed={seed}', *self.options])
+
+    def missing(self, rows):
+        """Yield model and seed of the trainings that have no rows, first the seed 0 of all models."""
+        from projects.crate.study.experiment import trainings_of
+
+        done = {(model, seed) for model, seed, _ in trainings_of(rows)}
+        for seed in range(max(self.seeds.values())):
+            for model, seeds in self.seeds.items():
+                if seed < seeds and (model, seed) not in done and (self.only is None or model in self.only):
+                    yield model, seed
+
+    def known(self):
+        """Return the rows of this and earlier sessions, also those that another command has just written."""
+        from projects.crate.study.experiment import read_results
+
+        return read_results(self.results) if self.results.is_file() else ([], {})
+
+    def keep(self, images, new):
+        """Add rows to the results. Machine and versions are those of the last session."""
+        from projects.crate.study.experiment import write_results
         from projects.crate.study.measure import versions
         from tools.bench.timing import machine
 
-        image_sets = self.find_images()
-        about = dict(budget=self.name, machine=machine(), versions=versions(), images=self.describe(image_sets[0]))
-        trainings = []
-        for model, seeds in self.seeds.items():
-            for seed in range(seeds):
-                work_dir = self.out / f'{model.lower()}-seed{seed}'
-                cfg = self.train(model, work_dir, [f'randomness.seed={seed}', *self.options])
-                trainings.append(Training(model, seed, cfg, work_dir))
-        rows = list(measure_all(trainings, image_sets, self.out, self.budget.num_resamples))
-        write_results(self.out / 'results.json', rows, dict(about, commands=self.commands.typed))
-        for path in write_pages(rows, self.draw(trainings, image_sets[0].pictures), self.out):
-            print(f'emergence: wrote {path}')
+        new = [*new]  # measured before the results of others are read
+        rows, about = self.known()
+        rows += new
+        commands = dict.fromkeys([*about.get('commands', ()), *self.commands.typed])
+        about = dict(budget=self.name, machine=machine(), versions=versions(), images=images, commands=[*commands])
+        write_results(self.results, rows, about)
 
-    def draw(self, trainings, images):
-        """Return pictures of attention and masks of the first training of each model."""
+    def draw(self, rows, images):
+        """Return pictures of attention and masks of seed 0 of each measured model whose checkpoints are here."""
+        from projects.crate.study.checkpoint_model import read_model
         from projects.crate.study.comparison import last_layer_figures
+        from projects.crate.study.experiment import find
         from projects.crate.study.images import read_images
         from projects.crate.study.observer import Observer
         from projects.crate.study.sweep import find_checkpoints
@@ -205,11 +271,12 @@ class Experiment:
             size = self.budget.image_sizes[0]
             images = [image for path in self.pictures for _, image in read_images(path, size)]
         observers = {}
-        for training in trainings:
-            if training.seed == 0:
-                last = max(find_checkpoints(training.work_dir)[1].items())[1]
-                observers[training.model] = Observer.from_config(training.config, str(last))
-        return last_layer_figures(observers, images)
+        for model in self.seeds:
+            work_dir = self.work_dir(model, 0)
+            if find(rows, model=model, seed=0) and any(work_dir.glob('iter_*.pth')):
+                last = max(find_checkpoints(work_dir)[1].items())[1]
+                observers[model] = Observer.from_config(read_model(last, model).config, str(last))
+        return last_layer_figures(observers, images) if observers else {}
 
     def tune(self):
         """Print and write the accuracy of CRATE and the ViT with every learning rate."""
@@ -218,17 +285,17 @@ class Experiment:
         from projects.crate.study.tables import Table, write_table
 
         table = []
-        for rate in self.budget.rates:
-            found = []
-            for model in TUNED:
+        for rate in sorted({*sum(self.budget.rates.values(), ())}):
+            found = {}
+            for model in (each for each in TUNED if rate in self.budget.rates[each]):
                 name = f'{model}-lr{rate:g}'
                 work_dir = self.out / 'tune' / name.lower()
                 cfg = self.train(name, work_dir, ['randomness.seed=0', *self.options, *self.budget.tuning])
                 checkpoint = max(find_checkpoints(work_dir)[1].items())[1]
                 metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
-                found.append(metrics['accuracy/top1'])
-            table.append([f'{rate:g}', *(f'{value:.1f}%' for value in [*found, sum(found) / len(found)])])
-        text = write_table(Table(['learning rate', *TUNED, 'mean'], table), 'md')
+                found[model] = metrics['accuracy/top1']
+            table.append([f'{rate:g}', *(f'{found[model]:.1f}%' if model in found else '' for model in TUNED)])
+        text = write_table(Table(['learning rate', *TUNED], table), 'md')
         with atomic(self.out / 'tune' / 'table.md') as part:
             part.write_text(f'{text}\n')
         print(text)

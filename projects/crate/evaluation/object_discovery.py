@@ -11,6 +11,7 @@ from torchvision.ops import box_iou
 
 from ..errors import ArgumentError, UserError
 from ..files import printable
+from ..maskcut.postprocess import tight_box
 
 BETA_2 = 0.3  # weight of the recall in the F-measure
 NUM_THRESHOLDS = 255
@@ -27,6 +28,10 @@ class CorLoc(BaseMetric):
         count_ignored: Whether boxes that the data set marks as ignored count, too. VOC marks difficult objects, which
             the protocol counts; COCO marks crowds, which it does not count.
         iou: Smallest intersection over union of a correct box.
+        from_map: Whether the only box of an image is the tight box of its map's object, as in :class:`Saliency`; the
+            data set then has no boxes.
+        above: Values of the map above it are the object.
+        ignore_index: Value of pixels of the map that do not count.
         collect_device: Device for results of several processes, as in mmengine.
         prefix: Prefix of the result's name, as in mmengine.
 
@@ -36,12 +41,20 @@ class CorLoc(BaseMetric):
     default_prefix = 'discovery'
 
     def __init__(
-        self, count_ignored: bool = False, iou: float = 0.5, collect_device: str = 'cpu', prefix: str | None = None
+        self,
+        count_ignored: bool = False,
+        iou: float = 0.5,
+        from_map: bool = False,
+        above: int = 0,
+        ignore_index: int | None = 255,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)
         if not 0 < iou <= 1:
             raise ArgumentError(f'CorLoc: iou must be above 0 and at most 1, not {iou}')
         self.count_ignored, self.iou = count_ignored, iou
+        self.from_map, self.above, self.ignore_index = from_map, above, ignore_index
 
     def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
         """Keep whether the box of each image is correct.
@@ -49,13 +62,21 @@ class CorLoc(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One per image, with ``pred_instances`` and ``gt_instances`` of mmdet, both in the original
-                image.
+                image; or with ``gt_sem_seg``, a map (1, H, W).
         """
         for sample in data_samples:
-            parts = [sample['gt_instances'], sample['ignored_instances']][: 1 + self.count_ignored]
-            truth = torch.cat([_boxes(part['bboxes']) for part in parts])
+            truth = self._box_of_map(sample) if self.from_map else self._annotated(sample)
             if len(truth):
                 self.results.append(self._is_correct(sample['pred_instances'], truth))
+
+    def _annotated(self, sample: Mapping) -> Tensor:
+        parts = [sample['gt_instances'], sample['ignored_instances']][: 1 + self.count_ignored]
+        return torch.cat([_boxes(part['bboxes']) for part in parts])
+
+    def _box_of_map(self, sample: Mapping) -> Tensor:
+        labels = np.asarray(sample['gt_sem_seg']['data'].cpu())[0]
+        mask = (labels > self.above) & (labels != self.ignore_index)
+        return torch.tensor([tight_box(mask)] if mask.any() else [], dtype=torch.float32).reshape(-1, 4)
 
     def _is_correct(self, found: Mapping, truth: Tensor) -> bool:
         if not len(found['scores']):

@@ -45,7 +45,8 @@ def read_info(out: Path) -> dict:
             line = file.readline(MAX_INFO)
         return dict(json.loads(line.rstrip().rstrip(',') + '}')['info'])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f'{out} exists and was not made by this tool: choose another OUT') from error
+        made = 'was not made by tools/maskcut.py or tools/merge_labels.py'
+        raise UserError(f'{out} {made}: name another file') from error
 
 
 def read_images(out: Path) -> Iterator[dict]:

@@ -6,17 +6,22 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
+from ..datasets.label_maps import read_label_map
 from ..errors import UserError
+from ..evaluation import CorLoc, Saliency
 from ..files import atomic, make_folder
 from . import published
-from .checkpoint_model import read_model
+from .checkpoint_model import CheckpointModel, read_model
 from .curves import LAYER, draw_curves, error_bars
-from .images import StudyImages, object_shares, whole_image_miou
-from .measure import NUM_RESAMPLES, PRECISIONS, RULES, CoarseSegmentation, bootstrap_interval, coarse_segmentation
+from .images import LABELLED, ImageSet, StudyImages, object_shares, salient_images, whole_image_miou
+from .measure import NUM_RESAMPLES, PRECISIONS, RULES, bootstrap_interval, coarse_segmentation
+from .neighbours import knn_accuracy
 from .page import write_page
+from .significance import difference, holm
 from .sweep import Measurements, find_checkpoints, layer_sweep
 from .tables import Table, with_interval
 
@@ -24,6 +29,20 @@ NUM_WORKERS = 2  # processes that load images
 WHOLE_IMAGE = 'a mask of the whole image'  # a row without a model
 MIOU = {f'mIoU {rule}': f'mIoU, {words}' for rule, words in RULES.items()}  # metric -> name in tables
 WITH_INTERVAL = ('mIoU mass', 'box AP', 'mask AP')
+# one object per image: name in tables -> name in Saliency and CorLoc
+OBJECTS = {'saliency IoU': 'saliency/IoU', 'saliency max F': 'saliency/max_F', 'CorLoc': 'discovery/CorLoc'}
+UNTRAINED = ', random weights'  # behind the name of a model
+# pairs of the pre-registered tests (docs/experiments/evidence.md): the first is expected to be above the second
+PAIRS = (
+    ('CRATE', 'ViT'),
+    ('CRATE', 'ViT-narrow'),
+    ('CRATE-wide', 'ViT'),
+    ('CRATE', 'ViT-registers'),
+    ('CRATE', 'CRATE-MLP'),
+    ('CRATE', 'CRATE-MHSA'),
+    ('CRATE', f'CRATE{UNTRAINED}'),
+    ('ViT', f'ViT{UNTRAINED}'),
+)
 
 
 @dataclass(frozen=True)
@@ -45,69 +64,106 @@ class Row:
     iteration: int  # of the checkpoint; 0: random weights
     size: str  # of the images, 'height x width'
     layer: int  # 0-based; -1 for a number of the whole model
-    metric: str  # 'top-1', 'mIoU mass', 'mIoU top', 'box AP50', ..., 'mIoU mass - CRATE' (a difference)
+    metric: str  # 'top-1', 'k-NN', 'mIoU mass', 'mIoU top', 'box AP50', ..., or a key of OBJECTS
     value: float
     low: float | None = None  # lower end of its 95% interval over images
     high: float | None = None
+    images: tuple[float, ...] = ()  # of an mIoU of the last layer, before and after training: the value of each image
 
 
-def measure_all(
-    trainings: Sequence[Training], image_sets: Sequence[StudyImages], out: Path, num_resamples: int = NUM_RESAMPLES
+def measure_baselines(images: StudyImages) -> Iterator[Row]:
+    """Yield the rows of a mask of the whole image."""
+    if (voc := images.voc) is not None:
+        yield Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', whole_image_miou(object_shares(voc)))
+        found = whole_image_objects(salient_images(voc))
+        for metric, name in OBJECTS.items():
+            yield Row(WHOLE_IMAGE, 0, 0, '', -1, metric, found[name])
+
+
+def whole_image_objects(salient: ImageSet) -> dict[str, float]:
+    """Return saliency and CorLoc of a mask of the whole image."""
+    metrics = [Saliency(**LABELLED), CorLoc(from_map=True, **LABELLED)]
+    for i in salient.chosen:
+        labels = torch.from_numpy(read_label_map(str(salient.targets[i]), str(salient.images[i])))
+        height, width = labels.shape
+        whole = dict(masks=torch.ones(1, height, width), bboxes=torch.tensor([[0, 0, width, height]]))
+        sample = dict(gt_sem_seg=dict(data=labels[None]), pred_instances=dict(whole, scores=torch.ones(1)))
+        for metric in metrics:
+            metric.process({}, [sample])
+    return {
+        f'{metric.prefix}/{name}': value
+        for metric in metrics
+        for name, value in metric.compute_metrics(metric.results).items()
+    }
+
+
+def measure_training(
+    training: Training, image_sets: Sequence[StudyImages], out: Path, num_resamples: int = NUM_RESAMPLES
 ) -> Iterator[Row]:
-    """Yield all rows of all trainings; results of an earlier call with the same ``out`` are taken from there.
+    """Yield all rows of a training; evaluations of an earlier call with the same ``out`` are taken from there.
 
     The last checkpoint and random weights are measured at every size. Coarse segmentation has all layers, in one pass;
-    MaskCut has all layers of the last checkpoint, else the last layer. The other checkpoints are measured at the last
-    size.
+    MaskCut has all layers of the last checkpoint, else the last layer; one object per image has the last layer. The
+    other checkpoints are measured at the last size, without one object per image.
 
     Args:
-        trainings: All trainings; the others are compared with the first.
+        training: The training.
         image_sets: The images, once per size.
         out: Folder for the measurements.
         num_resamples: Draws of the images behind the intervals of AP.
 
     Raises:
-        UserError: A training has no checkpoints, or no checkpoint of its random weights, or they do not fit its config.
+        UserError: The training has no checkpoints, or no checkpoint of its random weights, or they do not fit its
+            config.
     """
-    if (voc := image_sets[0].voc) is not None:
-        yield Row(WHOLE_IMAGE, 0, 0, '', -1, 'mIoU', whole_image_miou(object_shares(voc)))
-    first: dict[str, dict[str, CoarseSegmentation]] = {}  # size -> result of the first training, by rule
-    for training in trainings:
-        checkpoints = find_checkpoints(training.work_dir)[1]
-        last = max(checkpoints)
-        if 0 not in checkpoints:
-            raise UserError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
-        name = f'{training.model}, seed {training.seed}'
-        metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', training.config, checkpoints[last])
-        yield Row(training.model, training.seed, last, '', -1, 'top-1', metrics['accuracy/top1'])
-        for images in image_sets:
-            size = '{} x {}'.format(*images.size)
-            for step in checkpoints if images is image_sets[-1] else [0, last]:
-                model = read_model(checkpoints[step], training.model)
-                key = dict(model=training.model, seed=training.seed, iteration=step, size=size)
-                label, measured = f'{name}, iteration {step}, {size}', {}
-                if images.voc is not None:
-                    cfg = images.voc.measurement(model, images.size, NUM_WORKERS)
-                    measured = coarse_segmentation(cfg, model, out, RULES, label)
-                    for rule, coarse in measured.items():
-                        for layer, values in enumerate(coarse.images):
-                            yield _row(key, layer, f'mIoU {rule}', float(coarse.mean[layer]), values)
-                if images.coco is not None:
-                    cfg = images.coco.measurement(model, images.size, NUM_WORKERS)
-                    cfg.test_evaluator.num_resamples = num_resamples
-                    found = layer_sweep(cfg, str(model.checkpoint), out, None if step == last else [-1], label)
-                    yield from _precision_rows(*found, key)
-            if training is trainings[0]:
-                first[size] = measured
-            for rule, coarse in measured.items() if training is not trainings[0] else ():  # last layers, same images
-                differences = coarse.images[-1] - first[size][rule].images[-1]
-                metric = f'mIoU {rule} - {trainings[0].model}'
-                yield _row(key, len(coarse.mean) - 1, metric, float(differences.mean()), differences)
+    checkpoints = find_checkpoints(training.work_dir)[1]
+    last = max(checkpoints)
+    if 0 not in checkpoints:
+        raise UserError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
+    name, own = f'{training.model}, seed {training.seed}', dict(model=training.model, seed=training.seed)
+    metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', training.config, checkpoints[last])
+    yield Row(**own, iteration=last, size='', layer=-1, metric='top-1', value=metrics['accuracy/top1'])
+    for step in (0, last):
+        value = knn_accuracy(training.config, checkpoints[step])
+        yield Row(**own, iteration=step, size='', layer=-1, metric='k-NN', value=value)
+    for images in image_sets:
+        size = '{} x {}'.format(*images.size)
+        for step in checkpoints if images is image_sets[-1] else [0, last]:
+            model = read_model(checkpoints[step], training.model)
+            key, is_end = dict(own, iteration=step, size=size), step in (0, last)
+            label = f'{name}, iteration {step}, {size}'
+            if images.voc is not None:
+                yield from _attention_rows(images.voc, model, images.size, out, label, key, is_end)
+            if images.coco is not None:
+                cfg = images.coco.measurement(model, images.size, NUM_WORKERS)
+                cfg.test_evaluator.num_resamples = num_resamples
+                found = layer_sweep(cfg, str(model.checkpoint), out, None if step == last else [-1], label)
+                yield from _precision_rows(*found, key)
 
 
-def _row(key: Mapping[str, object], layer: int, metric: str, value: float, images: np.ndarray) -> Row:
-    """Return the row of a mean over images, with its interval."""
-    return Row(**key, layer=layer, metric=metric, value=value, **dict(zip(('low', 'high'), bootstrap_interval(images))))
+def _attention_rows(
+    voc: ImageSet,
+    model: CheckpointModel,
+    size: Sequence[int],
+    out: Path,
+    label: str,
+    key: Mapping[str, object],
+    is_end: bool,
+) -> Iterator[Row]:
+    """Yield the mIoU of every layer, and at both ends of a training one object per image, of the last layer."""
+    cfg = voc.measurement(model, size, NUM_WORKERS)
+    for rule, coarse in coarse_segmentation(cfg, model, out, RULES, label).items():
+        for layer, values in enumerate(coarse.images):
+            ends = dict(zip(('low', 'high'), bootstrap_interval(values)))
+            is_kept = is_end and layer == len(coarse.mean) - 1
+            kept = tuple(round(value, 1) for value in values.tolist()) if is_kept else ()
+            value = float(coarse.mean[layer])
+            yield Row(**key, layer=layer, metric=f'mIoU {rule}', value=value, **ends, images=kept)
+    if is_end:
+        cfg = salient_images(voc).measurement(model, size, NUM_WORKERS)
+        found = Measurements(out, 'objects').measure(label, cfg, str(model.checkpoint))
+        for metric, name in OBJECTS.items():
+            yield Row(**key, layer=layer, metric=metric, value=found[name])
 
 
 def _precision_rows(layers: np.ndarray, metrics: Mapping[str, np.ndarray], key: Mapping[str, object]) -> Iterator[Row]:
@@ -132,7 +188,8 @@ def read_results(path: Path) -> tuple[list[Row], dict[str, object]]:
     """Return rows and description that :func:`write_results` wrote."""
     content = json.loads(Path(path).read_text())
     columns = content.pop('columns')
-    return [Row(**dict(zip(columns, values))) for values in content.pop('rows')], content
+    rows = [dict(zip(columns, values)) for values in content.pop('rows')]
+    return [Row(**dict(row, images=tuple(row.get('images', ())))) for row in rows], content
 
 
 def write_pages(rows: Sequence[Row], figures: Mapping[str, Figure], out: Path) -> list[Path]:
@@ -157,7 +214,11 @@ def tables(rows: Sequence[Row]) -> dict[str, Table]:
     made = {}
     if several := [model for model, seed, _ in trainings_of(rows) if seed == 1]:
         made = {f'several seeds, {size}': seed_table(rows, size, several) for size in sizes}
-    kinds = {'last layer': last_layer_table, 'every layer': layer_table, 'differences': difference_table}
+    kinds = {'last layer': last_layer_table, 'every layer': layer_table}
+    if find(rows, metric='k-NN'):
+        kinds |= {'one object': object_table, 'comparisons': comparison_table}
+    else:
+        kinds |= {'differences': difference_table}
     made |= {f'{name}, {size}': table(rows, size) for name, table in kinds.items() for size in sizes}
     return {**made, 'published': published_table()}
 
@@ -211,12 +272,52 @@ def layer_table(rows: Sequence[Row], size: str) -> Table:
 
 
 def difference_table(rows: Sequence[Row], size: str) -> Table:
-    """Return every training against the first, last layers on the same images."""
+    """Return every training against the first, last layers on the same images, of results before comparison_table."""
     lines = []
     for metric, rule in MIOU.items():
         found = [row for row in rows if row.size == size and row.metric.startswith(f'{metric} - ')]
         lines += [[f'{row.model}, seed {row.seed}', row.metric[len(metric) + 3 :], rule, cell(row)] for row in found]
     return Table(['', 'minus', 'rule', 'difference'], lines)
+
+
+def object_table(rows: Sequence[Row], size: str) -> Table:
+    """Return k-NN accuracy, and saliency and CorLoc of one object per image, of each training and of random weights."""
+    lines = []
+    for model, seed, steps in trainings_of(rows):
+        for step, label in ((0, 'random weights'), (max(steps), 'trained')):
+            key = dict(model=model, seed=seed, iteration=step)
+            found = [find(rows, **key, metric='k-NN'), *(find(rows, **key, size=size, metric=name) for name in OBJECTS)]
+            lines.append([model, seed, label, *(cell(each[0]) if each else '' for each in found)])
+    whole = [find(rows, model=WHOLE_IMAGE, metric=name) for name in OBJECTS]
+    lines.append([WHOLE_IMAGE, '', '', '', *(cell(each[0]) if each else '' for each in whole)])
+    return Table(['model', 'seed', '', 'k-NN', *OBJECTS], lines)
+
+
+def comparison_table(rows: Sequence[Row], size: str) -> Table:
+    """Return the differences of ``PAIRS`` in the last layer over images and trainings, with Holm's correction.
+
+    The family of tests is all of the table. A pair is left out as long as one of its models has no training.
+    """
+    lines, probabilities = [], []
+    for metric, words in MIOU.items():
+        values = {name: _image_values(rows, name, size, metric) for name in {*sum(PAIRS, ())}}
+        for pair in PAIRS:
+            first, second = (values[name] for name in pair)
+            if len(first) and len(second):
+                value, low, high, p = difference(first, second)
+                probabilities.append(p)
+                counts = f'{len(first)}, {len(second)}'
+                lines.append([*pair, counts, words, with_interval([value, low, high], decimals(metric))])
+    corrected = (f'{p:.2g}' for p in holm(np.array(probabilities)))
+    lines = [[*line, p] for line, p in zip(lines, corrected)]
+    return Table(['', 'minus', 'trainings', 'rule', 'difference', 'p (Holm)'], lines)
+
+
+def _image_values(rows: Sequence[Row], name: str, size: str, metric: str) -> np.ndarray:
+    """Return values (S, n) of all images in the last layer of S trainings of a model, or of their random weights."""
+    model = name.removesuffix(UNTRAINED)
+    found = [row for row in find(rows, model=model, size=size, metric=metric) if row.images]
+    return np.array([row.images for row in found if (row.iteration == 0) == (name != model)])
 
 
 def along_training_table(rows: Sequence[Row], size: str, models: Iterable[str]) -> Table:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,10 +29,13 @@ from .observer import normalisation
 
 VOC_CONFIG = Path('segmentation', 'coarse-seg_crate-emergence-small-p8_1xb8_voc2012.py')
 COCO_CONFIG = Path('maskcut', 'maskcut_crate-emergence-small-p8_1xb8_coco.py')
+SALIENCY_CONFIG = Path('discovery', 'saliency_vit-small-p16_dino-pre-1xb1_ecssd.py')
 VOC_FOLDERS = ('.', 'VOC2012', 'VOCdevkit/VOC2012')
 VOC_LIST = 'ImageSets/Segmentation/val.txt'
+SALIENT_LIST = 'ImageSets/Segmentation/val_horses.txt'  # images with one object each
 COCO_FOLDERS = ('.', 'coco')
 VOID = 255
+LABELLED = dict(above=0, ignore_index=VOID)  # every labelled pixel is the object
 NUM_PICTURES = 5
 # package -> file in it -> title, author and licence, as the package states them
 PHOTOGRAPHS = dict(
@@ -97,6 +100,11 @@ class ImageSet:
                 transform.color_type = 'grayscale'
             if transform.type == 'Resize':
                 transform.scale = (size[1], size[0])
+        if self.config == SALIENCY_CONFIG:  # its protocol has images of their own size
+            resize = dict(type='Resize', scale=(size[1], size[0]), backend='pillow', interpolation='lanczos')
+            loader.dataset.pipeline.insert(1, resize)  # before the label map, which keeps its size
+            loader.batch_size, cfg.model.layer = 8, -1
+            cfg.test_evaluator = [dict(type='Saliency', **LABELLED), dict(type='CorLoc', from_map=True, **LABELLED)]
         return cfg
 
 
@@ -167,6 +175,26 @@ def find_coco(roots: Iterable[Path], max_images: int | None = None) -> ImageSet 
                 images = [root / split / name for name in names]
                 return ImageSet(COCO_CONFIG, changes, images, [], spread_evenly(len(names), max_images))
     return None
+
+
+def salient_images(voc: ImageSet) -> ImageSet:
+    """Return the images of a data set in VOC layout whose labelled pixels are one object each.
+
+    They are in ``val_horses.txt``. Without that list, they are the measured images, and an object may have parts.
+    """
+    root = Path(voc.changes['data_root'])
+    prefix = dict(img_path='JPEGImages', seg_map_path='SegmentationClass')
+    changes = dict(data_root=str(root), ann_file=voc.changes['ann_file'], data_prefix=prefix)
+    if not (root / SALIENT_LIST).is_file():
+        return replace(voc, config=SALIENCY_CONFIG, changes=changes)
+    names = (root / SALIENT_LIST).read_text().split()
+    return ImageSet(
+        SALIENCY_CONFIG,
+        dict(changes, ann_file=SALIENT_LIST),
+        [root / 'JPEGImages' / f'{name}.jpg' for name in names],
+        [root / 'SegmentationClass' / f'{name}.png' for name in names],
+        spread_evenly(len(names), len(voc.chosen)),
+    )
 
 
 def object_shares(voc: ImageSet) -> list[dict[str, float]]:

@@ -1,0 +1,5 @@
+# CRATE of the paper's smallest width (192) with 6 layers and patches of 8, for images of 64 x 64 (64 tokens).
+# Three heads, as in all models that docs/experiments/evidence.md compares: the best head is one of three.
+width = 192
+__arch__ = dict(embed_dims=192, num_heads=3, num_layers=6)
+backbone = dict(type='CRATE', arch=__arch__, img_size=64, patch_size=8)

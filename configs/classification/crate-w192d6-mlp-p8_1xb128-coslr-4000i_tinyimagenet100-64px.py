@@ -1,0 +1,5 @@
+# CRATE-MLP of Table 2 (arXiv 2308.16271), width 192, 6 layers, patches of 8, on the 100-class Tiny-ImageNet.
+# Measured here: docs/experiments/evidence.md.
+_base_ = ['../_base_/backbones/crate-w192d6-mlp-p8.py', '../_base_/recipes/tinyimagenet100_4000i.py']
+
+model = dict(backbone=_base_.backbone, head=dict(in_channels=_base_.width))
