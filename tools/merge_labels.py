@@ -21,7 +21,8 @@ def parse_args(argv):
     add('old', type=Path, metavar='OLD.json', help='masks that the detector learnt from')
     add('predictions', type=Path, metavar='PREDICTIONS.json', help='what tools/maskcut.py wrote with the detector')
     add('out', type=Path, metavar='OUT.json', help='COCO file to write')
-    add('--threshold', type=_cli.share, default=0.7, help='score above which a prediction is kept (default: %(default)s)')
+    text = 'score above which a prediction is kept (default: %(default)s)'
+    add('--threshold', type=_cli.share, default=0.7, help=text)
     return parser.parse_args(argv)
 
 
