@@ -44,6 +44,7 @@ MENU = {
         'maskcut',
         'pseudo-labels',
         'detector-without-labels',
+        'zero-shot',
         'notebooks/README',
     ],
     'Results': [

@@ -61,6 +61,7 @@ WEIGHTS = {
     'crate-w128d5-p4': ('sample', 'crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'),
     'crate-w128d6-p8': ('tinyimagenet100', 'crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py'),
 }
+SEMI = 'box AP 16.8, mask AP 14.6'  # of Cascade Mask R-CNN on 1% of COCO (arXiv 2301.11320)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Recipe:
         root: Folder of the data under $CRATE_DATA.
         classes: Number of classes; None where nothing is classified.
         optimizer: Type, learning rate, weight decay.
-        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given), or '' (nothing).
+        start: 'weights' (the backbone's), 'dino' or 'dinov2' (weights that the tool is given, or where something is
+            trained, ``checkpoints/{backbone}_{start}.pth``), 'cutler' (a whole detector), or '' (nothing).
         train_root: Folder of the training images, where it is another one.
     """
 
@@ -143,6 +145,9 @@ class Row:
         if one.file.startswith('emergence_finetune'):
             return [f'Published: top-1 {TABLE_3[one.data][row.split("-")[2]]}. Not run here.']
         texts = []
+        if one.file.endswith('_semi'):
+            texts.append('Published for CutLER, 1% of COCO')
+            texts.append(f': {SEMI}. Not run here.')
         if one.file == 'maskcut_coco' and one.end == 'coco':
             if row in TABLE_1:
                 box, mask = _ap(TABLE_1[row][:3]), _ap(TABLE_1[row][3:])
@@ -328,6 +333,31 @@ RECIPES = [
         )
         for detector in ('mask-rcnn', 'cascade-mask-rcnn')
         for recipe, length, lr in (('cutler', '160k', 0.01), ('cutler-round', '80k', 0.005))
+    ),
+    *(
+        detect(
+            detector,
+            recipe,
+            {'8xb2': (backbone,)},
+            f'step-{length}',
+            'in1k-pseudo',
+            'coco',
+            1,
+            ('AdamW', lr, 0.05),
+            start,
+            train_root='imagenet',
+        )
+        for detector in ('mask-rcnn', 'cascade-mask-rcnn')
+        for backbone, start in (('crate-base-p16', 'weights'), ('vit-base-p16', 'dino'))
+        for recipe, length, lr in (('cutler-vit', '160k', 1e-4), ('cutler-vit-round', '80k', 5e-5))
+    ),
+    *(
+        detect(detector, recipe, {'8xb2': backbones}, 'step-48e', 'coco-1pct', 'coco', 80, optimizer, 'cutler')
+        for detector in ('mask-rcnn', 'cascade-mask-rcnn')
+        for recipe, backbones, optimizer in (
+            ('semi', ('r50',), ('SGD', 0.01, 5e-5)),
+            ('semi-vit', ('crate-base-p16', 'vit-base-p16'), ('AdamW', 1e-4, 0.05)),
+        )
     ),
     *(
         detect(

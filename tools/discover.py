@@ -64,7 +64,7 @@ def discover(args):
     source = (
         ['--backbone', args.backbone] if args.backbone else ['--config', args.config, '--checkpoint', args.checkpoint]
     )
-    labels, trainings, results = {'MaskCut': args.out / 'masks-0.json'}, {}, {}
+    labels, predictions, trainings, results = {'MaskCut': args.out / 'masks-0.json'}, {}, {}, {}
     run.label(args.images, labels['MaskCut'], source)
     if not count_entries(labels['MaskCut'])[1]:
         raise _cli.mistake(f'MaskCut found no mask in {args.images}: try another --backbone, see docs/maskcut.md')
@@ -78,8 +78,9 @@ def discover(args):
         detector = ['--config', config, '--checkpoint', checkpoint]
         run.evaluate(name, number + 1, detector, results)
         if number < args.rounds:
-            labels[f'round {number + 1}'] = run.merge(number + 1, learnt, detector)
-    page = discovery.discovery_page(args.out, args.images, labels, trainings, results, run.commands.typed)
+            following = f'round {number + 1}'
+            predictions[following], labels[following] = run.merge(number + 1, learnt, detector)
+    page = discovery.discovery_page(args.out, args.images, labels, predictions, trainings, results, run.commands.typed)
     print(f'discover: the detector is {checkpoint}; open {page.resolve()} in a browser', flush=True)
 
 
@@ -121,12 +122,12 @@ class Run:
         return last_checkpoint(work_dir)
 
     def merge(self, number, old, detector):
-        """Let the detector predict on the images, and merge that with the old masks; return the new ones."""
+        """Let the detector predict on the images, and merge that with the old masks; return both files."""
         predictions, out = (self.args.out / f'{name}-{number}.json' for name in ('predictions', 'masks'))
         self.label(self.args.images, predictions, detector)
         threshold = round(self.args.threshold - 0.05 * (number - 1), 4)
         self.step('tools/merge_labels.py', old, predictions, out, '--threshold', threshold, is_done=out.exists())
-        return out
+        return predictions, out
 
     def evaluate(self, name, number, model, results):
         """Compare what a model finds in the images of --val with the annotations."""

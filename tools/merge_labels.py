@@ -33,7 +33,7 @@ def main(argv=None):
 def merge(args):
     from projects.crate.errors import UserError
     from projects.crate.files import make_folder
-    from projects.crate.pseudo_labels import merge_labels
+    from projects.crate.pseudo_labels import count_sources, merge_labels
 
     for path in (args.old, args.predictions):
         if not path.is_file():
@@ -41,7 +41,8 @@ def merge(args):
     make_folder(args.out.parent)
     counts = merge_labels(args.old, args.predictions, args.out, args.threshold)
     state = f'{counts["images"]} images, {counts["annotations"]} masks' if counts else 'complete, nothing to do'
-    print(f'merge_labels: {args.out}: {state}')
+    kept, stayed = count_sources(args.out, args.predictions)
+    print(f'merge_labels: {args.out}: {state} ({kept} predictions kept, {stayed} old masks stayed)')
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
 """configs/detection: recipes against their sources, and a step of training and evaluation of every kind."""
 
 import functools
+import json
 
 import pytest
 import torch
-from config_rows import first_rows
+from config_rows import ROWS, first_rows
 from config_tree import BASE, ROOT, build_without_memory, load
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -223,6 +224,7 @@ SMALL = {
     1000: 16,  # proposals
     1024: 64,  # width, and side of an image
     2000: 16,
+    4000: 16,
     0.05: 0.0,  # scores below it are not looked at
 }
 
@@ -236,6 +238,28 @@ def shrink(value, small):
     if isinstance(value, list | tuple):
         return [shrink(entry, small) if isinstance(entry, dict | list | tuple) else entry for entry in value]
     return small.get(value, value) if isinstance(value, int | float) else value
+
+
+def small_copy(stem, folder, small):
+    """A config with small numbers and four layers; its images are loaded without workers."""
+    cfg = launch.read_config(str(leaf(stem)), work_dir=str(folder))
+    for part in ('model', 'train_dataloader', 'val_dataloader'):
+        cfg[part] = shrink(cfg[part].to_dict(), small)
+    cfg.model.backbone.update(
+        arch=dict(embed_dims=16, num_heads=2, num_layers=4), window_size=2, global_attn_indexes=[3], init_cfg=None
+    )
+    cfg.model.neck.update(in_channels=16, out_channels=small[256])
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    return cfg
+
+
+def train_once(cfg):
+    """Train through tools/train.py's own functions; return the runner."""
+    launch.prepare_training(cfg)
+    runner = launch.build_runner(cfg)
+    runner.train()
+    return runner
 
 
 @pytest.fixture(scope='module')
@@ -257,27 +281,17 @@ def scenes(tmp_path_factory):
     ],
 )
 def test_trains_and_is_evaluated(stem, scenes, tmp_path, monkeypatch, fast_runner):
-    """Through tools/train.py's own functions, everything smaller; no weight is left without a gradient."""
+    """Everything smaller; no weight is left without a gradient."""
     monkeypatch.setenv('CRATE_DATA', str(scenes))
-    cfg = launch.read_config(str(leaf(stem)), work_dir=str(tmp_path))
-    small = SMALL if 'dino' not in stem else {**SMALL, 256: 256}  # of which mmdet's decoder is sure
-    for part in ('model', 'train_dataloader', 'val_dataloader'):
-        cfg[part] = shrink(cfg[part].to_dict(), small)
-    cfg.model.backbone.update(
-        arch=dict(embed_dims=16, num_heads=2, num_layers=4), window_size=2, global_attn_indexes=[3], init_cfg=None
-    )
-    cfg.model.neck.update(in_channels=16, out_channels=small[256])
+    cfg = small_copy(stem, tmp_path, SMALL if 'dino' not in stem else {**SMALL, 256: 256})  # mmdet's decoder wants it
     if 'dino' in stem:
         cfg.model.num_queries = 40
         cfg.model.encoder.num_layers = cfg.model.decoder.num_layers = 1
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
         loader.dataset.metainfo = METAINFO
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.randomness = dict(seed=0)
-    launch.prepare_training(cfg)
-    runner = launch.build_runner(cfg)
-    runner.train()
+    runner = train_once(cfg)
     logged = runner.message_hub.log_scalars
     assert runner.iter == 2
     assert torch.isfinite(torch.tensor(logged['train/loss'].data[0])).all()
@@ -285,3 +299,45 @@ def test_trains_and_is_evaluated(stem, scenes, tmp_path, monkeypatch, fast_runne
     assert (boxes, masks) == (True, 'mask-rcnn' in stem)
     stepped = runner.optim_wrapper.optimizer.state
     assert [name for name, parameter in runner.model.named_parameters() if parameter not in stepped] == []
+
+
+@pytest.mark.parametrize('row', [row for row in ROWS if row.recipe.start == 'cutler'], ids=lambda row: row.path.stem)
+def test_fine_tuning_takes_all_but_the_classes(row):
+    """From the detector of the last round: weights of other shapes are those that the config names, and no others."""
+    detector = row.recipe.prefix.removeprefix('detection/')
+    (last,) = ROOT.glob(f'configs/detection/{detector}{row.backbone}_*-pre-8xb2-step-80k_in1k-pseudo.py')
+    old, new = ({key: value.shape for key, value in build(path).state_dict().items()} for path in (last, row.path))
+    assert old.keys() == new.keys()
+    cfg = load(row.path)
+    named = tuple(cfg.load_from_except)
+    assert {key for key in new if old[key] != new[key]} == {key for key in new if key.startswith(named)}
+    assert cfg.load_from and not cfg.model.backbone.get('init_cfg')  # all that is there comes from that detector
+
+
+@pytest.mark.parametrize('detector', ['mask-rcnn', 'cascade-mask-rcnn'])
+def test_learns_without_classes_and_then_with_them(detector, scenes, tmp_path, monkeypatch, fast_runner):
+    """The two configs of a ViT one after the other: the second starts from the checkpoint of the first."""
+    monkeypatch.setenv('CRATE_DATA', str(scenes))
+    cfg = small_copy(f'{detector}_crate-base-p16_in1k-pre-8xb2-step-160k_in1k-pseudo', tmp_path / 'first', SMALL)
+    content = json.loads((scenes / 'coco/annotations/instances_train2017.json').read_text())
+    content['annotations'] = [dict(one, category_id=1) for one in content['annotations']]
+    (tmp_path / 'pseudo.json').write_text(json.dumps(dict(content, categories=[dict(id=1, name='object')])))
+    images = dict(data_root=str(scenes / 'coco'), data_prefix=dict(img='train2017/'))
+    cfg.train_dataloader.dataset.dataset.update(images, ann_file=str(tmp_path / 'pseudo.json'))
+    cfg.train_dataloader.dataset.dataset.pipeline[2].scale = [(83, 56), (83, 64)]
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.param_scheduler = []
+    first = train_once(cfg)
+    assert 'val/coco/segm_AR@100' in first.message_hub.log_scalars
+
+    cfg = small_copy(f'{detector}_crate-base-p16_cutler-pre-8xb2-step-48e_coco-1pct', tmp_path / 'second', SMALL)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.metainfo = METAINFO
+    cfg.train_dataloader.dataset.ann_file = 'annotations/instances_train2017.json'
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.optim_wrapper.optimizer.lr = 0.0
+    cfg.load_from = (tmp_path / 'first/last_checkpoint').read_text()
+    second = train_once(cfg)
+    old, new = (runner.model.state_dict() for runner in (first, second))
+    changed = {key for key in new if old[key].shape != new[key].shape or not torch.equal(old[key], new[key])}
+    assert changed == {key for key in new if key.startswith(tuple(cfg.load_from_except))}

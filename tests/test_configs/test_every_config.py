@@ -152,6 +152,9 @@ def check_backbone(row, cfg, backbone):
         text = header(BASE / f'backbones/{row.backbone}.py')
         assert origin in text
         assert not origin.endswith('.py') or (BASE.parent / 'classification' / origin) in LEAVES
+    elif row.recipe.start.startswith('dino') and row.recipe.schedule:
+        checkpoint = f'checkpoints/{row.backbone}_{row.recipe.start}.pth'
+        assert options.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
     elif row.recipe.prefix == 'classification/' or not row.recipe.schedule:
         # what is trained is what is measured: the weights fit
         assert options == cfg.backbone and 'init_cfg' not in options and cfg.load_from is None

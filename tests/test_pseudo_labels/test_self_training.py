@@ -1,7 +1,6 @@
 """Predictions merged with older masks: against a plain computation on arrays, on damaged files, and through kills."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -10,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from forked_tools import FRESH_PYTHON
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
@@ -17,7 +17,7 @@ from toy_runs import ROOT, load_tool
 
 from projects.crate.coco import coco_annotation
 from projects.crate.errors import UserError
-from projects.crate.pseudo_labels import merge_labels
+from projects.crate.pseudo_labels import count_sources, merge_labels
 from projects.crate.pseudo_labels.merge import write_merged
 from projects.crate.pseudo_labels.self_training import merge_image
 
@@ -81,6 +81,7 @@ def test_file(tmp_path):
     assert [(one['id'], one['image_id'], one['score']) for one in content['annotations']] == [
         (1, 1, 0.9), (2, 1, 0.8), (3, 1, 1.0), (4, 2, 0.5)
     ]  # fmt: skip
+    assert count_sources(tmp_path / 'out.json', tmp_path / 'new.json') == (2, 2)
     assert [image['file_name'] for image in content['images']] == ['1.jpg', '2.jpg']
     for one in content['annotations']:  # in pixels of the mask, x before y
         mask = coco_mask.decode(one['segmentation'])
@@ -98,6 +99,8 @@ def test_the_result_is_an_input_and_a_second_call_does_nothing(tmp_path):
     assert (tmp_path / 'out.json').stat() == before
     counts = merge_labels(tmp_path / 'out.json', tmp_path / 'new.json', tmp_path / 'again.json', 0.7)
     assert counts == dict(images=2, annotations=2)
+    merge_labels(tmp_path / 'old.json', tmp_path / 'new.json', tmp_path / 'none.json', 0.95)
+    assert count_sources(tmp_path / 'none.json', tmp_path / 'new.json') == (0, 1)
     with pytest.raises(UserError, match='made from other files or another threshold'):
         merge_labels(tmp_path / 'old.json', tmp_path / 'new.json', tmp_path / 'out.json', 0.6)
 
@@ -140,6 +143,11 @@ def test_threshold_is_a_share(capsys, words, text):
     assert f'{text} is not from 0 to 1' in capsys.readouterr().err
 
 
+# A small process starts the tool: Linux counts the memory of the process that starts another into the peak of the other
+PEAK = 'import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True)\n'
+PEAK += 'print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)'
+
+
 def command(folder, out):
     words = [sys.executable, ROOT / 'tools/merge_labels.py', folder / 'old.json', folder / 'new.json', out]
     return [str(word) for word in words]
@@ -148,18 +156,18 @@ def command(folder, out):
 @pytest.mark.slow
 def test_kills_and_memory(tmp_path):
     """SIGKILL at random times until eight have struck; the file is that of an undisturbed run. Memory stays."""
-    peaks, started = {}, time.monotonic()
+    peaks = {}
     for number in (1_000, 10_000):
         rows = [annotation(box_mask(n % 5, n % 3, 12, 11), 1 + n, 0.5 + n % 50 / 100) for n in range(number)]
         for name in ('old', 'new'):
             write(tmp_path / f'{name}.json', rows, number)
-        started = time.monotonic()
-        pid = os.posix_spawn(sys.executable, command(tmp_path, tmp_path / f'{number}.json'), os.environ)
-        _, status, usage = os.wait4(pid, 0)
-        assert status == 0
-        peaks[number] = usage.ru_maxrss
-    seconds = time.monotonic() - started
+        measured = [FRESH_PYTHON, '-c', PEAK, FRESH_PYTHON, *command(tmp_path, tmp_path / f'{number}.json')[1:]]
+        peaks[number] = int(subprocess.check_output(measured, text=True).split()[-1])
     assert peaks[10_000] < peaks[1_000] + 4_000  # kilobytes, of which the file has more
+    for name in ('first', 'whole'):  # the first one waits for the server of the forks
+        started = time.monotonic()
+        assert subprocess.run(command(tmp_path, tmp_path / f'{name}.json')).returncode == 0
+        seconds = time.monotonic() - started
     rng, kills, out = random.Random(0), 0, tmp_path / 'parted.json'
     while kills < 8:
         process = subprocess.Popen(command(tmp_path, out))
@@ -172,5 +180,5 @@ def test_kills_and_memory(tmp_path):
             kills += 1
             out.unlink(missing_ok=True)
     assert subprocess.run(command(tmp_path, out)).returncode == 0
-    assert out.read_bytes() == (tmp_path / '10000.json').read_bytes()
+    assert out.read_bytes() == (tmp_path / 'whole.json').read_bytes() == (tmp_path / '10000.json').read_bytes()
     assert not [path for path in tmp_path.rglob('*') if path.name.endswith(('.part', '.parts'))]

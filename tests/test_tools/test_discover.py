@@ -92,6 +92,11 @@ def test_from_images_to_a_page(tmp_path, here, capsys):
     assert json.loads((out / 'results-0.json').read_text())['segm_mAP'] == pytest.approx(1)
     page = (out / 'index.html').read_text()
     assert all(text in page for text in ('MaskCut', 'first detector', 'round 1', 'AR100', 'tools/merge_labels.py'))
+    predictions, masks = (
+        json.loads((out / f'{name}-1.json').read_text())['annotations'] for name in ('predictions', 'masks')
+    )
+    kept = sum(one['score'] > 0.3 for one in predictions)
+    assert kept and f'<td>{kept}</td><td>{len(masks) - kept}</td></tr>' in page
     first, second = (torch.load(path)['state_dict'] for path in sorted(out.glob('detector-*/epoch_2.pth')))
     frozen = [key for key in first if key.startswith('backbone.')]
     assert frozen and all(torch.equal(first[key], second[key]) for key in frozen)

@@ -2,31 +2,18 @@
 # in each of the three stages: (0.01, 0.5), (0.01, 0.6), (0.01, 0.7).
 #   bash tools/dist_train.sh CONFIG 8
 _base_ = [
-    'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
+    '../models/cascade-mask-rcnn_cutler.py',
     '../datasets/imagenet_pseudo.py',
     '../schedules/cutler_160k.py',
     '../mmdet_runtime.py',
 ]
 
-__norm__ = dict(type='SyncBN', requires_grad=True)
 model = dict(
-    backbone=dict(
-        frozen_stages=-1,
-        norm_cfg=__norm__,
-        norm_eval=False,
-        init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='checkpoints/resnet50_dino.pth'),
-    ),
-    neck=dict(norm_cfg=__norm__),
-    roi_head=dict(
-        bbox_head=[dict(head, num_classes=1) for head in _base_.model.roi_head.bbox_head],
-        mask_head=dict(num_classes=1),
-    ),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=4000, max_per_img=4000, nms=dict(iou_threshold=0.65)),
         rcnn=[
             dict(stage, assigner=dict(stage.assigner, neg_iou_thr=(0.01, stage.assigner.pos_iou_thr)))
             for stage in _base_.model.train_cfg.rcnn
-        ],
-    ),
+        ]
+    )
 )
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=20000, max_keep_ckpts=3))

@@ -3,7 +3,9 @@
 The names of the sample set are here for configs and users; they are defined in :mod:`projects.crate.sample_set`.
 """
 
-from mmengine.registry import TRANSFORMS
+from importlib import import_module
+
+from mmengine.registry import DATASETS, TRANSFORMS
 
 from ..errors import MissingPackageError
 from ..sample_set.coats import METAINFO, SEGMENTATION_METAINFO
@@ -28,8 +30,16 @@ __all__ = [
 @TRANSFORMS.register_module(name='ScaledCopyPaste')
 def _build_scaled_copy_paste(**kwargs):
     """Import the transform when a config asks for it: mmdet may be missing."""
+    return _of_mmdet('copy_paste', 'ScaledCopyPaste')(**kwargs)
+
+
+@DATASETS.register_module(name='KITTIDataset')
+def _build_kitti_dataset(**kwargs):
+    return _of_mmdet('kitti', 'KITTIDataset')(**kwargs)
+
+
+def _of_mmdet(module, name):
     try:
-        from .copy_paste import ScaledCopyPaste
+        return getattr(import_module(f'.{module}', __name__), name)
     except ImportError as error:
-        raise MissingPackageError(f'ScaledCopyPaste needs mmdet and the compiled operators of mmcv: {error}') from error
-    return ScaledCopyPaste(**kwargs)
+        raise MissingPackageError(f'{name} needs mmdet and the compiled operators of mmcv: {error}') from error

@@ -7,10 +7,11 @@ process merges the files (:mod:`.merge`). :mod:`.self_training` merges such a fi
 
 from .backbone import backbone_config, protocol_size
 from .label import forget_unreadable, make_pseudo_labels, set_up_process
-from .self_training import merge_labels
+from .self_training import count_sources, merge_labels
 
 __all__ = [
     'backbone_config',
+    'count_sources',
     'forget_unreadable',
     'make_pseudo_labels',
     'merge_labels',

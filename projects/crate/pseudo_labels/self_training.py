@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import atomic, make_folder, printable, sha256
-from .merge import read_images, read_info, write_merged
+from .merge import count_entries, read_annotations, read_images, read_info, write_merged
 from .parts import read_by_image
 
 MAX_IOU = 0.5  # of an old mask with the predictions; from here on it is the same object
@@ -54,16 +54,36 @@ def merge_labels(old: Path, predictions: Path, out: Path, threshold: float) -> d
     return counts
 
 
+def count_sources(merged: Path, predictions: Path) -> tuple[int, int]:
+    """Return how many predictions and how many old masks are in a file that :func:`merge_labels` made.
+
+    Args:
+        merged: The file.
+        predictions: The predictions that it was made from.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    threshold = read_info(merged)['threshold']
+    kept = sum(_is_kept(one, threshold) for one in read_annotations(predictions))
+    return kept, count_entries(merged)[1] - kept
+
+
 def merge_image(old: list[dict], predictions: list[dict], threshold: float) -> list[dict]:
     """Return the labels of one image, the predictions first, without their ids; annotations as in COCO files."""
     from pycocotools.mask import iou  # here, as everywhere: classification needs no pycocotools
 
-    kept = [one for one in predictions if one['score'] > threshold]
+    kept = [one for one in predictions if _is_kept(one, threshold)]
     rest = old
     if old and kept:
         overlaps = iou(*([one['segmentation'] for one in each] for each in (old, kept)), [0] * len(kept))
         rest = [one for one, overlap in zip(old, overlaps.max(axis=1)) if overlap < MAX_IOU]
     return [{key: value for key, value in one.items() if key != 'id'} for one in (*kept, *rest)]
+
+
+def _is_kept(prediction: dict, threshold: float) -> bool:
+    """Return whether a prediction becomes a label."""
+    return prediction['score'] > threshold
 
 
 def _pairs(*paths: Path) -> Iterator[list[list[dict]]]:

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..evaluation.coco_file import read_coco
 from ..files import atomic
 from ..models.features import patch_size
-from ..pseudo_labels import backbone_config
+from ..pseudo_labels import backbone_config, count_sources
 from ..pseudo_labels.merge import count_entries
 from ..pseudo_labels.parts import read_by_image
 from .comparison import masks_figure
@@ -173,6 +173,7 @@ def discovery_page(
     out: Path,
     images: Path,
     labels: Mapping[str, Path],
+    predictions: Mapping[str, Path],
     trainings: Mapping[str, Path],
     results: Mapping[str, Mapping[str, float]],
     commands: Sequence[str],
@@ -183,12 +184,18 @@ def discovery_page(
         out: Folder of the run.
         images: Folder of the images.
         labels: 'MaskCut' and the rounds -> the masks that the next training learnt from.
+        predictions: The rounds -> the predictions that their masks were made from.
         trainings: Name of a detector -> its work folder.
         results: 'MaskCut' and the detectors -> what :func:`evaluate` returned; may be empty.
         commands: Commands as typed.
     """
     counts = {name: count_entries(path) for name, path in labels.items()}
-    rows = [[name, number, masks, f'{masks / number:.2f}'] for name, (number, masks) in counts.items()]
+    sources = {name: count_sources(labels[name], path) for name, path in predictions.items()}
+    rows = [
+        [name, number, masks, f'{masks / number:.2f}', *sources.get(name, ('', ''))]
+        for name, (number, masks) in counts.items()
+    ]
+    columns = 'masks', 'images', 'masks in all', 'masks per image', 'predictions kept', 'old masks that stayed'
     losses = {name: read_scalars(folder, 'loss') for name, folder in trainings.items()}
     kinds = dict(bbox='box', segm='mask')
     header = ['', *(f'{kind} {item}' for kind in kinds.values() for item in ITEMS.values())]
@@ -197,7 +204,7 @@ def discovery_page(
         page,
         'discovery',
         images=str(images),
-        counts=Table(['masks', 'images', 'masks in all', 'masks per image'], rows),
+        counts=Table(columns, rows),
         results=Table(header, [[name, *_cells(found, kinds)] for name, found in results.items()]),
         has_results=bool(results),
         losses=curve_figure(losses, 'iteration', 'training loss'),
