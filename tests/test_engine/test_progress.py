@@ -13,6 +13,7 @@ from projects.crate.engine.progress import screen_handlers
 def runner(tmp_path, monkeypatch):
     """A run of 15 iterations with three evaluations, on what rich takes for a terminal."""
     monkeypatch.setenv('FORCE_COLOR', '1')
+    monkeypatch.setenv('TERM', 'xterm')
     monkeypatch.setenv('COLUMNS', '200')
     loader = dict(
         batch_size=4,

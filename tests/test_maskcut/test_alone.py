@@ -16,7 +16,8 @@ import importlib.abc, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         top = name.partition('.')[0]
-        if top not in sys.stdlib_module_names and top not in {allowed!r}:
+        known = top in sys.stdlib_module_names or top.startswith('_sysconfigdata')  # of Python, by its system
+        if not known and top not in {allowed!r}:
             raise ModuleNotFoundError(name, name=name)
 
 sys.meta_path.insert(0, Refuse())
