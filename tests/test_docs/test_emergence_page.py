@@ -13,7 +13,7 @@ from projects.crate.engine.launch import read_config
 from projects.crate.errors import UserError
 from projects.crate.files import sha256
 from projects.crate.study.checkpoint_model import read_model
-from projects.crate.study.experiment import cell, find, read_results, tables, trainings_of
+from projects.crate.study.experiment import WHOLE_IMAGE, cell, find, read_results, tables, trainings_of
 
 FOLDER = ROOT / 'docs/experiments'
 PAGE, CARD = FOLDER / 'emergence.md', FOLDER / 'weights/README.md'
@@ -114,3 +114,14 @@ def test_accuracies_on_the_card_are_those_of_the_results(weights, results):
     name = dict(crate='CRATE', vit='ViT-lr1.5e-4')[weights.stem.split('-')[0]]
     (row,) = find(results[0], model=name, seed=0, metric='top-1')
     assert f'{row.value:.1f}%' in CARD.read_text()
+
+
+def test_the_second_experiment_has_a_row_of_the_whole_image_and_its_own_tables():
+    rows, about = read_results(FOLDER / 'evidence.json')
+    assert about['images'] == dict(voc=425, coco=128)
+    assert all(len(row.images) in (0, 425) for row in rows) and any(row.images for row in rows)
+    last = tables(rows)['last layer, 128 x 128'].rows
+    assert [line[3] for line in last if line[0] == WHOLE_IMAGE] == ['23.1']  # its saliency is no mIoU
+    text = (FOLDER / 'evidence.md').read_text()
+    for size in ('128 x 128', '224 x 224', '64 x 64'):
+        assert all(f'<!-- table: evidence, {name}, {size} -->' in text for name in ('last layer', 'one object'))

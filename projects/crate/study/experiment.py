@@ -234,7 +234,7 @@ def last_layer_table(rows: Sequence[Row], size: str) -> Table:
             found = {name: find(rows, **key, metric=name) for name in names}
             cells = (cell(each[-1], name in WITH_INTERVAL) if each else '' for name, each in found.items())
             lines.append([model, seed, label, *cells])
-    for row in find(rows, model=WHOLE_IMAGE):
+    for row in find(rows, model=WHOLE_IMAGE, metric='mIoU'):
         lines.append([WHOLE_IMAGE, '', '', cell(row), *[''] * (len(names) - 1)])
     return Table(['model', 'seed', 'top-1', *MIOU.values(), *PRECISIONS], lines)
 
