@@ -1,5 +1,5 @@
 # Mask R-CNN that learnt from masks without classes, fine-tuned on 1% of COCO with its 80 classes (arXiv 2301.11320).
-#   python .../mmdet/.mim/tools/misc/split_coco.py          docs/detector-without-labels.md has the whole command
+#   python .../mmdet/.mim/tools/misc/split_coco.py          docs/zero-shot.md has the whole command
 #   bash tools/dist_train.sh CONFIG 8 --cfg-options load_from=LAST.pth
 # Another part: train_dataloader.dataset.ann_file=semi_anns/instances_train2017.1@10.json    2, 5, 10: its percent
 # LAST.pth is the last checkpoint of mask-rcnn_cutler-round.py. The layers whose size depends on the number of classes
