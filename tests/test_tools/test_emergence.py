@@ -185,7 +185,7 @@ def test_a_training_of_other_settings_is_refused(smoke, tmp_path):
     settings = json.loads(path.read_text())
     settings['optim_wrapper']['optimizer']['lr'] = 1.0
     path.write_text(json.dumps(settings))
-    result = run_tool(TOOL, '--budget', 'smoke', '--out', copy, check=False)
+    result = run_tool(TOOL, '--budget', 'smoke', '--only', 'ViT', '--out', copy, check=False)
     assert result.returncode == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith('emergence: ')]
     assert line.startswith(f'emergence: {copy / "vit-seed0"} was trained with another optim_wrapper: ')
