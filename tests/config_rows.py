@@ -60,6 +60,8 @@ WEIGHTS = {
     'vit-base-p16': ('in1k', 'vit-base-p16_32xb128-mae_in1k'),  # a model of mmpretrain
     'crate-w128d5-p4': ('sample', 'crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py'),
     'crate-w128d6-p8': ('tinyimagenet100', 'crate-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py'),
+    'crate-w192d6-p8': ('tinyimagenet100', 'crate-w192d6-p8_1xb128-coslr-4000i_tinyimagenet100-64px.py'),
+    'vit-w192d6-p8': ('tinyimagenet100', 'vit-w192d6-p8_1xb128-coslr-4000i_tinyimagenet100-64px.py'),
 }
 SEMI = 'box AP 16.8, mask AP 14.6'  # of Cascade Mask R-CNN on 1% of COCO (arXiv 2301.11320)
 
@@ -391,6 +393,20 @@ RECIPES = [
         9,
         ('AdamW', 3e-3, 0.01),
         'weights',
+    ),
+    *(
+        segment(
+            'linear',
+            'linear-seg_camvid',
+            {'1xb8': backbones},
+            'poly-400i',
+            'camvid-240x320px',
+            'camvid',
+            11,
+            ('AdamW', 1e-2, 1e-4),
+            start,
+        )
+        for backbones, start in ((('crate-w192d6-p8', 'vit-w192d6-p8'), 'weights'), (('vit-small-p14',), 'dinov2'))
     ),
     measure('maskcut/maskcut', '_coco', SUPERVISED, 'coco', 'coco'),
     measure('maskcut/maskcut', '_coco', DINO, 'coco', 'coco', 'dino'),

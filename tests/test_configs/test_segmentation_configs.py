@@ -15,7 +15,7 @@ from projects.crate.datasets import SampleSpec, make_sample_set
 from projects.crate.engine import launch
 
 RECIPES = first_rows('segmentation/upernet_', 'segmentation/linear_')
-TYPES = dict(voc2012aug='PascalVOCDataset', ade20k='ADE20KDataset', sample='BaseSegDataset')
+TYPES = dict(voc2012aug='PascalVOCDataset', ade20k='ADE20KDataset', sample='BaseSegDataset', camvid='BaseSegDataset')
 
 every_recipe = pytest.mark.parametrize('row', RECIPES, ids=lambda row: row.recipe.file)
 
@@ -41,10 +41,10 @@ def test_what_is_learnt(row):
     heads = [model.decode_head, *([model.auxiliary_head] if model.with_auxiliary_head else [])]
     assert {(head.num_classes, head.ignore_index) for head in heads} == {(row.recipe.classes, 255)}
     size = row.recipe.size
-    whole = row.recipe.data == 'sample'  # scenes of that size; parts of them are enough to learn from
-    crop = tuple(side // 2 for side in size) if whole else size
+    whole = row.recipe.data in ('sample', 'camvid')  # images of that size; parts of scenes are enough to learn from
+    crop = tuple(side // 2 for side in size) if row.recipe.data == 'sample' else size
     crops = [step.crop_size for dataset in datasets for step in dataset.pipeline if step.type == 'RandomCrop']
-    assert (cfg.model.data_preprocessor.size, crops) == (crop, [crop] * len(training))
+    assert (cfg.model.data_preprocessor.size, crops) == (crop, [crop] * len(training) * (row.recipe.data != 'camvid'))
     slide = dict(mode='slide', crop_size=size, stride=tuple(2 * side // 3 for side in size))
     assert cfg.model.test_cfg == (dict(mode='whole') if whole else slide)
 

@@ -1,0 +1,8 @@
+# Linear probe of the small CRATE of docs/experiments/evidence.md on CamVid. Not run here to its end.
+_base_ = ['../_base_/backbones/crate-w192d6-p8.py', '../_base_/recipes/linear-seg_camvid.py']
+
+model = dict(
+    backbone=dict(_base_.pretrained, frozen_stages=6),
+    neck=dict(in_channels=_base_.width),
+    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
+)
