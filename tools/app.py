@@ -63,6 +63,7 @@ def serve(args):
             import gradio
         except ImportError as error:
             raise _cli.mistake(f"the app needs Gradio: pip install 'gradio>=6,<6.18' ({error})") from error
+        print('app: loading the models', flush=True)
         page = build(load_models(args), Path(folder))
         try:
             _, address, _ = page.launch(

@@ -23,6 +23,8 @@ CONFIGS = {
     'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
 WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
+RESULTS = WEIGHTS.parent / 'emergence.json'
+MEASURED = ('CRATE', 'ViT-lr1.5e-4')  # the trainings of ``RESULTS`` whose seed 0 is in ``WEIGHTS``
 PHOTO_SIDE = 128  # longer side in pixels: the size at which docs/experiments compares the weights
 
 
@@ -91,6 +93,7 @@ def write(path, trained, commands, photos, credits, to_train=False):
     from PIL import Image
 
     from projects.crate.study.demo import TrainedRun, demo_page, measure
+    from projects.crate.study.experiment import read_results, summary_table
 
     def target_of(image_path):
         """Return 1 on the object: the sample set keeps a mask beside each image."""
@@ -103,7 +106,9 @@ def write(path, trained, commands, photos, credits, to_train=False):
         for name, runs in trained.items()
     }
     config = Config.fromfile(trained['CRATE'][0][0]) if trained else None
-    demo_page(path, results, config, commands, photos, credits, to_train)
+    rows = [row for row in read_results(RESULTS)[0] if row.model in MEASURED]
+    measured = summary_table(rows, f'{PHOTO_SIDE} x {PHOTO_SIDE}')
+    demo_page(path, results, config, commands, photos, credits, measured, to_train)
 
 
 def draw_photos(folder):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw the pictures of docs/ again that need no training: masks, the curves of the experiment, the live page.
+"""Draw the pictures of docs/ again that need no training: attention, masks, curves of the experiment, the live page.
 
   python tools/update_pictures.py                  # after a change of a figure
   python tools/update_pictures.py --models FOLDER  # also the masks of another ViT, as masks-{name of the folder}.jpg
@@ -26,6 +26,7 @@ from _commands import Commands
 from update_tables import RESULTS, SIZES
 
 PHOTOS = ('astronaut.png', 'chelsea.png', 'coffee.png', 'rocket.jpg')  # of scikit-image
+ROWS = 4  # photographs in README's picture
 MODELS = ('crate-w192d5-p4_tinyimagenet100', 'vit-w192d5-p4_tinyimagenet100')
 PAGE = dict(viewport=dict(width=1200, height=1776), device_scale_factor=2 / 3)
 PATIENCE, STILL = 60_000, 3_000  # milliseconds; the second: until nothing is faded
@@ -56,6 +57,7 @@ def update(args):
         make_folder(folder)
     if args.demo:
         copy_demo(args.demo, images)
+    draw_attention(images / 'attention-crate-vit.png')
     draw_masks(images, args.models)
     draw_curves(experiments / 'emergence-curves.png')
     chromium = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -63,6 +65,20 @@ def update(args):
         photograph_page(chromium, images / 'app.png')
     else:
         print('update_pictures: app.png stays: it needs Chromium and playwright')
+
+
+def draw_attention(path):
+    """Draw the attention of both models of this repository in the first photographs of the demo."""
+    from projects.crate.files import atomic
+    from projects.crate.study.comparison import last_layer_figures
+    from projects.crate.study.images import fit, packaged_photographs, read_images
+    from projects.crate.study.observer import repository_observers
+
+    paths = [*packaged_photographs()][:ROWS]
+    images = [fit(image, 128) for file in paths for _, image in read_images(file)]
+    figure = last_layer_figures(repository_observers(RESULTS.parent / 'weights'), images)['attention']
+    with atomic(path) as part:
+        figure.savefig(part, format='png', dpi=120, bbox_inches='tight')
 
 
 def draw_masks(out, models):

@@ -50,7 +50,7 @@ def test_the_command_draws_the_pictures_that_are_there(tmp_path, monkeypatch, ca
     assert load_tool('update_pictures')(['--out', str(tmp_path)]) == 0
     assert 'app.png stays' in capsys.readouterr().out
     drawn = sorted(tmp_path.glob('*/*'))
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     for path in drawn:
         new, old = (
             np.asarray(Image.open(each).convert('RGB'), float)

@@ -2,8 +2,8 @@
 
 import re
 
-import numpy as np
 import pytest
+import torch
 from config_tree import ROOT, build_without_memory
 from PIL import Image
 
@@ -22,13 +22,13 @@ def block(title):
 
 def test_attention_of_a_backbone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(photo).save('photo.jpg')
     found = {}
     exec(block('See the attention of a backbone'), found)
-    sums = found['maps'].sum((1, 2)).tolist()
-    assert sums == pytest.approx([1.0] * 3)  # of each head
-    assert Image.open('attention.png').size == (3 * 32 * 8, 32 * 8)
+    heads = found['seen'][-1].cls_attention()[0]
+    assert heads.sum(1).tolist() == pytest.approx([1.0] * 3)
+    largest = heads.unflatten(-1, (21, 32))[1].max()
+    assert torch.equal(found['maps'][:, 32:64], heads.unflatten(-1, (21, 32))[1] / largest)
+    assert Image.open('attention.png').size == (3 * 32 * 8, 21 * 8)
 
 
 def test_crate_in_a_stock_config(tmp_path):

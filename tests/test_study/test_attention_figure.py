@@ -22,7 +22,7 @@ def test_a_cell_for_every_head():
         'before\nhead 2',
         'after\nhead 0',
     ]
-    assert [label.get_text() for label in scale.get_yticklabels()] == ['0', 'largest\nof each']
+    assert [label.get_text() for label in scale.get_yticklabels()] == ['0', "each map's\nmaximum"]
     assert [bool(cell.collections) for cell in cells[:7]] == [False] + 6 * [True]
 
 

@@ -96,7 +96,7 @@ def attention_figure(
                 axis.set_title(drawable(f'{name}\nhead {head}'.strip()), fontsize=8)
     axes[0, 0].set_title('image', fontsize=8)
     scale = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=axes, fraction=0.02, pad=0.01, aspect=25)
-    scale.set_ticks([0, 1], labels=['0', 'largest\nof each'], fontsize=6)
+    scale.set_ticks([0, 1], labels=['0', "each map's\nmaximum"], fontsize=6)
     scale.outline.set_visible(False)
     return figure
 

@@ -109,6 +109,7 @@ def demo_page(
     commands: Sequence[str],
     photos: Mapping[str, Figure] | None = None,
     credits: Sequence[str] = (),
+    measured: Table | None = None,
     to_train: bool = False,
 ) -> None:
     """Write the page.
@@ -120,9 +121,10 @@ def demo_page(
         commands: Commands as typed.
         photos: Figures of ``last_layer_figures``, drawn with the weights of this repository.
         credits: Titles, authors and licences of the photographs.
+        measured: Numbers of the models that the photographs are drawn with.
         to_train: Whether trainings follow; without results the page then says so.
     """
-    content = dict(photos=photos, credits=credits, config=config, to_train=to_train)
+    content = dict(photos=photos, credits=credits, measured=measured, config=config, to_train=to_train)
     if results:
         losses = {name: result.loss for name, result in results.items()}
         maps = {name: attention_figure(each.pictures, each.maps, each.objects) for name, each in results.items()}
