@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +20,12 @@ def pack():
 
 def test_needs_are_packed_and_those_of_the_machine_are_not(pack):
     """termcolor is a need of mmengine; matplotlib, too, but the machine has it, and with it pyparsing."""
-    found = pack['closure'](['mmengine'], {'torch', 'Matplotlib', 'opencv_python'})
-    assert {'mmengine', 'termcolor', 'yapf', 'addict'} <= found
+    name = packages_distributions()['mmengine'][0]  # the forks have another name
+    found = pack['closure']([name], {'torch', 'Matplotlib', 'opencv_python'})
+    assert {name, 'termcolor', 'yapf', 'addict'} <= found
     assert not {'matplotlib', 'pyparsing', 'opencv-python', 'torch', 'pytest'} & found
+    with pytest.raises(UserError, match='^unheard-of is not installed here: use the environment of `make install`$'):
+        pack['closure'](['unheard_of'], set())
 
 
 @pytest.fixture

@@ -73,7 +73,10 @@ def closure(names, has):
         name = canonicalize_name(left.pop())
         if name not in found | has:
             found.add(name)
-            requirements = map(Requirement, metadata.requires(name) or ())
+            try:
+                requirements = map(Requirement, metadata.requires(name) or ())
+            except metadata.PackageNotFoundError as error:
+                raise _cli.mistake(f'{name} is not installed here: use the environment of `make install`') from error
             left += [one.name for one in requirements if one.marker is None or one.marker.evaluate(dict(extra=''))]
     return found
 
