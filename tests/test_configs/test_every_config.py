@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from config_rows import BACKBONES, ROWS, WEIGHTS
-from config_tree import BASE, LEAVES, bases, build_without_memory, header, load
+from config_tree import BASE, LEAVES, ROOT, bases, build_without_memory, header, load
 
 from projects.crate.models.simple_fpn import check_strides
 
@@ -149,7 +149,8 @@ def check_backbone(row, cfg, backbone):
     assert cfg.width == width
     if row.recipe.start == 'weights':
         data, origin = WEIGHTS[row.backbone]
-        checkpoint = f'checkpoints/{row.backbone}_{data}.pth'
+        shipped = f'docs/experiments/weights/{row.backbone}_{data}.safetensors'
+        checkpoint = shipped if (ROOT / shipped).is_file() else f'checkpoints/{row.backbone}_{data}.pth'
         assert options.init_cfg == dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.')
         text = header(BASE / f'backbones/{row.backbone}.py')
         assert origin in text

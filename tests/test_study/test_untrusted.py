@@ -197,7 +197,7 @@ def test_the_config_of_adapters_is_built(tmp_path, target):
     'path', sorted((ROOT / 'docs/experiments/weights').glob('*.safetensors')), ids=lambda p: p.stem
 )
 def test_published_weights_are_read(path):
-    assert read_model(path, 'A').config.model.backbone.arch.num_layers == 5
+    assert f'd{read_model(path, "A").config.model.backbone.arch.num_layers}-' in path.stem
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,8 @@ class Observer:
 
 
 def repository_observers(folder: Path) -> dict[str, Observer]:
-    """Return 'CRATE' and 'ViT' with the weights in docs/experiments/weights; none for a file that is not there."""
-    files = {name: folder.glob(f'{name.lower()}-*.safetensors') for name in ('CRATE', 'ViT')}
+    """Return 'CRATE' and 'ViT' with the first weights by name in docs/experiments/weights; none where no file is."""
+    files = {name: sorted(folder.glob(f'{name.lower()}-*.safetensors'))[:1] for name in ('CRATE', 'ViT')}
     return {name: Observer.from_checkpoint(file) for name, found in files.items() for file in found}
 
 
