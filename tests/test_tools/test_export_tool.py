@@ -93,3 +93,27 @@ def test_a_wrong_file_is_not_kept(tmp_path, files, export, capsys, monkeypatch):
     assert export(*files, out, '--size', 8, 12) == 1
     assert 'not written: outputs differ' in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_one_result_for_all_images_is_wrong(tmp_path, files, export, capsys, monkeypatch):
+    from projects.crate.study import export as module
+
+    runner = module._runner
+    monkeypatch.setattr(module, '_runner', lambda *file: lambda image: runner(*file)(image[:1]))
+    out = tmp_path / 'model.pt2'
+    assert export(*files, out, '--size', 8, 12) == 1
+    assert 'not written: outputs differ by inf' in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize('value', [float('nan'), 3e38])
+def test_every_output_must_be_finite(tmp_path, files, export, capsys, value):
+    """The first of two layers is right."""
+    config, checkpoint = files
+    content = torch.load(checkpoint)
+    content['state_dict']['backbone.layers.2.ffn.weight'].fill_(value)
+    torch.save(content, checkpoint)
+    out = tmp_path / 'model.pt2'
+    options = ['backbone.out_type=featmap', 'backbone.out_indices=[0,2]']
+    words = ['--size', 8, 12, '--output', 'backbone', '--cfg-options', *(f'model.{option}' for option in options)]
+    assert export(config, checkpoint, out, *words) == 1
+    assert 'not written: outputs differ by nan' in capsys.readouterr().err and not out.exists()

@@ -1,5 +1,6 @@
 """Models as files for other programs: ONNX, and the .pt2 of ``torch.export``, with checked results."""
 
+import math
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,7 +112,7 @@ def export(model: nn.Module, out: Path, image: Tensor, free_size: bool = False) 
     Raises:
         ArgumentError: Another suffix; windows and a free size.
         MissingPackageError: A package that writes or runs ONNX is missing.
-        UnsupportedError: The results differ by more than 0.1% of the largest output.
+        UnsupportedError: The results differ by more than 0.1% of the largest output, or one is not finite.
     """
     check_target(out)
     # torch.export makes a constant of a batch of 1, and of a size of 1
@@ -161,7 +162,11 @@ def _runner(path: Path, suffix: str) -> Callable[[Tensor], Sequence[Tensor]]:
 
 
 def _compare(model: nn.Module, run: Callable, batches: Sequence[Tensor]) -> tuple[float, float]:
-    """Return the largest difference of the outputs, and the largest absolute output."""
+    """Return the largest difference of the outputs, and the largest absolute output; NaN: some output is not finite."""
     pairs = [pair for batch in batches for pair in zip(run(batch), model(batch), strict=True)]
+    if any(actual.shape != expected.shape for actual, expected in pairs):  # a difference would repeat the smaller one
+        return math.inf, 0.0
     differences = [(actual - expected).abs().max().item() for actual, expected in pairs]
+    if not all(map(math.isfinite, differences)):  # max() would pass over a NaN
+        return math.nan, math.nan
     return max(differences), max(expected.abs().max().item() for _, expected in pairs)
