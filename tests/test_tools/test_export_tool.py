@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from toy_runs import load_tool
 
 from projects.crate.checkpoints import fill, read_weights
-from projects.crate.models import observe
+from projects.crate.models import MaskCutDetector, observe
 
 
 @pytest.fixture
@@ -60,6 +60,22 @@ def test_features_of_maskcut_for_other_sizes(tmp_path, files, export):
         model.backbone(host_inputs(model, photos))
     (features,) = torch.export.load(out).module()(photos.float())
     torch.testing.assert_close(features.mT, seen[-1].patch_features, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_maskcut_features_follow_the_config(tmp_path, export):
+    """Another facet, several layers: they are what the detector of the same config cuts."""
+    settings = dict(layer=[0, 2], facet='value', centred=True)
+    vit = toy.backbone('VisionTransformer')
+    vit.eval()  # returns None
+    checkpoint, out = toy.checkpoint(tmp_path / 'vit.pth', vit), tmp_path / 'model.pt2'
+    config = toy.config(tmp_path, model=dict(type='MaskCutDetector', backbone=toy.VIT, **settings))
+    assert export(config, checkpoint, out, '--size', 16, 16) == 0
+    photos = photographs(2, 16, 16).float()
+    mean, std = (torch.tensor(each)[:, None, None] for each in (toy.MEAN, toy.STD))
+    expected = MaskCutDetector(vit, **settings).features((photos - mean) / std)
+    torch.testing.assert_close(torch.export.load(out).module()(photos)[0], expected, rtol=1e-4, atol=1e-4)
+    assert export(config, checkpoint, out, '--size', 16, 16, '--cfg-options', 'model.layer=x') == 1
 
 
 @pytest.mark.slow
