@@ -62,6 +62,14 @@ def share(text: str) -> float:
     return number
 
 
+def length(text: str) -> float:
+    """Return a finite number above 0."""
+    number = float(text)
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be above 0, not {text}')
+    return number
+
+
 def mistake(message: str) -> Exception:
     """Return a UserError. Import the package only here, since --help needs no library."""
     from projects.crate.errors import UserError

@@ -46,6 +46,8 @@ def parse_args(argv):
         parser.error('give --backbone, or --config and --checkpoint')
     if args.detector and len(args.detector) > 2:
         parser.error('--detector takes one or two configs')
+    if args.threshold < (least := round(0.05 * (args.rounds - 1), 4)):
+        parser.error(f'--threshold {args.threshold}: {args.rounds} rounds, 0.05 less in each, need {least} or more')
     return args
 
 
@@ -96,6 +98,8 @@ class Run:
         names = ('images', 'backbone', 'config', 'checkpoint', 'threshold', 'val', 'val_images')
         settings = {name: value if value is None else str(value) for name in names if (value := vars(args)[name])}
         discovery.write_once(args.out / 'settings.json', json.dumps(settings, indent=2) + '\n')
+        if args.val:  # before the first step, which may take hours
+            discovery.write_image_list(args.val, args.out / 'val.txt')
 
     def step(self, tool, *arguments, is_done):
         """Run a tool, by several processes if so asked."""
@@ -136,7 +140,6 @@ class Run:
         if self.args.val is None:
             return
         listed, found = self.args.out / 'val.txt', self.args.out / f'val-{number}.json'
-        discovery.write_image_list(self.args.val, listed)
         self.label(listed, found, model, '--root', self.args.val_images or self.args.images)
         path = self.args.out / f'results-{number}.json'
         if not path.exists():

@@ -173,6 +173,13 @@ def test_wrong_shapes_are_all_listed():
     )
 
 
+def test_integers_are_no_weights():
+    weights = released_weights(**SIZES)
+    weights['transformer.layers.0.1.fn.weight'] = weights['transformer.layers.0.1.fn.weight'].to(torch.int8)
+    with pytest.raises(ConversionError, match=r'^1 weights \(transformer\.layers\.0\.1\.fn\.weight\) of integers'):
+        convert(weights, num_heads=HEADS)
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [

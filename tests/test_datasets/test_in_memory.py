@@ -21,9 +21,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def make(folder, **changes):
+def make(folder, loading=(), **changes):
     init_default_scope('mmpretrain')
-    pipeline = [dict(type='LoadImageOrSkip'), dict(type='PackInputs')]
+    pipeline = [dict(type='LoadImageOrSkip', **dict(loading)), dict(type='PackInputs')]
     paths = dict(data_root=str(folder), data_prefix='train', pipeline=pipeline)
     dataset = DATASETS.build(dict(type='ImagesInMemory', size=SIZE, **paths, **changes))
     dataset.full_init()
@@ -122,6 +122,11 @@ def test_images_of_two_sizes_are_named(folder):
     mmcv.imwrite(np.zeros((16, 12, 3), np.uint8), str(folder / 'train' / 'n1' / '9.png'))
     with pytest.raises(ValueError, match=r'n1/9\.png has .*\(3, 16, 12\) and the first image \(3, 12, 16\)'):
         make(folder)
+
+
+def test_floats_are_refused(folder):
+    with pytest.raises(ValueError, match=r'the pipeline gives torch\.float32; images must be uint8'):
+        make(folder, loading=dict(to_float32=True))
 
 
 def test_workers_are_refused(folder):

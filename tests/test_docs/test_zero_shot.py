@@ -196,9 +196,15 @@ def test_kitti(tmp_path, evaluate):
     check(evaluate('./set.py'), masks=False)
 
 
-@pytest.mark.parametrize('line', ['Van 0.00 0', 'Dog 0.00 0 -1.5 1 2 3 4', ''])
+@pytest.mark.parametrize(
+    'line',
+    [
+        *('Van 0.00 0', 'Dog 0.00 0 -1.5 1 2 3 4', ''),
+        *('Van 0.00 0 -1.5 1 2 x 4', 'Van 0.00 0 -1.5 1 2 nan 4', 'Van 0.00 0 -1.5 3 2 1 4', 'V\xe4n 0 0 0 1 2 3 4'),
+    ],
+)
 def test_a_line_that_is_none_of_kitti(line, tmp_path):
-    (tmp_path / '7.txt').write_text(f'Van 0.00 0 -1.5 1 2 3 4\n{line}\n')
+    (tmp_path / '7.txt').write_text(f'Van 0.00 0 -1.5 1 2 3 4\n{line}\n', encoding='latin-1')
     with pytest.raises(UserError, match=r'7\.txt, line 2: not a line of KITTI'):
         DATASETS.build(dict(type='KITTIDataset', ann_file=str(tmp_path), data_prefix=dict(img=''), test_mode=True))
 

@@ -9,6 +9,7 @@ from toy_runs import SAMPLES, InterruptionError, ToyDataset, config, last_checkp
 
 from projects.crate.engine import launch
 from projects.crate.engine.loops import BatchStream, skip_batches
+from projects.crate.errors import UserError
 
 EPOCHS = dict(type='EpochBasedTrainLoop', max_epochs=3)  # 15 iterations of 4 samples
 ITERATIONS = dict(type='IterBasedTrainLoop', max_iters=13)
@@ -169,6 +170,19 @@ def test_other_batch_size_by_iterations(tmp_path):
     path = config(tmp_path, loop=loop, sampler='InfiniteSampler')
     train(path, 'auto', 'train_dataloader.batch_size=2')
     assert seen(tmp_path)[before + len(middle) :][:2] == middle[4:6]
+
+
+def test_epochs_do_not_follow_iterations(tmp_path):
+    """A training by iterations counts no epochs: all of them would be trained on top. The other way goes on."""
+    iterations = dict(type='IterBasedTrainLoop', max_iters=8)
+    plain = dict(param_scheduler=[dict(type='ConstantLR', factor=1.0, by_epoch=False)])
+    train(config(tmp_path / 'iterations', iterations, **plain))
+    checkpoint = tmp_path / 'iterations/run/iter_8.pth'
+    with pytest.raises(UserError, match=r'iter_8\.pth: a training by epochs cannot continue from it'):
+        train(config(tmp_path / 'epochs', **plain), str(checkpoint))
+    train(config(tmp_path / 'first', dict(type='EpochBasedTrainLoop', max_epochs=1), **plain))
+    runner = train(config(tmp_path / 'then', iterations, **plain), str(tmp_path / 'first/run/iter_5.pth'))
+    assert runner.iter == 8
 
 
 def test_stream_equals_the_loader_from_any_start(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracle_coarse_seg import best, masks_of, pixel_iou, token_labels
 
+from projects.crate.errors import UserError
 from projects.crate.evaluation import best_head_iou, binarise, head_iou
 from projects.crate.evaluation.best_head import label_tokens
 
@@ -88,3 +89,12 @@ def test_the_best_head_counts():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         binarise(torch.ones(1, 2, 2), **arguments)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_attention_that_is_not_finite(value):
+    """It would be an empty mask, with IoU 0."""
+    attention = torch.full((2, 2, 2), 0.25)
+    attention[1, 0, 0] = value
+    with pytest.raises(UserError, match='the attention holds NaN or inf'):
+        best_head_iou(attention, torch.ones(2, 2, dtype=torch.long))

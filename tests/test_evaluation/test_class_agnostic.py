@@ -374,6 +374,23 @@ def test_annotations_without_iscrowd(tmp_path):
     assert evaluate(build(without), predictions) == evaluate(build(with_it), predictions)
 
 
+@pytest.mark.parametrize('kind', ['ClassAgnosticCocoMetric', 'OptionalCrowdCocoMetric'])
+@pytest.mark.parametrize('ids', [(0, 1), ('a', 'b'), (False, 7)])
+def test_ids_of_annotations_do_not_count(tmp_path, kind, ids):
+    """pycocotools counts the object of id 0 as not found, and takes no text."""
+    mask = ellipse(10, 10, 40, 40)
+    path = write(tmp_path / 'a.json', [annotation(mask, image, 9) for image in (1, 2)], [1, 2])
+    content = json.loads((tmp_path / 'a.json').read_text())
+    for one, key in zip(content['annotations'], ids):
+        one['id'] = key
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    metric = METRICS.build(dict(type=kind, ann_file=path, metric=['bbox', 'segm']))
+    metric.dataset_meta = META
+    metric.process({}, [sample(image, [mask], [0.9], [0]) for image in (1, 2)])
+    found = metric.evaluate(2)
+    assert found['coco/bbox_mAP'] == found['coco/segm_mAP'] == 1
+
+
 def test_a_file_is_checked_when_the_metric_is_built(tmp_path):
     bad = dict(annotation(ellipse(5, 5, 60, 60), 1, 9), segmentation=[[1, 2, 3, 4]])
     path = write(tmp_path / 'truth.json', [bad], [1])

@@ -123,6 +123,7 @@ def test_annotations_that_are_none(tmp_path, name):
         (lambda c: c['images'][1].update(height='20'), "image 4: height and width must be pixels, not '20'"),
         (lambda c: c['images'][1].update(width=2.5), 'image 4: height and width must be pixels'),
         (lambda c: c['images'][1].update(id=3), 'image 3 is there twice'),
+        (lambda c: c['images'][1].update(id='4'), 'of its image ids, some are numbers and some are texts'),
         (lambda c: c['annotations'][1].update(id=1), 'annotation 1 is there twice'),
         (lambda c: c['annotations'][1].pop('id'), 'annotation number 1 of the list has no id'),
         (lambda c: c['annotations'].append(None), 'annotation number 2 of the list has no id'),

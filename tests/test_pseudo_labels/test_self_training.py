@@ -116,6 +116,8 @@ CODE = annotation(box_mask(0, 0, 8, 8))
         ([dict(CODE, image_id=3)], {}, 'annotation 1 is not in the order of the images'),
         ([dict(CODE, score=float('nan'))], {}, 'annotation 1: its score is nan'),
         ([dict(CODE, segmentation=dict(size=[10**6, 10**6], counts='1'))], {}, 'annotation 1: its run-length code has'),
+        ([dict(CODE, segmentation=dict(size=SIZE, counts=[0, 192]))], {}, 'annotation 1: .* no compressed run-length'),
+        ([dict(CODE, segmentation=[[1, 1, 9, 1, 9, 9]])], {}, 'annotation 1: .* no compressed run-length'),
     ],
 )
 def test_files_that_do_not_fit(tmp_path, annotations, changes, message):

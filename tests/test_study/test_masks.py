@@ -27,7 +27,7 @@ def test_masks_lie_where_they_are():
     assert all((image == 100).all() for image in images)
 
 
-@pytest.mark.parametrize(('height', 'width', 'shape'), [(16, 8, (8, 4)), (2, 4, (4, 8))])
+@pytest.mark.parametrize(('height', 'width', 'shape'), [(16, 8, (8, 4)), (2, 4, (4, 8)), (1, 99, (1, 8))])
 def test_images_fill_their_cells(height, width, shape):
     grid = mask_grid([grey(height, width)], [np.ones((1, height, width), dtype=bool)], cell=8, gap=1, opacity=1)
     assert grid.shape == (9, 9, 3)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -223,6 +224,13 @@ def test_nothing_is_wider_than_a_phone(page):
     assert menu.input_value() == 'default'
     width = menu.evaluate(WIDTH_OF_TEXT)
     assert menu.bounding_box()['x'] + width <= arrow.bounding_box()['x']
+
+
+def test_an_upload_of_one_row(tmp_path):
+    Image.new('RGB', (5000, 1), 'red').save(tmp_path / 'row.png')
+    read_upload = runpy.run_path(str(ROOT / 'tools/app.py'))['read_upload']
+    opened, shown, _, message = read_upload(str(tmp_path / 'row.png'))
+    assert opened['image'].shape == (1, 640, 3) and shown.shape == (1, 448, 3) and message == ''
 
 
 def test_dockerfile_and_space_start_the_tool():

@@ -123,15 +123,38 @@ def test_several_processes(tmp_path, monkeypatch):
     assert words[-2:] == ['--launcher', 'pytorch']
 
 
-def test_evaluation_needs_the_images(tmp_path):
-    (tmp_path / 'truth.json').write_text('{"images": [], "annotations": [], "categories": []}')
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ([], r"truth\.json: no image 'a\.jpg'"),
+        (['a.jpg', 'b.jpg', 'c.jpg'], r"found\.json: no image 'b\.jpg', one of 2 of .*truth\.json"),
+        (['a.jpg', 'a.jpg'], r'truth\.json: two of its images have one file_name'),
+    ],
+)
+def test_evaluation_needs_the_images(tmp_path, names, message):
+    images = [dict(id=n, file_name=name, height=4, width=4) for n, name in enumerate(names)]
+    (tmp_path / 'truth.json').write_text(json.dumps(dict(images=images, annotations=[], categories=[])))
     (tmp_path / 'found.json').write_text(
         '{"info": {},\n"licenses": [],\n"categories": [],\n"images": [\n'
         '{"id": 1, "file_name": "a.jpg", "height": 4, "width": 4}\n],\n"annotations": [\n]}\n'
     )
     assert [image['id'] for image in read_images(tmp_path / 'found.json')] == [1]
-    with pytest.raises(UserError, match=r"truth\.json: no image 'a\.jpg'"):
+    with pytest.raises(UserError, match=message):
         discovery.evaluate(tmp_path / 'found.json', tmp_path / 'truth.json')
+
+
+def test_annotations_are_checked_before_the_first_step(tmp_path, here, capsys):
+    """LVIS has no names of files."""
+    truth = tmp_path / 'truth.json'
+    truth.write_text(json.dumps(dict(images=[dict(id=1, height=4, width=4)], annotations=[], categories=[])))
+    assert discover([*arguments(tmp_path, number=1), '--val', truth], tmp_path / 'out') == 1
+    assert not here and capsys.readouterr().err == f'discover: {truth}: file_name is missing from 1 of its images\n'
+
+
+def test_the_last_round_needs_a_threshold(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        discover([tmp_path, '--backbone', 'dino-small', '--threshold', 0.1, '--rounds', 4], tmp_path / 'out')
+    assert '--threshold 0.1: 4 rounds, 0.05 less in each, need 0.15 or more' in capsys.readouterr().err
 
 
 def start(words, out):

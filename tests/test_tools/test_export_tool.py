@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from toy_runs import load_tool
 
 from projects.crate.checkpoints import fill, read_weights
-from projects.crate.models import observe
+from projects.crate.models import MaskCutDetector, observe
 
 
 @pytest.fixture
@@ -62,6 +62,22 @@ def test_features_of_maskcut_for_other_sizes(tmp_path, files, export):
     torch.testing.assert_close(features.mT, seen[-1].patch_features, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_maskcut_features_follow_the_config(tmp_path, export):
+    """Another facet, several layers: they are what the detector of the same config cuts."""
+    settings = dict(layer=[0, 2], facet='value', centred=True)
+    vit = toy.backbone('VisionTransformer')
+    vit.eval()  # returns None
+    checkpoint, out = toy.checkpoint(tmp_path / 'vit.pth', vit), tmp_path / 'model.pt2'
+    config = toy.config(tmp_path, model=dict(type='MaskCutDetector', backbone=toy.VIT, **settings))
+    assert export(config, checkpoint, out, '--size', 16, 16) == 0
+    photos = photographs(2, 16, 16).float()
+    mean, std = (torch.tensor(each)[:, None, None] for each in (toy.MEAN, toy.STD))
+    expected = MaskCutDetector(vit, **settings).features((photos - mean) / std)
+    torch.testing.assert_close(torch.export.load(out).module()(photos)[0], expected, rtol=1e-4, atol=1e-4)
+    assert export(config, checkpoint, out, '--size', 16, 16, '--cfg-options', 'model.layer=x') == 1
+
+
 @pytest.mark.slow
 @torch.no_grad()
 def test_onnx_file_of_the_tool(tmp_path, files, export):
@@ -93,3 +109,27 @@ def test_a_wrong_file_is_not_kept(tmp_path, files, export, capsys, monkeypatch):
     assert export(*files, out, '--size', 8, 12) == 1
     assert 'not written: outputs differ' in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_one_result_for_all_images_is_wrong(tmp_path, files, export, capsys, monkeypatch):
+    from projects.crate.study import export as module
+
+    runner = module._runner
+    monkeypatch.setattr(module, '_runner', lambda *file: lambda image: runner(*file)(image[:1]))
+    out = tmp_path / 'model.pt2'
+    assert export(*files, out, '--size', 8, 12) == 1
+    assert 'not written: outputs differ by inf' in capsys.readouterr().err and not out.exists()
+
+
+@pytest.mark.parametrize('value', [float('nan'), 3e38])
+def test_every_output_must_be_finite(tmp_path, files, export, capsys, value):
+    """The first of two layers is right."""
+    config, checkpoint = files
+    content = torch.load(checkpoint)
+    content['state_dict']['backbone.layers.2.ffn.weight'].fill_(value)
+    torch.save(content, checkpoint)
+    out = tmp_path / 'model.pt2'
+    options = ['backbone.out_type=featmap', 'backbone.out_indices=[0,2]']
+    words = ['--size', 8, 12, '--output', 'backbone', '--cfg-options', *(f'model.{option}' for option in options)]
+    assert export(config, checkpoint, out, *words) == 1
+    assert 'not written: outputs differ by nan' in capsys.readouterr().err and not out.exists()

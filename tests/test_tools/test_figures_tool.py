@@ -160,6 +160,25 @@ def test_figures_of_a_vision_transformer(tmp_path):
 
 
 @pytest.mark.parametrize(
+    'words', [['noise', '--seed', '-1'], ['attention', '--width', '-1'], ['attention', '--width', 'nan']]
+)
+def test_numbers_that_no_figure_takes(words, capsys):
+    with pytest.raises(SystemExit):
+        load_tool('analysis_tools/figures')([words[0], 'config.py', 'model.pth', 'images', *words[1:]])
+    assert f'argument {words[1]}: must be' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['attention', 'noise'])
+def test_no_picture_of_nan(tmp_path, name, capsys):
+    weights = toy.backbone()
+    weights.layers[0].attn.qkv.weight.data.fill_(float('nan'))
+    checkpoint, images = toy.checkpoint(tmp_path / 'nan.pth', weights), toy.save_pictures(tmp_path / 'images', 1)
+    words = [name, toy.config(tmp_path), checkpoint, images, '--out', tmp_path / 'figures']
+    assert load_tool('analysis_tools/figures')([*map(str, words)]) == 1
+    assert capsys.readouterr().err.endswith('figures: the attention holds NaN or inf; check the checkpoint\n')
+
+
+@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['attention', '--layer', '3'], 'CRATE has no layer 3: it has 3 layers, the first is 0'),
@@ -167,6 +186,7 @@ def test_figures_of_a_vision_transformer(tmp_path):
         (['pca', '--threshold', '1e6'], 'no patch has a projection of 1e+06 on the leading eigenvector'),
         (['attention', '--share', '2'], 'share must lie in (0, 1], not 2.0'),
         (['noise', '--share', '7'], 'a share from 0 to 1'),
+        (['noise', '--std', 'nan'], 'noise needs std >= 0'),
         (['attention', '--cfg-options', 'x'], '--cfg-options takes KEY=VALUE pairs, not x'),
     ],
 )

@@ -63,7 +63,7 @@ def add_pictures(commands, config, model, images, layer, facet):
     text = 'share of mass or patches in a mask (default: %(default)s)'
     figure.add_argument('--share', type=float, default=0.6, help=text)
     text = 'width of a picture in inches (default: %(default)s)'
-    figure.add_argument('--width', type=float, default=1.1, help=text)
+    figure.add_argument('--width', type=_cli.length, default=1.1, help=text)
     figure.set_defaults(run=attention)
 
     figure = commands.add_parser(
@@ -98,7 +98,7 @@ def add_pictures(commands, config, model, images, layer, facet):
     figure.add_argument('--std', default=[10, 25, 50, 75], help=text, **numbers)
     text = 'shares of noisy pixels (default: 0.1 0.25 0.5 0.75)'
     figure.add_argument('--share', default=[0.1, 0.25, 0.5, 0.75], help=text, **numbers)
-    figure.add_argument('--seed', type=int, default=0, help='seed of the noise (default: %(default)s)')
+    figure.add_argument('--seed', type=_cli.natural, default=0, help='seed of the noise (default: %(default)s)')
     figure.set_defaults(run=noise)
 
     figure = commands.add_parser(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import atomic, make_folder, sha256
+from .fill import count_weights
 from .read import Weights, read_weights
 
 LEFT_OUT = '(left out; --head keeps a classifier)'
@@ -424,7 +425,7 @@ def _head_places(layout: Layout, source: Mapping[str, Tensor], head: bool) -> di
 
 
 def _check(source: Mapping[str, Tensor], places: Mapping[str, tuple[str, tuple | None]]) -> None:
-    """Refuse other keys than those of ``places``, and other shapes."""
+    """Refuse other keys than those of ``places``, other shapes, and integers in place of weights."""
     wrong = {
         'unknown keys': [key for key in source if key not in places],
         'missing keys': [key for key in places if key not in source],
@@ -438,3 +439,6 @@ def _check(source: Mapping[str, Tensor], places: Mapping[str, tuple[str, tuple |
     ]
     if others:
         raise ConversionError(f'wrong shapes: {", ".join(others)}')
+    integers = [key for key, value in source.items() if places[key][1] is not None and not value.is_floating_point()]
+    if integers:  # of a quantised file: torch converts them without their scale
+        raise ConversionError(f'{count_weights(integers)} of integers in place of floats')

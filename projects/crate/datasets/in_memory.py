@@ -35,7 +35,7 @@ class ImagesInMemory(Dataset):
         **kwargs: Arguments of the data set.
 
     Raises:
-        ValueError: Images have different sizes.
+        ValueError: Images have different sizes, or are not uint8.
         RuntimeError: The loader uses worker processes.
     """
 
@@ -76,6 +76,8 @@ class ImagesInMemory(Dataset):
         for index in range(len(self)):
             loaded = self.dataset[index]
             image = loaded['inputs']
+            if image.dtype != torch.uint8:  # other numbers would be cut to integers
+                raise ArgumentError(f'ImagesInMemory: the pipeline gives {image.dtype}; images must be uint8')
             if images is None:
                 images = torch.empty(len(self), *image.shape, dtype=torch.uint8)
             if image.shape != images.shape[1:]:

@@ -1,5 +1,6 @@
 """KITTI's text files of boxes, a file per image, as a data set of mmdet."""
 
+import math
 from pathlib import Path
 
 from mmdet.datasets import BaseDetDataset
@@ -35,12 +36,21 @@ class KITTIDataset(BaseDetDataset):
 
     def _read(self, path: Path) -> dict:
         instances = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(path.read_text('utf-8-sig', 'replace').splitlines(), start=1):
             name, *words = line.split() or ['']
-            if name not in (*self.metainfo['classes'], IGNORED) or len(words) < 7:
+            box = _box(words[3:7])
+            if name not in (*self.metainfo['classes'], IGNORED) or box is None:
                 raise ArgumentError(f'{path}, line {number}: not a line of KITTI (class, truncated, occluded, ...)')
             label = 0 if name == IGNORED else self.metainfo['classes'].index(name)
-            box = [float(word) for word in words[3:7]]
             instances.append(dict(bbox=box, bbox_label=label, ignore_flag=int(name == IGNORED)))
         image = Path(self.data_prefix['img'], f'{path.stem}.png')
         return dict(img_id=path.stem, img_path=str(image), instances=instances)
+
+
+def _box(words: list[str]) -> list[float] | None:
+    """Return x1, y1, x2, y2; None if the words are no box."""
+    try:
+        left, top, right, bottom = box = [float(word) for word in words]
+    except ValueError:
+        return None
+    return box if left <= right and top <= bottom and all(map(math.isfinite, box)) else None

@@ -20,7 +20,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmengine.runner.base_loop import BaseLoop
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from ..errors import ArgumentTypeError
+from ..errors import ArgumentTypeError, UnsupportedError
+from ..files import printable
 
 # Key of the message hub, and so of every checkpoint, for the meaning of a batch number in this run.
 GEOMETRY = 'train_geometry'
@@ -37,6 +38,9 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
     with a warning.
 
     Args: See :class:`mmengine.runner.EpochBasedTrainLoop`.
+
+    Raises:
+        UserError: The checkpoint is of a training by iterations.
     """
 
     def run(self):
@@ -57,6 +61,13 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
     def _batches_done(self) -> int:
         """Return the number of batches of the current epoch that the checkpoint has seen."""
         hub, length = self.runner.message_hub, len(self.dataloader)
+        saved = hub.get_info(GEOMETRY)
+        if isinstance(saved, dict) and 'shift' in saved:  # it counts no epochs: all of them would follow
+            file = printable(self.runner._load_from or '')
+            raise UnsupportedError(
+                f'{file}: a training by epochs cannot continue from it, the checkpoint of a training by iterations; '
+                f'restore the config, or start from the weights with --cfg-options load_from={file}'
+            )
         now = dict(batches=length, samples=samples_per_step(self.dataloader))
         then = _swap_geometry(hub, now)
         done = self._iter - self._epoch * then['batches']

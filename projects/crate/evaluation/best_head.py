@@ -26,9 +26,11 @@ def binarise(attention: Tensor, rule: str = 'mass', share: float = 0.6) -> Tenso
         (K, h, w) bool.
 
     Raises:
-        ValueError: Unknown rule, or share outside (0, 1].
+        ValueError: Unknown rule, share outside (0, 1], or attention that is NaN or infinite.
     """
     check_rule(rule, share)
+    if not attention.isfinite().all():  # the comparison below would leave the mask empty
+        raise ArgumentError('the attention holds NaN or inf; check the checkpoint')
     values, order = attention.flatten(1).sort(dim=1, descending=True, stable=True)
     if rule == 'top':
         keep = torch.arange(values.shape[1], device=values.device).expand_as(values) < round(share * values.shape[1])
@@ -138,6 +140,9 @@ def best_head_iou(
 
     Returns:
         {class index: IoU between 0 and 1} for the classes present, without background and void.
+
+    Raises:
+        ValueError: See ``binarise``.
     """
     scores = head_iou(binarise(attention, rule, share), target, ignore_index)
     return {index: values.max().item() for index, values in scores.items()}

@@ -14,7 +14,7 @@ from mmengine.logging import MMLogger
 from ..datasets.loading import size_mismatch
 from ..errors import ArgumentError, UnknownKeyError, UserError
 from ..files import printable
-from .coco_file import CocoFileError, check_coco, read_coco
+from .coco_file import CocoFileError, check_coco, number_annotations, read_coco
 from .resampling import ORDERS, order_stats, percentile_interval, resampled_stats
 
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -169,6 +169,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
 
 def _indexed(content: dict) -> COCO:
     """Return pycocotools' index of a file with this content."""
+    number_annotations(content)
     api = COCO()
     api.dataset = content
     api.createIndex()

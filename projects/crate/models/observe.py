@@ -148,7 +148,8 @@ def observe(backbone: nn.Module, layers: Sequence[int], outputs: bool = False) -
     backbone = unwrap(backbone)
     adapter = adapter_of(backbone)
     seen, number, existing = Observations(), adapter.num_extra_tokens(backbone), adapter.layers(backbone)
-    if wrong := [index for index in layers if not -len(existing) <= index < len(existing)]:
+    ours = range(-len(existing), len(existing))
+    if wrong := [index for index in layers if index not in ours]:  # a setting may be no number
         raise UnknownLayerError(
             f'{type(backbone).__name__} has no layer {wrong[0]}: it has {len(existing)} layers, the first is 0'
         )

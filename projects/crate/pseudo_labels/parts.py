@@ -354,10 +354,12 @@ def _is_batch(records: Any) -> bool:
 
 
 def _find_problem(annotation: dict) -> str:
-    """Return what is wrong with the keys or the score of an annotation; '' if nothing."""
+    """Return what is wrong with the keys, the code or the score of an annotation; '' if nothing."""
     if annotation.keys() != KEYS:
         return f'has {_shorten(sorted(annotation))} instead of {", ".join(sorted(KEYS))}'
-    score = annotation['score']
+    score, code = annotation['score'], annotation['segmentation']
+    if not isinstance(code, dict) or not isinstance(code.get('counts'), str):
+        return 'its segmentation is no compressed run-length code'
     is_finite = isinstance(score, int | float) and math.isfinite(score)
     return '' if is_finite else f'its score is {_shorten(score)}'
 

@@ -13,7 +13,7 @@ from ..datasets.image_list import quote
 from ..engine.launch import read_config
 from ..engine.resume import last_checkpoint
 from ..errors import UserError
-from ..evaluation.coco_file import read_coco
+from ..evaluation.coco_file import check_names, read_coco
 from ..files import atomic
 from ..models.features import patch_size
 from ..pseudo_labels import backbone_config, count_sources
@@ -127,9 +127,22 @@ def write_config(
 
 
 def write_image_list(truth: Path, path: Path) -> None:
-    """Write the names of the images of a COCO file as a list for tools/maskcut.py."""
-    names = [quote(image['file_name']) for image in read_coco(str(truth))['images']]
-    write_once(path, ''.join(f'{name}\n' for name in names))
+    """Write the names of the images of a COCO file as a list for tools/maskcut.py.
+
+    Raises:
+        UserError: The annotations cannot be used.
+    """
+    write_once(path, ''.join(f'{quote(name)}\n' for name in _named_images(truth)))
+
+
+def _named_images(truth: Path) -> dict[str, int | str]:
+    """Return {name: id} of the images of a COCO file with masks."""
+    content = read_coco(str(truth), masks=True)
+    check_names(content, str(truth))
+    ids = {image['file_name']: image['id'] for image in content['images']}
+    if len(ids) < len(content['images']):
+        raise UserError(f'{truth}: two of its images have one file_name, so their masks cannot be told apart')
+    return ids
 
 
 def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
@@ -139,9 +152,9 @@ def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
         The results of ``ClassAgnosticCocoMetric``, with intervals: 'bbox_mAP_50', 'bbox_mAP_50_low', ...
 
     Raises:
-        UserError: The annotations cannot be used, or lack an image.
+        UserError: The annotations cannot be used, or the images of the two files differ.
     """
-    ids = {image['file_name']: image['id'] for image in read_coco(str(truth))['images']}
+    ids = _named_images(truth)
     metric = METRICS.build(
         dict(
             type='ClassAgnosticCocoMetric',
@@ -163,7 +176,12 @@ def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
             masks=[one['segmentation'] for one in here],
         )
         size = image['height'], image['width']
-        metric.process({}, [dict(img_id=ids[image['file_name']], ori_shape=size, pred_instances=instances)])
+        metric.process({}, [dict(img_id=ids.pop(image['file_name']), ori_shape=size, pred_instances=instances)])
+    if ids:
+        raise UserError(
+            f'{predictions}: no image {next(iter(ids))!r}, one of {len(ids)} of {truth} that could not be read: mend '
+            f'them, and remove {predictions}'
+        )
     metric.dataset_meta = dict(classes=('object',))
     results = metric.evaluate(len(metric.results))
     return {key.removeprefix('coco/'): float(value) for key, value in results.items()}

@@ -1,5 +1,6 @@
 """Models as files for other programs: ONNX, and the .pt2 of ``torch.export``, with checked results."""
 
+import math
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..checkpoints import fill, read_weights
 from ..engine.mistakes import mistakes_of
 from ..errors import ArgumentError, MissingPackageError, UnsupportedError
 from ..files import atomic
+from ..models.features import choose_facet
 from ..models.observe import check_layers, observe
 from .complexity import build
 from .observer import Observer, normalisation
@@ -44,23 +46,28 @@ class Deployed(nn.Module):
 
 
 class PatchFeatures(nn.Module):
-    """Features U^T z of the patches of one layer (keys of a ViT), (B, d, h w), which MaskCut cuts.
+    """Features of the patches, (B, d, h w), which MaskCut cuts.
 
     Args:
         backbone: Backbone that :func:`projects.crate.models.observe.observe` can read.
-        layer: 0-based index of the layer; negative ones count from the end.
+        layer: As in ``MaskCutDetector``.
+        facet: As in ``MaskCutDetector``.
+        centred: As in ``MaskCutDetector``.
     """
 
-    def __init__(self, backbone: nn.Module, layer: int) -> None:
+    def __init__(
+        self, backbone: nn.Module, layer: int | Sequence[int] = -1, facet: str | None = None, centred: bool = False
+    ) -> None:
         super().__init__()
-        check_layers(backbone, [layer])
-        self.backbone, self.layer = backbone, layer
+        self.backbone, self.layers = backbone, [layer] if isinstance(layer, int) else [*layer]
+        check_layers(backbone, self.layers)
+        self.facet, self.centred = choose_facet(backbone, facet), centred
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the features for normalised images (B, 3, H, W)."""
-        with observe(self.backbone, [self.layer]) as seen:
+        with observe(self.backbone, self.layers, outputs=self.facet == 'token') as seen:
             self.backbone(image)
-        return seen[self.layer].patch_features.mT
+        return seen.patches(self.layers, self.facet, self.centred).mT
 
 
 def load(cfg: Config, checkpoint: str, output: str | None = None) -> Deployed:
@@ -70,8 +77,8 @@ def load(cfg: Config, checkpoint: str, output: str | None = None) -> Deployed:
         cfg: Config of a classifier, or of any model with a backbone.
         checkpoint: File with the weights.
         output: 'logits' of a classifier, (B, classes); 'backbone': what the backbone returns; 'maskcut': the features
-            of ``model.layer`` (default: the last), (B, d, h w). None: 'logits' for a classifier, 'maskcut' for a
-            MaskCutDetector, else 'backbone'.
+            that a MaskCutDetector with the config's ``layer``, ``facet`` and ``centred`` cuts, (B, d, h w). None:
+            'logits' for a classifier, 'maskcut' for a MaskCutDetector, else 'backbone'.
 
     Raises:
         UserError: The config has no such part, or the checkpoint does not fit.
@@ -92,7 +99,7 @@ def load(cfg: Config, checkpoint: str, output: str | None = None) -> Deployed:
     else:
         module = Observer.from_config(cfg, checkpoint, 'cpu').backbone
     if output == 'maskcut':
-        module = PatchFeatures(module, model.get('layer', -1))
+        module = PatchFeatures(module, **{key: model[key] for key in ('layer', 'facet', 'centred') if key in model})
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     return Deployed(module, preprocessor).eval().requires_grad_(False)
 
@@ -111,7 +118,7 @@ def export(model: nn.Module, out: Path, image: Tensor, free_size: bool = False) 
     Raises:
         ArgumentError: Another suffix; windows and a free size.
         MissingPackageError: A package that writes or runs ONNX is missing.
-        UnsupportedError: The results differ by more than 0.1% of the largest output.
+        UnsupportedError: The results differ by more than 0.1% of the largest output, or one is not finite.
     """
     check_target(out)
     # torch.export makes a constant of a batch of 1, and of a size of 1
@@ -161,7 +168,11 @@ def _runner(path: Path, suffix: str) -> Callable[[Tensor], Sequence[Tensor]]:
 
 
 def _compare(model: nn.Module, run: Callable, batches: Sequence[Tensor]) -> tuple[float, float]:
-    """Return the largest difference of the outputs, and the largest absolute output."""
+    """Return the largest difference of the outputs, and the largest absolute output; NaN: some output is not finite."""
     pairs = [pair for batch in batches for pair in zip(run(batch), model(batch), strict=True)]
+    if any(actual.shape != expected.shape for actual, expected in pairs):  # a difference would repeat the smaller one
+        return math.inf, 0.0
     differences = [(actual - expected).abs().max().item() for actual, expected in pairs]
+    if not all(map(math.isfinite, differences)):  # max() would pass over a NaN
+        return math.nan, math.nan
     return max(differences), max(expected.abs().max().item() for _, expected in pairs)

@@ -223,7 +223,13 @@ def packaged_photographs() -> dict[Path, str]:
 
 def fit(image: np.ndarray, side: int) -> np.ndarray:
     """Return an image (H, W, 3) uint8 with its longer side resized to ``side`` pixels by PIL's Lanczos filter."""
-    return mmcv.imrescale(image, (side, side), interpolation='lanczos', backend='pillow')
+    return mmcv.imresize(image, fitted_size(image, side), interpolation='lanczos', backend='pillow')
+
+
+def fitted_size(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Return (width, height) of an image (H, W, 3) whose longer side becomes ``side``; mmcv rounds one row to none."""
+    height, width = (max(1, int(length * side / max(image.shape[:2]) + 0.5)) for length in image.shape[:2])
+    return width, height
 
 
 def read_images(

@@ -16,6 +16,7 @@ from ..maskcut.postprocess import image_masks
 from ..progress import Progress
 from ..pseudo_labels.merge import count_entries
 from ..pseudo_labels.parts import read_by_image
+from .images import fitted_size
 
 # RGB of the first mask, the second, ...; after the last colour the first one follows. Safe for colour-blind readers
 COLOURS = np.array([[228, 26, 28], [55, 126, 184], [255, 215, 0], [102, 204, 255], [51, 0, 153], [102, 0, 0]])
@@ -61,7 +62,7 @@ def mask_grid(
     rows = -(-len(images) // columns)
     grid = np.full((rows, columns, cell + gap, cell + gap, 3), 255, dtype=np.uint8)
     for number, (image, found) in enumerate(zip(images, masks)):
-        small = mmcv.imrescale(painted(image, found, opacity), (cell, cell))
+        small = mmcv.imresize(painted(image, found, opacity), fitted_size(image, cell))
         grid[number // columns, number % columns, : small.shape[0], : small.shape[1]] = small
     return grid.swapaxes(1, 2).reshape(rows * (cell + gap), columns * (cell + gap), 3)
 

@@ -21,9 +21,9 @@ def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.
         seed: Seed of the noise and of the choice of pixels.
 
     Raises:
-        ValueError: ``std`` is negative, or ``share`` outside 0 to 1.
+        ValueError: ``std`` is negative or not finite, or ``share`` outside 0 to 1.
     """
-    if std < 0 or not 0 <= share <= 1:
+    if not 0 <= std < np.inf or not 0 <= share <= 1:
         raise ArgumentError(f'noise needs std >= 0 and a share from 0 to 1; not std {std:g} and share {share:g}')
     rng = np.random.default_rng(seed)
     height, width = image.shape[:2]

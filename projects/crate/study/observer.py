@@ -158,11 +158,14 @@ class Observer:
         """Return the attention of [CLS] to the patches (arXiv 2308.16271, Appendix B.1) of an image.
 
         The image is (H, W, 3) uint8 RGB, the result {layer: (K, h, w) float32}, each map with sum 1. A backbone without
-        [CLS] is a ValueError.
+        [CLS], or attention that is NaN, is a ValueError.
         """
         layers = list(layers)
         seen, grid = self.observe([image], layers), self.grid(image.shape[:2])
-        return {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
+        found = {layer: _array(seen[layer].cls_attention()[0].unflatten(-1, grid)) for layer in layers}
+        if not all(np.isfinite(maps).all() for maps in found.values()):
+            raise ArgumentError('the attention holds NaN or inf; check the checkpoint')
+        return found
 
     def features(
         self, image: np.ndarray, layers: Iterable[int], facet: str | None = None, centred: bool = False
