@@ -1,5 +1,6 @@
 import os
 import pickle
+import pkgutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config import config as config_module
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils.misc import mmcv_full_available
 from yapf.yapflib import yapf_api
 
 from projects.crate import compat
@@ -107,6 +109,15 @@ def test_numpy_names_that_are_there_stay(monkeypatch):
     monkeypatch.setattr(np, 'in1d', own, raising=False)
     compat.restore_numpy_names()
     assert np.in1d is own
+
+
+def test_find_loader(monkeypatch):
+    """As on Python 3.14, which has no such function; mmengine calls it before each training."""
+    monkeypatch.delattr(pkgutil, 'find_loader', raising=False)
+    compat.restore_find_loader()
+    assert mmcv_full_available()
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
+    assert not mmcv_full_available()
 
 
 @pytest.mark.parametrize('library', ['mmpretrain', 'mmdet', 'mmseg'])

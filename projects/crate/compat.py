@@ -5,6 +5,7 @@ makes it unnecessary.
 """
 
 import importlib.util
+import pkgutil
 import sys
 from ast import literal_eval
 from contextlib import suppress
@@ -30,6 +31,7 @@ def apply() -> None:
     """Apply every remedy; a second call changes nothing."""
     allow_mmengine_checkpoints()
     restore_numpy_names()
+    restore_find_loader()
     find_forked_mmseg()
     accept_scoped_collate_functions()
     shift_hue_backwards()
@@ -50,6 +52,16 @@ def restore_numpy_names() -> None:
         np.in1d = lambda ar1, ar2: np.isin(ar1, ar2).ravel()
     if 'float' not in vars(np):
         np.float = float
+
+
+def restore_find_loader() -> None:
+    """Give back ``pkgutil.find_loader``, which Python 3.14 dropped, for callers that ask only whether a module exists.
+
+    Reason: mmengine <= 0.10.7 and mmcv <= 2.2.0 look for mmcv's ops with it, mmengine before each training.
+    Unnecessary with: releases of these that call ``importlib.util.find_spec``; onedl-mmcv 2.3.6 still needs it.
+    """
+    if not hasattr(pkgutil, 'find_loader'):
+        pkgutil.find_loader = importlib.util.find_spec
 
 
 def find_forked_mmseg() -> None:

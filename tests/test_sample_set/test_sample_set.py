@@ -1,9 +1,11 @@
 import json
+import multiprocessing
 import re
 
 import numpy as np
 import pytest
 
+from projects.crate.sample_set import write
 from projects.crate.sample_set.coats import METAINFO
 from projects.crate.sample_set.write import SampleSpec, make_sample_set, render_sample
 
@@ -22,6 +24,17 @@ def test_bytes_do_not_depend_on_the_number_of_workers(tmp_path, layout, spec):
     one = contents(tmp_path / '1')
     assert len(one) > 50
     assert one == contents(tmp_path / '2') == contents(tmp_path / '3')
+
+
+def kind_of_process(_):
+    return type(multiprocessing.current_process()).__name__
+
+
+def test_workers_are_forked_under_every_default(monkeypatch):
+    """Python 3.14 would start them anew, with an import of the project in each."""
+    default = multiprocessing.context._default_context
+    monkeypatch.setattr(default, '_actual_context', multiprocessing.get_context('spawn'))
+    assert set(write._run(kind_of_process, 4, 2, 'test')) == {'ForkProcess'}
 
 
 def test_a_larger_set_begins_as_a_smaller_one(tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def _run(task: Callable[[int], Any], count: int, workers: int, description: str)
     """Return the results of ``task`` for 0 to count - 1, in order, with a progress bar."""
     if workers == 1:
         return list(track(map(task, range(count)), description, count))
-    with ProcessPoolExecutor(workers) as pool:
+    # Since Python 3.14 the default is 'forkserver', whose workers first import the whole project.
+    with ProcessPoolExecutor(workers, get_context('fork')) as pool:
         # This line forks the workers, before the progress bar has a thread that could hold a lock then.
         results = pool.map(task, range(count), chunksize=16)
         return list(track(results, description, count))
