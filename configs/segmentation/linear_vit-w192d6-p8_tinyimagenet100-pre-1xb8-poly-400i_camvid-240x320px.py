@@ -1,4 +1,4 @@
-# Linear probe of the small ViT of docs/experiments/evidence.md on CamVid. Not run here to its end.
+# Linear probe of the small ViT of docs/experiments/evidence.md on CamVid. Not run here.
 _base_ = ['../_base_/backbones/vit-w192d6-p8.py', '../_base_/recipes/linear-seg_camvid.py']
 
 model = dict(
