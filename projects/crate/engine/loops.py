@@ -62,7 +62,7 @@ class ResumableEpochBasedTrainLoop(EpochBasedTrainLoop):
         """Return the number of batches of the current epoch that the checkpoint has seen."""
         hub, length = self.runner.message_hub, len(self.dataloader)
         saved = hub.get_info(GEOMETRY)
-        if isinstance(saved, dict) and 'shift' in saved:  # it counts no epochs: all of them would follow
+        if self._epoch == 0 and isinstance(saved, dict) and 'shift' in saved:  # no epoch counts: all would follow
             file = printable(self.runner._load_from or '')
             raise UnsupportedError(
                 f'{file}: a training by epochs cannot continue from it, the checkpoint of a training by iterations; '
