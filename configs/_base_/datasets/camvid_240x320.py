@@ -45,24 +45,12 @@ train_dataloader = dict(
         dataset, data_prefix=dict(img_path='images/train', seg_map_path='annotations/train'), pipeline=train_pipeline
     ),
 )
+__eval_loader__ = dict(__loader__, sampler=dict(type='DefaultSampler', shuffle=False))
+__eval__ = dict(dataset, pipeline=test_pipeline, test_mode=True)
 val_dataloader = dict(
-    __loader__,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        dataset,
-        data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    __eval_loader__, dataset=dict(__eval__, data_prefix=dict(img_path='images/val', seg_map_path='annotations/val'))
 )
 test_dataloader = dict(
-    __loader__,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        dataset,
-        data_prefix=dict(img_path='images/test', seg_map_path='annotations/test'),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    __eval_loader__, dataset=dict(__eval__, data_prefix=dict(img_path='images/test', seg_map_path='annotations/test'))
 )
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

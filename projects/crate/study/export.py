@@ -50,9 +50,9 @@ class PatchFeatures(nn.Module):
 
     Args:
         backbone: Backbone that :func:`projects.crate.models.observe.observe` can read.
-        layer: As in ``MaskCutDetector``.
-        facet: As in ``MaskCutDetector``.
-        centred: As in ``MaskCutDetector``.
+        layer: 0-based index of the layer, or several of them; negative ones count from the end.
+        facet: 'key', 'query', 'value' or 'token'; ``MaskCutDetector`` says which is the default for which backbone.
+        centred: Whether to take the mean over the patches of an image away from its features.
     """
 
     def __init__(
