@@ -32,9 +32,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
 
 def add_facet(parser: argparse.ArgumentParser) -> None:
     """Add ``--facet`` and ``--centred``, which choose the features of a backbone."""
-    text = 'features of the backbone (default: as measured best for it)'
+    text = 'features of the backbone (default: by the kind of ViT, see docs/maskcut.md)'
     parser.add_argument('--facet', choices=('key', 'query', 'value', 'token'), help=text)
-    text = 'take the mean over the patches of an image away from its features'
+    text = 'subtract the mean over the patches of an image from its features'
     parser.add_argument('--centred', action='store_true', help=text)
 
 

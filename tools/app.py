@@ -37,11 +37,11 @@ FIRST_SIDE = 128  # longer side of the model's input at first: where docs/experi
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
-    add('checkpoints', nargs='*', type=Path, metavar='CHECKPOINT', help='files with weights, offered beside the two')
+    add('checkpoints', nargs='*', type=Path, metavar='CHECKPOINT', help='files with weights: more models for the page')
     text = "config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: '-' for all)"
     add('--configs', nargs='+', metavar='C', help=text)
     add('--backbone', nargs='+', default=[], metavar='NAME', help='pretrained ViTs, as in tools/maskcut.py')
-    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: all of this machine (default: %(default)s)')
+    add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: every network (default: %(default)s)')
     add('--port', type=positive, default=7860, help='port (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.configs and len(args.configs) != len(args.checkpoints):
@@ -111,7 +111,7 @@ def build(models, folder):
     paths = {text.partition(':')[0]: path for path, text in photos.items()}
     with gr.Blocks(title='What a vision transformer sees', analytics_enabled=False, delete_cache=(600, 3600)) as page:
         opened, place = gr.State(None, time_to_live=3600), gr.State(None, time_to_live=3600)  # of each user alone
-        gr.Markdown('## What a vision transformer sees\nDrop an image or pick one. Click on it: what does a patch see?')
+        gr.Markdown('## What a vision transformer sees\nDrop an image or pick one. Click a patch to see its attention.')
         # a text box, no Markdown: the name of an upload is in it
         message = gr.Textbox(show_label=False, container=False, elem_id='message', placeholder='no messages')
         with gr.Row():

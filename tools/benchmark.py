@@ -64,9 +64,10 @@ def parse_args(argv):
     )
     speed('--size', type=positive, default=224, help='side of the images (default: %(default)s)')
     speed('--batch-size', type=positive, default=8, help='images in a pass (default: %(default)s)')
-    speed('--passes', nargs='+', choices=['forward', 'training'], default=['forward', 'training'])
+    passes = ['forward', 'training']
+    speed('--passes', nargs='+', choices=passes, default=passes, help='passes to time (default: both)')
     speed('--bf16', action='store_true', help='run under bfloat16 autocast')
-    text = 'time each alternative by torch.compile, too; operations and memory are those without it'
+    text = 'time each alternative by torch.compile, too; operations and memory are without torch.compile'
     speed('--compile', action='store_true', help=text)
 
     maskcut = add('maskcut', 'maskcut', 'speed and memory of MaskCut, beside dense eigensolvers')

@@ -4,8 +4,8 @@
   python tools/discover.py IMAGES --out DIR --backbone dinov2-small
   python tools/discover.py IMAGES --out DIR --config configs/maskcut/NAME.py --checkpoint CHECKPOINT
 
-Steps, each a command that you could type: MaskCut's masks, a detector that learns from them, and rounds of
-self-training. DIR/index.html shows all of it. After a Ctrl-C or a kill, the same command continues.
+The steps are MaskCut's masks, a detector that learns from them, and rounds of self-training. Each step is a command
+that the page shows. DIR/index.html shows all of it. After a Ctrl-C or a kill, the same command continues.
 """
 
 import json
@@ -31,9 +31,7 @@ def parse_args(argv):
     add('--backbone', metavar='NAME', help='pretrained ViT, as in tools/maskcut.py')
     add('--config', help='in place of --backbone: a config of configs/maskcut')
     add('--checkpoint', help='weights of its backbone')
-    text = (
-        'configs of the first detector and of the rounds (one: the same; default: a small Mask R-CNN on the same ViT)'
-    )
+    text = 'config of the first detector, and config of the rounds if another (default: a small Mask R-CNN on the ViT)'
     add('--detector', nargs='+', metavar='CONFIG', help=text)
     add('--rounds', type=natural, default=2, help='rounds of self-training (default: %(default)s)')
     text = 'score above which a prediction is kept in round 1; 0.05 less in each further round (default: %(default)s)'

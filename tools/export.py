@@ -27,9 +27,9 @@ def parse_args(argv):
         help='result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
         '(default: by the model of the config)',
     )
-    parser.add_argument(
-        '--dynamic', choices=['batch', 'batch,size'], default='batch', help='free dimensions (default: batch)'
-    )
+    choices = ['batch', 'batch,size']
+    text = 'dimensions of free size: the batch, or also height and width (default: %(default)s)'
+    parser.add_argument('--dynamic', choices=choices, default='batch', metavar='|'.join(choices), help=text)
     parser.add_argument(
         '--size', type=positive, nargs=2, metavar=('H', 'W'), help='height and width of the image (default: config)'
     )

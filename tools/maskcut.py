@@ -10,7 +10,7 @@ Process 3 of 16, on any machines with a shared disk:
   RANK=3 WORLD_SIZE=16 python tools/maskcut.py IMAGES OUT.json --config C --checkpoint K
 
 After Ctrl-C, a kill or a power failure, repeat the command, with any number of processes. OUT.json.parts holds one file
-per finished batch. Only the batches that were in work are computed again. OUT.json is the same, byte for byte.
+per finished batch. Only unfinished batches are computed again. OUT.json is the same, byte for byte.
 
 OUT.json.unreadable.txt lists images that cannot be read. They are left out.
 

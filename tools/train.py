@@ -37,7 +37,7 @@ def parse_args(argv):
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='multiply the learning rate by batch size / auto_scale_lr.base_batch_size',
+        help='multiply the learning rate by batch size / auto_scale_lr.base_batch_size; configs of this project do so',
     )
     _cli.add_cfg_options(parser)
     _cli.add_launcher(parser)

@@ -133,3 +133,9 @@ def test_every_output_must_be_finite(tmp_path, files, export, capsys, value):
     words = ['--size', 8, 12, '--output', 'backbone', '--cfg-options', *(f'model.{option}' for option in options)]
     assert export(config, checkpoint, out, *words) == 1
     assert 'not written: outputs differ by nan' in capsys.readouterr().err and not out.exists()
+
+
+def test_help_tells_the_choices_of_dynamic_apart(export, capsys):
+    with pytest.raises(SystemExit):
+        export('--help')
+    assert '--dynamic batch|batch,size' in capsys.readouterr().out

@@ -39,9 +39,8 @@ def shared_arguments():
     config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
     model.add_argument('checkpoint', help='file with the weights')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
-    images.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: keep their size)'
-    )
+    text = 'resize images (default: keep their size; for masks: see docs/masks-without-labels.md)'
+    images.add_argument('--size', type=positive, nargs=2, metavar=('H', 'W'), help=text)
     layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
     _cli.add_facet(facet)
     return config, model, images, layer, facet
@@ -82,7 +81,7 @@ def add_pictures(commands, config, model, images, layer, facet):
         'pca-layers',
         parents=[config, model, images, facet],
         help='principal components of all patches, layer by layer (Figures 6, 9)',
-        description='Draw component 1 in grey, and 2 to 4 in red, green and blue. They are of all IMAGES together.',
+        description='Draw component 1 in grey, and 2 to 4 in red, green and blue. All IMAGES share them.',
     )
     figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
     figure.set_defaults(run=pca_layers)

@@ -126,9 +126,9 @@ def parse_args(argv):
         metavar='MODEL=SEEDS',
         help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate',
     )
-    text = 'only train: for a machine without mmdet and mmseg. Elsewhere the command without it measures'
+    text = 'only train: for a machine without mmdet and mmseg. To measure, run the command without it elsewhere'
     parser.add_argument('--train-only', action='store_true', help=text)
-    text = 'train and measure only these of the models that are missing; several commands may run side by side'
+    text = 'train and measure only these models, if they are missing; several commands may run side by side'
     parser.add_argument('--only', nargs='+', choices=MODELS, metavar='MODEL', help=text)
     parser.add_argument(
         '--pictures', nargs='+', type=Path, metavar='IMAGE', help='images to show (default: some measured images)'

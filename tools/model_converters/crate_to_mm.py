@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Convert a released checkpoint of CRATE, CRATE-alpha or DINO's ViT to one that mmpretrain, mmdet and mmseg load.
+"""Convert a released checkpoint (CRATE, CRATE-alpha, DINO, DINOv2, SimDINO) to one for mmpretrain, mmdet and mmseg.
 
 The layout is detected from the keys. Nothing in the file is executed. Every key is reported; unknown and missing keys
 are an error. Use the result as init_cfg=dict(type='Pretrained', checkpoint=DST, prefix='backbone.').
