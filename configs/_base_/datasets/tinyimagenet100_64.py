@@ -12,13 +12,8 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
-tta_pipeline = [
-    *test_pipeline[:-1],
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
-    ),
-]
+__flip__ = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+tta_pipeline = [test_pipeline[0], dict(type='TestTimeAug', transforms=[__flip__, test_pipeline[1:]])]
 __folders__ = dict(type='CustomDataset', data_root=f'{__data__}/tiny-imagenet-100')
 __loader__ = dict(num_workers=2, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
