@@ -4,18 +4,7 @@
 # Published: AdamW, learning rate 5e-5, weight decay 0.01, batch 256 (128 for CRATE-B). Weight decay acts on every
 # parameter: no exception is published. Chosen here: 20 epochs (50 on the other data sets, whose recipes are built on
 # this one), a cosine to zero, the augmentation.
-_base_ = ['../datasets/imagenet_224.py', '../default_runtime.py']
-
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        init_cfg=None,  # torch's own draw, as in the released code
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-        topk=(1, 5),
-    ),
-)
+_base_ = ['../models/classifier_in1k.py', '../datasets/imagenet_224.py', '../default_runtime.py']
 
 train_dataloader = dict(batch_size=64)
 train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1)

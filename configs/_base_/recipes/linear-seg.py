@@ -8,7 +8,7 @@
 # patch size, as in the pre-training.
 # Chosen here: testing slides a window of the crop's size by two thirds of it. AdamW, learning rate 1e-3, weight decay
 # 1e-4, mixed precision. 1,500 iterations of warm-up, then a straight line to zero over `train_cfg.max_iters`.
-_base_ = ['mmseg::_base_/schedules/schedule_40k.py', '../mmseg_runtime.py']
+_base_ = '../schedules/poly_40k.py'
 
 model = dict(
     type='EncoderDecoder',
@@ -40,9 +40,3 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=1e-4),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500),
-]
-auto_scale_lr = dict(base_batch_size=16, enable=True)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))

@@ -1,16 +1,10 @@
 # A small classifier on the 100-class Tiny-ImageNet: real photographs on a machine without a GPU.
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
-_base_ = ['../datasets/tinyimagenet100_64.py', '../default_runtime.py']
-
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=100,
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original', num_classes=100),
-        topk=(1, 5),
-    ),
-)
+_base_ = [
+    '../models/classifier_tinyimagenet100.py',
+    '../datasets/tinyimagenet100_64.py',
+    '../default_runtime.py',
+]
 
 train_dataloader = dict(persistent_workers=True)
 val_dataloader = dict(persistent_workers=True)

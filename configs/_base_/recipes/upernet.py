@@ -14,11 +14,7 @@
 # precision. 1,500 iterations of warm-up, then a straight line to zero over `train_cfg.max_iters`. Testing slides a
 # window of the crop's size by two thirds of it. Layer-wise decay of the learning rate by 0.7, as in this project's
 # detectors. No weight decay on norms, biases, [CLS] and positions.
-_base_ = [
-    'mmseg::_base_/models/upernet_vit-b16_ln_mln.py',
-    'mmseg::_base_/schedules/schedule_40k.py',
-    '../mmseg_runtime.py',
-]
+_base_ = ['mmseg::_base_/models/upernet_vit-b16_ln_mln.py', '../schedules/poly_40k.py']
 
 model = dict(
     pretrained=None,  # here it is the backbone's init_cfg
@@ -39,9 +35,3 @@ optim_wrapper = dict(
     ),
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500),
-]
-auto_scale_lr = dict(base_batch_size=16, enable=True)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))
