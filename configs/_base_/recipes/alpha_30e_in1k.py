@@ -1,6 +1,5 @@
 # CRATE-alpha (arXiv 2405.20299): the second stage, on ImageNet-1k, from the weights of the first.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Published: learning rate 1e-5 per 256, label smoothing 0.1. Chosen here: batch 1024, so 1e-5 * 1024 / 256 = 4e-5. 30
 # epochs, a cosine to zero. Betas, weight decay and clipping are those of the first stage. Random resized crop and flip.
 _base_ = ['../models/classifier_in1k.py', '../datasets/imagenet_224.py', '../default_runtime.py']

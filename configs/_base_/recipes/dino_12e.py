@@ -1,7 +1,6 @@
 # mmdet's DINO on COCO, four scales, 12 epochs. Transformer, images and schedule are mmdet's own, also the learning rate
 # of the backbone (a tenth).
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Chosen here: the simple pyramid (arXiv 2203.16527) of strides 8 to 64 in place of ChannelMapper; drop path rate 0.1.
 # Images are padded to a multiple of the coarsest stride, so that all levels divide them.
 # Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth; --amp saves more.

@@ -1,6 +1,5 @@
 # A linear classifier on the frozen [CLS] token of a backbone, on ImageNet-1k.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # As DINO's linear evaluation (arXiv 2104.14294): SGD, momentum 0.9, batch 1024, no weight decay. Learning rate 0.001
 # per 256, which is 0.001 * 1024 / 256 = 0.004. 100 epochs, a cosine to zero, random resized crop and flip.
 # `frozen_stages=12` freezes the whole backbone with its final norm: the features are exactly those of the checkpoint.

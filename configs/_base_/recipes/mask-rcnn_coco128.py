@@ -1,8 +1,6 @@
 # mask-rcnn_small.py on the first 128 images of COCO train2017: a check that the detector can overfit. It is trained and
 # tested on the same images without augmentation, 75 epochs.
-#   CRATE_DATA=/datasets python tools/train.py CONFIG
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-# Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE
+#   CRATE_DATA=/datasets python tools/train.py CONFIG --cfg-options model.backbone.init_cfg.checkpoint=FILE
 # Data: $CRATE_DATA/coco128/{train2017/,annotations/instances_train2017.json}, 128 images (two without annotations).
 _base_ = './mask-rcnn_small.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')

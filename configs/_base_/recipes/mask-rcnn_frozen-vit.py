@@ -4,14 +4,10 @@
 #       --config configs/maskcut/NAME.py --checkpoint CHECKPOINT
 #   python tools/train.py CONFIG --cfg-options model.backbone.backbone.init_cfg.checkpoint=CHECKPOINT
 # CHECKPOINT: see `Weights` in the file of the backbone. tools/discover.py sets data, backbone and strides by itself.
-#
 # DropLoss: neg_iou_thr=(0.01, 0.5). A proposal that overlaps no mask is not learnt as background, since MaskCut misses
 # objects (docs/detector-without-labels.md). It must be a tuple; with a list mmdet has no background at all.
-# Copy-paste: objects of another image, scaled by 0.3 to 1.0.
-#
-# Data: $CRATE_DATA/coco with annotations/pseudo_train2017.json; the detector is evaluated against the true annotations
-# of val2017, with all categories as one. For patches of 14 x 14: the strides of the pyramid are half a patch and its
-# doubles.
+# Data: $CRATE_DATA/coco; the detector is evaluated against the true annotations of val2017, with all categories as one.
+# For patches of 14 x 14: the strides of the pyramid are half a patch and its doubles.
 _base_ = './mask-rcnn_small.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
