@@ -24,5 +24,4 @@ train_dataloader = dict(
     batch_sampler=None,  # mmdet's puts images of one orientation together; here all are square
     dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -17,12 +17,11 @@ train_dataloader = dict(
     dataset=dict(__imagenet__, split='train', pipeline=_base_.train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     __loader__,
     batch_size=64,
     dataset=dict(__imagenet__, split='val', pipeline=_base_.test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
 val_cfg = test_cfg = dict()

@@ -22,12 +22,11 @@ train_dataloader = dict(
     dataset=dict(__folders__, data_prefix='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     __loader__,
     batch_size=250,
     dataset=dict(__folders__, data_prefix='val', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
 val_cfg = test_cfg = dict()

@@ -12,5 +12,4 @@ train_dataloader = dict(
         datasets=[dict(_base_.dataset_train, data_root=data_root), dict(_base_.dataset_aug, data_root=data_root)]
     ),
 )
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))

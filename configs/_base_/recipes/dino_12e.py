@@ -17,8 +17,6 @@ model = dict(
 
 data_root = f'{__data__}/coco'
 train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
+val_evaluator = test_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
 auto_scale_lr = dict(enable=True)

@@ -10,7 +10,6 @@
 # "<wnid>/<file> <label>" per image, saves scanning the folders. The released heads have 21,842 outputs; one of them
 # never gets a label.
 _base_ = ['../datasets/imagenet21k_224.py', '../default_runtime.py']
-__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_preprocessor = dict(num_classes=21842)
 model = dict(
@@ -32,7 +31,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), __resize__, dict(type='PackInputs')]
-__images__ = dict(_delete_=True, type='ImageNet21k', data_root=f'{__data__}/imagenet21k', split='train')
+__images__ = dict(_delete_=True, type='ImageNet21k', data_root=_base_.train_dataloader.dataset.data_root, split='train')
 train_dataloader = dict(batch_size=512, dataset=dict(__images__, pipeline=train_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 train_cfg = dict(by_epoch=True, max_epochs=90)

@@ -16,6 +16,5 @@ test_pipeline = train_pipeline[2:]
 tta_pipeline = [test_pipeline[0], _base_.tta_pipeline[-1]]
 __cifar__ = dict(type='CIFAR10', data_root=f'{__data__}/cifar10')
 train_dataloader = dict(dataset=dict(__cifar__, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(__cifar__, split='test', pipeline=test_pipeline))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(__cifar__, split='test', pipeline=test_pipeline))
 train_cfg = dict(max_epochs=50)

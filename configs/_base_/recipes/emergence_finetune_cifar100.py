@@ -4,5 +4,4 @@ __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(head=dict(num_classes=100))
 train_dataloader = dict(dataset=dict(type='CIFAR100', data_root=f'{__data__}/cifar100'))
-val_dataloader = dict(dataset=dict(type='CIFAR100', data_root=f'{__data__}/cifar100'))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(type='CIFAR100', data_root=f'{__data__}/cifar100'))

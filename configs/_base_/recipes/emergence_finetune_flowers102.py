@@ -7,6 +7,5 @@ __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 model = dict(head=dict(num_classes=102))
 __flowers__ = dict(type='Flowers102', data_root=f'{__data__}/flowers102')
 train_dataloader = dict(dataset=dict(__flowers__, split='trainval'))
-val_dataloader = dict(dataset=dict(__flowers__, split='test'))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(__flowers__, split='test'))
 train_cfg = dict(max_epochs=50)

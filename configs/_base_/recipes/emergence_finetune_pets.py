@@ -6,6 +6,5 @@ __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 model = dict(head=dict(num_classes=37))
 __pets__ = dict(type='OxfordIIITPet', data_root=f'{__data__}/pets')
 train_dataloader = dict(dataset=dict(__pets__, split='trainval'))
-val_dataloader = dict(dataset=dict(__pets__, split='test'))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(__pets__, split='test'))
 train_cfg = dict(max_epochs=50)

@@ -3,9 +3,8 @@
 # upsampled from the patches to the pixels.
 #   bash tools/dist_train.sh CONFIG 8
 # `img_size` is the size of the pre-training: positions are interpolated to the crop. Attention is global for every
-# patch size, as in the pre-training.
-# Chosen here: testing slides a window of the crop's size by two thirds of it. AdamW, learning rate 1e-3, weight decay
-# 1e-4, mixed precision.
+# patch size, as in the pre-training. Chosen here: testing slides a window of the crop's size by two thirds of it.
+# AdamW, learning rate 1e-3, weight decay 1e-4, mixed precision.
 _base_ = '../schedules/poly_40k.py'
 
 model = dict(

@@ -21,12 +21,10 @@ train_dataloader = dict(
     batch_size=2,
     dataset=dict(__coco128__, filter_cfg=dict(filter_empty_gt=True, min_size=0), pipeline=train_pipeline),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=2, dataset=dict(__coco128__, data_prefix=dict(img='train2017/'), pipeline=test_pipeline)
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
 
 train_cfg = dict(max_epochs=75, val_interval=15)
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=75, milestones=[62, 71])]

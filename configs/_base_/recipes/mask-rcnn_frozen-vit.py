@@ -52,10 +52,10 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(batch_size=4, dataset=dict(__coco__, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(batch_size=4, dataset=dict(__coco__, pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(
+    type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json'
+)
 
 train_cfg = dict(max_epochs=12, val_interval=12)
 optim_wrapper = dict(

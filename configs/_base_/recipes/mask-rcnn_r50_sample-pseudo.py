@@ -39,13 +39,11 @@ train_dataloader = dict(
     batch_size=8,
     dataset=dict(__sample__, ann_file='annotations/pseudo_train2017.json', pipeline=train_pipeline),
 )
-val_dataloader = dict(batch_size=8, dataset=dict(__sample__, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(
+val_dataloader = test_dataloader = dict(batch_size=8, dataset=dict(__sample__, pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(
     type='ClassAgnosticCocoMetric',
     ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json',
 )
-test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, weight_decay=0.05), clip_grad=dict(max_norm=1.0)

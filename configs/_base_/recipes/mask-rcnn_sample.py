@@ -16,10 +16,8 @@ __classes__ = 'amber_stripes azure_checks crimson_dots cyan_plain emerald_checks
 classes = tuple(__classes__.split())
 __sample__ = dict(data_root=f'{__data__}/sample/coco', metainfo=dict(classes=classes))
 train_dataloader = dict(batch_size=8, dataset=__sample__)
-val_dataloader = dict(batch_size=8, dataset=__sample__)
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(batch_size=8, dataset=__sample__)
+val_evaluator = test_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')
 
 train_cfg = dict(max_epochs=4, val_interval=2)
 param_scheduler = [dict(_base_.param_scheduler[0], end=50), dict(_base_.param_scheduler[1], end=4, milestones=[3])]

@@ -16,8 +16,7 @@ train_pipeline = [step for step in _base_.train_pipeline if step.type != 'Random
 __folders__ = dict(data_root=f'{__data__}/sample/imagenet')
 __loader__ = dict(num_workers=1, persistent_workers=True)
 train_dataloader = dict(__loader__, batch_size=48, dataset=dict(__folders__, pipeline=train_pipeline))
-val_dataloader = dict(__loader__, batch_size=100, dataset=__folders__)
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(__loader__, batch_size=100, dataset=__folders__)
 val_evaluator = test_evaluator = dict(topk=(1,))
 train_cfg = dict(by_epoch=False, max_iters=400, val_interval=100)
 

@@ -7,8 +7,7 @@ _base_ = [
 ]
 
 train_dataloader = dict(persistent_workers=True)
-val_dataloader = dict(persistent_workers=True)
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(persistent_workers=True)
 train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [

@@ -51,12 +51,11 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(_base_.dataset, ann_file='ImageSets/Segmentation/train.txt', pipeline=train_pipeline),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     __loader__,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(_base_.dataset, ann_file='ImageSets/Segmentation/val.txt', pipeline=test_pipeline, test_mode=True),
 )
-test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
 optim_wrapper = dict(
