@@ -3,21 +3,12 @@
 # A config (configs/*/*.py) is a backbone times a recipe. A file of _base_/backbones gives `backbone`, its `width` and,
 # where weights exist, `pretrained`: the backbone that starts from them. A file of _base_/recipes gives the rest: data,
 # heads, optimiser, schedule. The config itself puts the backbone into the recipe's model, and says what differs.
+# If the weights' file, `model.backbone.init_cfg.checkpoint`, is missing, a run stops before its first step.
 #
-# Data: every data set lies in a folder of its own under $CRATE_DATA; if it is not set, under `data`:
-#   CRATE_DATA=/datasets python tools/train.py CONFIG
-# One data set elsewhere:
-#   --cfg-options train_dataloader.dataset.data_root=D val_dataloader.dataset.data_root=D \
-#       test_dataloader.dataset.data_root=D
+# Data: every data set lies in a folder of its own under $CRATE_DATA; if it is not set, under `data` (docs/data.md).
 # Configs read the variable from os.environ: mmengine's own substitution pastes the value into Python source, where a
 # quote in a path ends the string. mmengine drops names that begin with __ from a config. It reads a config with an
-# import statement as a new-style config.
-#
-# Batch size: a config's name says {gpus}xb{batch per gpu}; `auto_scale_lr.base_batch_size` is their product. The
-# learning rate is for this batch. With another number of GPUs or another `train_dataloader.batch_size`, mmengine
-# multiplies the learning rate by the ratio of the batches and says so in the log. It does not count
-# `optim_wrapper.accumulative_counts`. If a run keeps the batch by accumulating, keep the learning rate with
-# --cfg-options auto_scale_lr.enable=False. Minimum learning rates (`eta_min`) are never scaled.
+# import statement as a new-style config. Another number of GPUs or another batch: docs/training.md.
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
 

@@ -3,7 +3,5 @@
 _base_ = ['../_base_/backbones/vit-base-p16.py', '../_base_/recipes/mask-rcnn_cutler-vit-round.py']
 
 __dino__ = dict(type='Pretrained', checkpoint='checkpoints/vit-base-p16_dino.pth', prefix='backbone.')
-model = dict(
-    backbone=dict(_base_.backbone, init_cfg=__dino__),
-    neck=dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size),
-)
+__neck__ = dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size)
+model = dict(backbone=dict(_base_.backbone, init_cfg=__dino__), neck=__neck__)

@@ -2,4 +2,3 @@
 _base_ = ['../_base_/backbones/vit-base-p16.py', '../_base_/recipes/mask-rcnn_lsj-100e.py']
 
 model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width, in_stride=_base_.backbone.patch_size))
-train_dataloader = dict(batch_size=4)

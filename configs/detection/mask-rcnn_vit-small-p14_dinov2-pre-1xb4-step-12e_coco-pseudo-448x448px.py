@@ -1,6 +1,5 @@
 # A small class-agnostic Mask R-CNN on the frozen ViT-S/14 of DINOv2. It learns from MaskCut's masks: the default
-# detector of tools/discover.py.
-# Not run here on COCO; docs/detector-without-labels.md has a smaller run.
+# detector of tools/discover.py. Not run here on COCO; docs/detector-without-labels.md has a smaller run.
 _base_ = ['../_base_/backbones/vit-small-p14.py', '../_base_/recipes/mask-rcnn_frozen-vit.py']
 
 model = dict(

@@ -1,5 +1,4 @@
-# A small class-agnostic Mask R-CNN on the frozen ViT-S/14 of DINOv2. A round of self-training, as in
-# tools/discover.py.
+# A small class-agnostic Mask R-CNN on the frozen ViT-S/14 of DINOv2. A round of self-training, as in tools/discover.py.
 # Not run here on COCO; docs/detector-without-labels.md has a smaller run.
 _base_ = ['../_base_/backbones/vit-small-p14.py', '../_base_/recipes/mask-rcnn_frozen-vit-round.py']
 

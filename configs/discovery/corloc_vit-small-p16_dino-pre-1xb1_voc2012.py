@@ -1,7 +1,5 @@
 # One object per image of VOC 2012 trainval, its boxes: the keys of DINO's ViT-S/16 (TokenCut, arXiv 2202.11539).
 # Published: CorLoc 72.1. Not run here.
-# CHECKPOINT: the weights released with arXiv 2104.14294, converted:
-#   python tools/model_converters/crate_to_mm.py dino_deitsmall16_pretrain.pth CHECKPOINT
 _base_ = ['../_base_/backbones/vit-small-p16.py', '../_base_/recipes/corloc_voc2012.py']
 
 model = dict(backbone=_base_.backbone)

@@ -1,8 +1,5 @@
 # Linear probe of CRATE-alpha-B/16 (arXiv 2405.20299) on ADE20K. Not run here.
 _base_ = ['../_base_/backbones/crate-alpha-base-p16.py', '../_base_/recipes/linear-seg_ade20k.py']
 
-model = dict(
-    backbone=_base_.pretrained,
-    neck=dict(in_channels=_base_.width),
-    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
-)
+__head__ = dict(in_channels=_base_.width, channels=_base_.width)
+model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width), decode_head=__head__)

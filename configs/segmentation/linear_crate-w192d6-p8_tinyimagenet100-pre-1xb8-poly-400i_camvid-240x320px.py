@@ -2,8 +2,7 @@
 # Measured here, seed 0: mIoU 25.2 on the images for validation, 23.5 on those for testing. One seed, and no comparison.
 _base_ = ['../_base_/backbones/crate-w192d6-p8.py', '../_base_/recipes/linear-seg_camvid.py']
 
+__head__ = dict(in_channels=_base_.width, channels=_base_.width)
 model = dict(
-    backbone=dict(_base_.pretrained, frozen_stages=6),
-    neck=dict(in_channels=_base_.width),
-    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
+    backbone=dict(_base_.pretrained, frozen_stages=6), neck=dict(in_channels=_base_.width), decode_head=__head__
 )

@@ -1,8 +1,5 @@
 # Linear probe of ViT-S/8, the baseline of CRATE-S/8, on VOC 2012 + aug. Not run here.
 _base_ = ['../_base_/backbones/vit-small-p8.py', '../_base_/recipes/linear-seg_voc2012aug.py']
 
-model = dict(
-    backbone=_base_.pretrained,
-    neck=dict(in_channels=_base_.width),
-    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
-)
+__head__ = dict(in_channels=_base_.width, channels=_base_.width)
+model = dict(backbone=_base_.pretrained, neck=dict(in_channels=_base_.width), decode_head=__head__)

@@ -1,8 +1,7 @@
 # Linear probe of the small ViT of docs/experiments/evidence.md on CamVid. Not run here.
 _base_ = ['../_base_/backbones/vit-w192d6-p8.py', '../_base_/recipes/linear-seg_camvid.py']
 
+__head__ = dict(in_channels=_base_.width, channels=_base_.width)
 model = dict(
-    backbone=dict(_base_.pretrained, frozen_stages=6),
-    neck=dict(in_channels=_base_.width),
-    decode_head=dict(in_channels=_base_.width, channels=_base_.width),
+    backbone=dict(_base_.pretrained, frozen_stages=6), neck=dict(in_channels=_base_.width), decode_head=__head__
 )

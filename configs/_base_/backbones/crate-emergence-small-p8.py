@@ -1,6 +1,5 @@
-# CRATE-S/8 of arXiv 2308.16271.
-# Weights: the last checkpoint of configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py, or the
-# released ones:
+# CRATE-S/8 of arXiv 2308.16271. Weights: the last checkpoint of
+# configs/classification/crate-emergence-small-p8_8xb512-coslr-90e_in21k.py, or the released ones:
 #   python tools/model_converters/crate_to_mm.py SRC checkpoints/crate-emergence-small-p8_in21k.pth \
 #       --arch emergence-small
 width = 384

@@ -3,8 +3,7 @@
 # Weights, in this repository, are the last checkpoint of
 # configs/classification/crate-w192d6-p8_1xb128-coslr-4000i_tinyimagenet100-64px.py.
 width = 192
-__arch__ = dict(embed_dims=192, num_heads=3, num_layers=6)
-backbone = dict(type='CRATE', arch=__arch__, img_size=64, patch_size=8)
+backbone = dict(type='CRATE', arch=dict(embed_dims=192, num_heads=3, num_layers=6), img_size=64, patch_size=8)
 __weights__ = 'docs/experiments/weights/crate-w192d6-p8_tinyimagenet100.safetensors'
 __init_cfg__ = dict(type='Pretrained', checkpoint=__weights__, prefix='backbone.')
 pretrained = dict(backbone, init_cfg=__init_cfg__)

@@ -1,4 +1,3 @@
 # crate-w192d6-p8.py at twice the width: as many parameters as the ViT vit-w192d6-p8.py. Also three heads.
 width = 384
-__arch__ = dict(embed_dims=384, num_heads=3, num_layers=6)
-backbone = dict(type='CRATE', arch=__arch__, img_size=64, patch_size=8)
+backbone = dict(type='CRATE', arch=dict(embed_dims=384, num_heads=3, num_layers=6), img_size=64, patch_size=8)

@@ -1,5 +1,4 @@
-# The ViT of the size of crate-w128d6-p8.py, built from CRATE's parts with the weight names of mmpretrain's
-# VisionTransformer. So every tool that reads attention and features works on both.
+# The ViT of the size of crate-w128d6-p8.py, built from CRATE's parts (mmpretrain's VisionTransformer).
 # Weights: the last checkpoint of configs/classification/vit-w128d6-p8_1xb128-coslr-8e_tinyimagenet100-64px.py.
 width = 128
 __arch__ = dict(embed_dims=128, num_heads=4, num_layers=6)

@@ -6,5 +6,4 @@ __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_root = f'{__data__}/ade/ADEChallengeData2016'
 train_dataloader = dict(batch_size=2, dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))

@@ -18,24 +18,11 @@ test_pipeline = [
     dict(type='LoadLabelMap', num_classes=11),
     dict(type='PackSegInputs'),
 ]
+__classes__ = 'sky building pole road pavement tree sign_symbol fence car pedestrian bicyclist'
 dataset = dict(
     type='BaseSegDataset',
     data_root=f'{__data__}/camvid',
-    metainfo=dict(
-        classes=(
-            'sky',
-            'building',
-            'pole',
-            'road',
-            'pavement',
-            'tree',
-            'sign_symbol',
-            'fence',
-            'car',
-            'pedestrian',
-            'bicyclist',
-        )
-    ),
+    metainfo=dict(classes=tuple(__classes__.split())),
 )
 __loader__ = dict(batch_size=8, num_workers=1, persistent_workers=True)
 train_dataloader = dict(

@@ -5,7 +5,5 @@ __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 data_root = f'{__data__}/coco'
 train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
+val_evaluator = test_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')

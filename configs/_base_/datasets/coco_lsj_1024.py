@@ -1,6 +1,6 @@
 # coco_instance.py with large-scale jitter (arXiv 2203.16527 and before it 2012.07177). In training, an image is resized
 # to fit into a square of 0.1 to 2.0 times 1024. A larger result is cut to 1024 x 1024; half of the images are flipped.
-# In testing, it is resized to fit into 1024 x 1024. The model pads to the full square. The leaf sets the batch size.
+# In testing, it is resized to fit into 1024 x 1024. The model pads to the full square.
 _base_ = './coco_instance.py'
 
 train_pipeline = [
@@ -19,9 +19,9 @@ test_pipeline = [
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 train_dataloader = dict(
+    batch_size=4,
     num_workers=4,
     batch_sampler=None,  # mmdet's puts images of one orientation together; here all are square
     dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

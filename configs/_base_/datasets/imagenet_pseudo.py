@@ -35,7 +35,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
@@ -50,10 +50,8 @@ val_dataloader = dict(
         pipeline=test_pipeline,
     ),
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(
+val_evaluator = test_evaluator = dict(
     type='ClassAgnosticCocoMetric',
     ann_file=f'{__data__}/coco/annotations/instances_val2017.json',
     metric=['bbox', 'segm'],
 )
-test_evaluator = val_evaluator

@@ -12,13 +12,8 @@ train_pipeline = [
 ]
 test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
-tta_pipeline = [
-    *test_pipeline[:-1],
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
-    ),
-]
+__flip__ = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
+tta_pipeline = [test_pipeline[0], dict(type='TestTimeAug', transforms=[__flip__, test_pipeline[1:]])]
 __folders__ = dict(type='CustomDataset', data_root=f'{__data__}/tiny-imagenet-100')
 __loader__ = dict(num_workers=2, collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
@@ -27,12 +22,11 @@ train_dataloader = dict(
     dataset=dict(__folders__, data_prefix='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     __loader__,
     batch_size=250,
     dataset=dict(__folders__, data_prefix='val', pipeline=test_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
-test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1, 5))
 val_cfg = test_cfg = dict()

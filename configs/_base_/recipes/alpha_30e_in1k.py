@@ -1,21 +1,12 @@
 # CRATE-alpha (arXiv 2405.20299): the second stage, on ImageNet-1k, from the weights of the first.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Published: learning rate 1e-5 per 256, label smoothing 0.1. Chosen here: batch 1024, so 1e-5 * 1024 / 256 = 4e-5. 30
 # epochs, a cosine to zero. Betas, weight decay and clipping are those of the first stage. Random resized crop and flip.
-_base_ = ['../datasets/imagenet_224.py', '../default_runtime.py']
+_base_ = ['../models/classifier_in1k.py', '../datasets/imagenet_224.py', '../default_runtime.py']
 
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        init_cfg=dict(type='Normal', layer='Linear', std=0.02),
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        topk=(1, 5),
-    ),
-)
-
+__init_cfg__ = dict(_delete_=True, type='Normal', layer='Linear', std=0.02)
+__loss__ = dict(_delete_=True, type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+model = dict(head=dict(init_cfg=__init_cfg__, loss=__loss__))
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=1)
 optim_wrapper = dict(

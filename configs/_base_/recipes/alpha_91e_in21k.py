@@ -8,16 +8,13 @@
 # Chosen here: AdamW ("Adam" would divide an l2 term of 0.1 by the gradient's size). Random resized crop and flip. Mixup
 # and cutmix with equal chances. Mean and std of ImageNet. A warm-up that starts from 1e-3 of the learning rate.
 #
-# Data: $CRATE_DATA/imagenet21k-19167/train/<wnid>/*.JPEG, with the 19,167 classes that remain after filtering, and no
-# other folders. The sorted folder names are the labels. A run on another number of classes stops before its first step.
-# Links to the folders of the full ImageNet-21k work. The training has no validation set; tools/test.py reads
-# val/<wnid>/*.JPEG, of the same folders.
-_base_ = '../default_runtime.py'
+# Data: $CRATE_DATA/imagenet21k-19167/{train,val}/<wnid>/*.JPEG, with the 19,167 classes that remain after filtering,
+# and no other folders. The sorted folder names are the labels. A run on another number of classes stops before its
+# first step. Links to the folders of the full ImageNet-21k work.
+_base_ = ['../datasets/imagenet21k_224.py', '../default_runtime.py']
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
-data_preprocessor = dict(
-    num_classes=19167, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True, to_onehot=True
-)
+data_preprocessor = dict(num_classes=19167, to_onehot=True)
 model = dict(
     type='ImageClassifier',
     head=dict(
@@ -29,36 +26,8 @@ model = dict(
     train_cfg=dict(augments=[dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]),
 )
 
-train_pipeline = [
-    dict(type='LoadImageOrSkip'),
-    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
-__folders__ = dict(type='CustomDataset', data_root=f'{__data__}/imagenet21k-19167')
-train_dataloader = dict(
-    batch_size=256,
-    num_workers=16,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(__folders__, data_prefix='train', pipeline=train_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-test_dataloader = dict(  # mmpretrain's inference takes its pipeline
-    batch_size=64,
-    num_workers=8,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(__folders__, data_prefix='val', pipeline=test_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
-test_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_cfg = dict()
+train_dataloader = dict(batch_size=256, dataset=dict(data_root=f'{__data__}/imagenet21k-19167'))
+test_dataloader = dict(dataset=dict(data_root=f'{__data__}/imagenet21k-19167'))
 train_cfg = dict(by_epoch=True, max_epochs=91)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=8e-4, betas=(0.9, 0.95), weight_decay=0.1), clip_grad=dict(max_norm=1.0)

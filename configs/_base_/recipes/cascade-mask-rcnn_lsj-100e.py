@@ -15,21 +15,9 @@ model = dict(
     neck=dict(_delete_=True, type='SimpleFPN', out_channels=256, out_strides=(4, 8, 16, 32, 64)),
     rpn_head=dict(num_convs=2),
     roi_head=dict(
-        bbox_head=[  # mmdet's, but for the type and the norm
-            dict(
-                type='Shared4Conv1FCBBoxHead',
-                in_channels=256,
-                conv_out_channels=256,
-                fc_out_channels=1024,
-                roi_feat_size=7,
-                num_classes=80,
-                norm_cfg=norm_cfg,
-                bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=4 * [0.0], target_stds=stds),
-                reg_class_agnostic=True,
-                loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-                loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0),
-            )
-            for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+        bbox_head=[
+            dict(head, type='Shared4Conv1FCBBoxHead', conv_out_channels=256, norm_cfg=norm_cfg)
+            for head in _base_.model.roi_head.bbox_head
         ],
         mask_head=dict(norm_cfg=norm_cfg),
     ),

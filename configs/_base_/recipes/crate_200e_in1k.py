@@ -3,19 +3,10 @@
 # Settings of the released training script and its example: Lion, batch 512, learning rate 2e-4, weight decay 0.05 on
 # every parameter. Label smoothing 0.1, random resized crop and flip, 200 epochs. The learning rate rises over 20 epochs
 # under a cosine. The script defines a clipping of the gradient and never applies it, so the gradient is not clipped.
-_base_ = ['../datasets/imagenet_224.py', '../default_runtime.py']
+_base_ = ['../models/classifier_in1k.py', '../datasets/imagenet_224.py', '../default_runtime.py']
 
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=1000,
-        init_cfg=None,  # torch's own draw, as in the released code
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        topk=(1, 5),
-    ),
-)
-
+__loss__ = dict(_delete_=True, type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')
+model = dict(head=dict(loss=__loss__))
 train_dataloader = dict(batch_size=64)
 train_cfg = dict(by_epoch=True, max_epochs=200, val_interval=1)
 optim_wrapper = dict(optimizer=dict(type='Lion', lr=2e-4, weight_decay=0.05))

@@ -1,7 +1,6 @@
 # mmdet's DINO on COCO, four scales, 12 epochs. Transformer, images and schedule are mmdet's own, also the learning rate
 # of the backbone (a tenth).
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Chosen here: the simple pyramid (arXiv 2203.16527) of strides 8 to 64 in place of ChannelMapper; drop path rate 0.1.
 # Images are padded to a multiple of the coarsest stride, so that all levels divide them.
 # Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth; --amp saves more.
@@ -18,8 +17,6 @@ model = dict(
 
 data_root = f'{__data__}/coco'
 train_dataloader = dict(dataset=dict(data_root=data_root))
-val_dataloader = dict(dataset=dict(data_root=data_root))
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
+val_evaluator = test_evaluator = dict(ann_file=f'{data_root}/annotations/instances_val2017.json')
 auto_scale_lr = dict(enable=True)

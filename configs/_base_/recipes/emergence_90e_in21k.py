@@ -6,13 +6,12 @@
 # factor of the code for arXiv 2306.01129. It excepts nothing from weight decay: norms, biases and tokens decay too.
 # 512 images of CRATE-S with their activations in fp32 are about 50 GB; --amp takes less.
 #
-# Data: $CRATE_DATA/imagenet21k/train/<wnid>/*.JPEG, 21,841 folders; meta/train.txt beside train/, one line
+# Data: $CRATE_DATA/imagenet21k/{train,val}/<wnid>/*.JPEG, 21,841 folders; meta/train.txt beside train/, one line
 # "<wnid>/<file> <label>" per image, saves scanning the folders. The released heads have 21,842 outputs; one of them
-# never gets a label. The training has no validation set; tools/test.py reads val/<wnid>/*.JPEG, of the same folders.
-_base_ = '../default_runtime.py'
-__data__ = __import__('os').environ.get('CRATE_DATA', 'data')
+# never gets a label.
+_base_ = ['../datasets/imagenet21k_224.py', '../default_runtime.py']
 
-data_preprocessor = dict(num_classes=21842, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+data_preprocessor = dict(num_classes=21842)
 model = dict(
     type='ImageClassifier',
     head=dict(
@@ -23,35 +22,18 @@ model = dict(
     ),
 )
 
+__resize__ = dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic')
 train_pipeline = [
     dict(type='LoadImageOrSkip'),
-    dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
+    __resize__,
     dict(type='CenterCrop', crop_size=224),
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(
-    batch_size=512,
-    num_workers=16,
-    persistent_workers=True,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='ImageNet21k', data_root=f'{__data__}/imagenet21k', split='train', pipeline=train_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
-    dict(type='PackInputs'),
-]
-test_dataloader = dict(  # mmpretrain's inference takes its pipeline
-    batch_size=64,
-    num_workers=8,
-    collate_fn=dict(type='default_collate'),
-    dataset=dict(type='CustomDataset', data_root=f'{__data__}/imagenet21k', data_prefix='val', pipeline=test_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
-test_evaluator = dict(type='Accuracy', topk=(1, 5))
-test_cfg = dict()
+test_pipeline = [dict(type='LoadImageFromFile'), __resize__, dict(type='PackInputs')]
+__images__ = dict(_delete_=True, type='ImageNet21k', data_root=_base_.train_dataloader.dataset.data_root, split='train')
+train_dataloader = dict(batch_size=512, dataset=dict(__images__, pipeline=train_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 train_cfg = dict(by_epoch=True, max_epochs=90)
 optim_wrapper = dict(optimizer=dict(type='Lion', lr=9.6e-5, weight_decay=0.05))
 param_scheduler = dict(type='RampedCosineLR', ramp=20, by_epoch=True)

@@ -1,14 +1,11 @@
-# The linear probe of a frozen backbone for segmentation, as in DINOv2 (arXiv 2304.07193), with mmseg's schedule of
-# 40,000 iterations of 16 images. The last layer's map, after the final norm, goes through a batch normalisation and a
-# 1 x 1 convolution. Only these two are trained. The result is upsampled from the patches to the pixels.
+# The linear probe of a frozen backbone for segmentation, as in DINOv2 (arXiv 2304.07193). The last layer's map, after
+# the final norm, goes through a batch normalisation and a 1 x 1 convolution. Only these two are trained. The result is
+# upsampled from the patches to the pixels.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-#
 # `img_size` is the size of the pre-training: positions are interpolated to the crop. Attention is global for every
-# patch size, as in the pre-training.
-# Chosen here: testing slides a window of the crop's size by two thirds of it. AdamW, learning rate 1e-3, weight decay
-# 1e-4, mixed precision. 1,500 iterations of warm-up, then a straight line to zero over `train_cfg.max_iters`.
-_base_ = ['mmseg::_base_/schedules/schedule_40k.py', '../mmseg_runtime.py']
+# patch size, as in the pre-training. Chosen here: testing slides a window of the crop's size by two thirds of it.
+# AdamW, learning rate 1e-3, weight decay 1e-4, mixed precision.
+_base_ = '../schedules/poly_40k.py'
 
 model = dict(
     type='EncoderDecoder',
@@ -40,9 +37,3 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=1e-4),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500),
-]
-auto_scale_lr = dict(base_batch_size=16, enable=True)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))

@@ -1,6 +1,5 @@
 # mmdet's Mask R-CNN on COCO: heads, images (1333 x 800) and 12 epochs are mmdet's own.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # Chosen here: a drop path rate of 0.1, that of ViTDet-B (arXiv 2203.16527), for every size; AdamW (see the schedule).
 # Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth.
 _base_ = [

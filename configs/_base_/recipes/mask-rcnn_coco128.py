@@ -1,8 +1,6 @@
 # mask-rcnn_small.py on the first 128 images of COCO train2017: a check that the detector can overfit. It is trained and
 # tested on the same images without augmentation, 75 epochs.
-#   CRATE_DATA=/datasets python tools/train.py CONFIG
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-# Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE
+#   CRATE_DATA=/datasets python tools/train.py CONFIG --cfg-options model.backbone.init_cfg.checkpoint=FILE
 # Data: $CRATE_DATA/coco128/{train2017/,annotations/instances_train2017.json}, 128 images (two without annotations).
 _base_ = './mask-rcnn_small.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
@@ -15,37 +13,20 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=300)),
 )
 
-train_pipeline = [
-    dict(type='LoadImageOrSkip'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(320, 320), keep_ratio=True),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(320, 320), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
+__resize__ = dict(type='Resize', scale=(320, 320), keep_ratio=True)
+train_pipeline = [*_base_.train_pipeline[:2], __resize__, _base_.train_pipeline[-1]]
+test_pipeline = [_base_.test_pipeline[0], __resize__, *_base_.test_pipeline[2:]]
 __coco128__ = dict(data_root=f'{__data__}/coco128', ann_file='annotations/instances_train2017.json')
 train_dataloader = dict(
     batch_size=2,
-    num_workers=1,
     dataset=dict(__coco128__, filter_cfg=dict(filter_empty_gt=True, min_size=0), pipeline=train_pipeline),
 )
-val_dataloader = dict(
-    batch_size=2,
-    num_workers=1,
-    dataset=dict(__coco128__, data_prefix=dict(img='train2017/'), pipeline=test_pipeline),
+val_dataloader = test_dataloader = dict(
+    batch_size=2, dataset=dict(__coco128__, data_prefix=dict(img='train2017/'), pipeline=test_pipeline)
 )
-test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
-test_evaluator = val_evaluator
+val_evaluator = test_evaluator = dict(ann_file=f'{__data__}/coco128/annotations/instances_train2017.json')
 
 train_cfg = dict(max_epochs=75, val_interval=15)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='MultiStepLR', begin=0, end=75, by_epoch=True, milestones=[62, 71], gamma=0.1),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=75, milestones=[62, 71])]
 auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(logger=dict(interval=32))

@@ -5,15 +5,13 @@
 #   python tools/merge_labels.py OLD.json PREDICTIONS.json NEW.json --threshold 0.7       in the next round 0.65
 #   bash tools/dist_train.sh CONFIG 8 \
 #       --cfg-options load_from=LAST.pth train_dataloader.dataset.dataset.ann_file=NEW.json
-# Chosen here: the learning rate falls after 60,000 iterations.
-_base_ = './mask-rcnn_cutler.py'
-
-model = dict(train_cfg=dict(rcnn=dict(assigner=dict(neg_iou_thr=0.5))))
-train_pipeline = [dict(type='ScaledCopyPaste', scale_range=(0.5, 1.0)), dict(type='PackDetInputs')]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-optim_wrapper = dict(optimizer=dict(lr=0.005))
-train_cfg = dict(max_iters=80000)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
-    dict(type='MultiStepLR', by_epoch=False, begin=0, end=80000, milestones=[60000], gamma=0.02),
+_base_ = [
+    '../models/mask-rcnn_cutler.py',
+    '../datasets/imagenet_pseudo.py',
+    '../schedules/cutler_80k.py',
+    '../mmdet_runtime.py',
 ]
+
+train_pipeline = [dict(_base_.train_pipeline[0], scale_range=(0.5, 1.0)), _base_.train_pipeline[1]]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=20000, max_keep_ckpts=3))

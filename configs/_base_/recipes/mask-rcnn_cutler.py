@@ -2,7 +2,6 @@
 #   python tools/maskcut.py $CRATE_DATA/imagenet/train $CRATE_DATA/imagenet/annotations/pseudo_train.json \
 #       --config configs/maskcut/maskcut_vit-base-p8_dino-pre-1xb8_coco.py --checkpoint DINO
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
 # DropLoss: neg_iou_thr=(0.01, 0.5), see docs/detector-without-labels.md. It must be a tuple.
 _base_ = [
     '../models/mask-rcnn_cutler.py',

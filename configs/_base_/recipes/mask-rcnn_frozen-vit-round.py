@@ -10,8 +10,5 @@ model = dict(train_cfg=dict(rcnn=dict(assigner=dict(neg_iou_thr=0.5))))
 train_pipeline = [dict(type='ScaledCopyPaste', scale_range=(0.5, 1.0)), dict(type='PackDetInputs')]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 train_cfg = dict(max_epochs=6, val_interval=6)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='MultiStepLR', begin=0, end=6, by_epoch=True, milestones=[4], gamma=0.1),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=6, milestones=[4])]
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

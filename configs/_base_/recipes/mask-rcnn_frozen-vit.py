@@ -4,14 +4,10 @@
 #       --config configs/maskcut/NAME.py --checkpoint CHECKPOINT
 #   python tools/train.py CONFIG --cfg-options model.backbone.backbone.init_cfg.checkpoint=CHECKPOINT
 # CHECKPOINT: see `Weights` in the file of the backbone. tools/discover.py sets data, backbone and strides by itself.
-#
 # DropLoss: neg_iou_thr=(0.01, 0.5). A proposal that overlaps no mask is not learnt as background, since MaskCut misses
 # objects (docs/detector-without-labels.md). It must be a tuple; with a list mmdet has no background at all.
-# Copy-paste: objects of another image, scaled by 0.3 to 1.0.
-#
-# Data: $CRATE_DATA/coco with annotations/pseudo_train2017.json; the detector is evaluated against the true annotations
-# of val2017, with all categories as one. For patches of 14 x 14: the strides of the pyramid are half a patch and its
-# doubles.
+# Data: $CRATE_DATA/coco; the detector is evaluated against the true annotations of val2017, with all categories as one.
+# For patches of 14 x 14: the strides of the pyramid are half a patch and its doubles.
 _base_ = './mask-rcnn_small.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
@@ -34,25 +30,15 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=300)),
 )
 
-load_pipeline = [
-    dict(type='LoadImageOrSkip'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='Resize', scale=(448, 448), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-]
+__resize__ = dict(type='Resize', scale=(448, 448), keep_ratio=True)
+load_pipeline = [*_base_.train_pipeline[:2], __resize__, _base_.train_pipeline[3]]
 train_pipeline = [dict(type='ScaledCopyPaste', scale_range=(0.3, 1.0)), dict(type='PackDetInputs')]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(448, 448), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
+test_pipeline = [_base_.test_pipeline[0], __resize__, *_base_.test_pipeline[2:]]
 __coco__ = dict(
     type='CocoDataset', data_root=f'{__data__}/coco', metainfo=dict(classes=('object',), palette=[(220, 20, 60)])
 )
 train_dataloader = dict(
     batch_size=4,
-    num_workers=1,
     dataset=dict(
         _delete_=True,
         type='MultiImageMixDataset',
@@ -66,16 +52,12 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-val_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(__coco__, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json')
-test_evaluator = val_evaluator
+val_dataloader = test_dataloader = dict(batch_size=4, dataset=dict(__coco__, pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(
+    type='ClassAgnosticCocoMetric', ann_file=f'{__data__}/coco/annotations/instances_val2017.json'
+)
 
 train_cfg = dict(max_epochs=12, val_interval=12)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[9, 11], gamma=0.1),
-]
 optim_wrapper = dict(
     _delete_=True,
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),

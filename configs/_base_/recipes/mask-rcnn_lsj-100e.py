@@ -1,13 +1,10 @@
 # Mask R-CNN of ViTDet (arXiv 2203.16527) on COCO, 100 epochs of 64 images with large-scale jitter.
 #   NNODES=2 NODE_RANK=... MASTER_ADDR=... bash tools/dist_train.sh CONFIG 8                  32 GPUs: NNODES=4
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-#
-# The simple pyramid is built from the last map of a plain backbone. The RPN has two convolutions, the box head four and
-# a fully connected layer; box and mask head have LayerNorm. Everything else is mmdet's. Attention has windows of
-# 14 x 14 patches; the third, sixth, ninth and twelfth layer are global. Departures from ViTDet: positions are absolute
-# only, as in the pre-trained weights; [CLS] stays. Chosen here: drop path rate 0.1, as in ViTDet-B, for the small size
-# too. 16 GPUs have 4 images each. With patches of 8 x 8 (16,384 per image), 32 GPUs have 2 images each.
-#
+# The RPN has two convolutions, the box head four and a fully connected layer; box and mask head have LayerNorm.
+# Everything else is mmdet's. Attention has windows of 14 x 14 patches; the third, sixth, ninth and twelfth layer are
+# global. Departures from ViTDet: positions are absolute only, as in the pre-trained weights; [CLS] stays. Chosen here:
+# drop path rate 0.1, as in ViTDet-B, for the small size too. 16 GPUs have 4 images each. With patches of 8 x 8 (16,384
+# per image), 32 GPUs have 2 images each.
 # Every batch is padded to 1024 x 1024 after the normalisation, masks too, in training and in testing. The images of the
 # data set are no larger. For larger images, pad_size_divisor=32 pads as little as possible.
 # Memory: --cfg-options model.backbone.with_cp=True keeps the input of each layer and computes the rest twice.

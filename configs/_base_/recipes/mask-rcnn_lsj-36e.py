@@ -2,7 +2,4 @@
 _base_ = './mask-rcnn_lsj-100e.py'
 
 train_cfg = dict(max_epochs=36)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=250),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=36, milestones=[32, 35], gamma=0.1),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=36, milestones=[32, 35])]

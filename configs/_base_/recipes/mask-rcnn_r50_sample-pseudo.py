@@ -4,15 +4,11 @@
 #   python tools/maskcut.py data/sample/coco/train2017 data/sample/coco/annotations/pseudo_train2017.json \
 #       --config configs/maskcut/maskcut_crate-w128d5-p4_1xb8_sample-96x128px.py --checkpoint CHECKPOINT
 #   python tools/train.py CONFIG
-#
-# The model is mmdet's Mask R-CNN R50-FPN with one class. It starts from random weights: no labels of ImageNet are used.
-# All layers and batch norms are trained, by AdamW. mmdet's 1x schedule stays: 12 epochs, steps after 8 and 11.
-# Scenes are 96 high and 128 wide, with a few objects. So the smallest anchor is 16 wide, half of mmdet's. 128 boxes per
-# image are sampled, a quarter of mmdet's number.
-#
-# Data: $CRATE_DATA/sample/coco with annotations/pseudo_train2017.json from above, which has one category, 'object'. The
-# detector is evaluated against the true annotations of val2017, with all categories as one.
-# Another set of images: data_root, ann_file, data_prefix, scale.
+# The model is mmdet's Mask R-CNN R50-FPN with one class, mmdet's 1x schedule stays. It starts from random weights: no
+# labels of ImageNet are used. All layers and batch norms are trained, by AdamW. Scenes are 96 high and 128 wide, with a
+# few objects: the smallest anchor is 16 wide, half of mmdet's, and a quarter of mmdet's boxes are sampled.
+# Data: $CRATE_DATA/sample/coco. The detector is evaluated against the true annotations of val2017, with all categories
+# as one. Another set of images: data_root, ann_file, data_prefix, scale.
 _base_ = 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 custom_imports = dict(imports=['projects.crate'], allow_failed_imports=False)
@@ -43,13 +39,11 @@ train_dataloader = dict(
     batch_size=8,
     dataset=dict(__sample__, ann_file='annotations/pseudo_train2017.json', pipeline=train_pipeline),
 )
-val_dataloader = dict(batch_size=8, dataset=dict(__sample__, pipeline=test_pipeline))
-test_dataloader = val_dataloader
-val_evaluator = dict(
+val_dataloader = test_dataloader = dict(batch_size=8, dataset=dict(__sample__, pipeline=test_pipeline))
+val_evaluator = test_evaluator = dict(
     type='ClassAgnosticCocoMetric',
     ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json',
 )
-test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=2e-4, weight_decay=0.05), clip_grad=dict(max_norm=1.0)

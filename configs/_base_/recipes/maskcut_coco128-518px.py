@@ -3,9 +3,5 @@
 _base_ = './maskcut_coco128.py'
 
 model = dict(layer=11, facet='value', score='round')
-test_pipeline = [
-    dict(type='LoadImageOrSkip', skip=False),
-    dict(type='Resize', scale=(518, 518), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='PackDetInputs'),
-]
+test_pipeline = [dict(step, scale=(518, 518)) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -5,10 +5,6 @@ _base_ = './maskcut_coco.py'
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
 model = dict(layer=4)
-test_pipeline = [
-    dict(type='LoadImageOrSkip', skip=False),
-    dict(type='Resize', scale=(128, 96), keep_ratio=False, backend='pillow', interpolation='lanczos'),
-    dict(type='PackDetInputs'),
-]
+test_pipeline = [dict(step, scale=(128, 96)) if step.type == 'Resize' else step for step in _base_.test_pipeline]
 test_dataloader = dict(num_workers=1, dataset=dict(data_root=f'{__data__}/sample/coco', pipeline=test_pipeline))
 test_evaluator = dict(ann_file=f'{__data__}/sample/coco/annotations/instances_val2017.json')

@@ -1,8 +1,4 @@
-# mmdet's RetinaNet on COCO: heads, images (1333 x 800) and 12 epochs are mmdet's own.
-#   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-# Chosen here: a drop path rate of 0.1, that of ViTDet-B (arXiv 2203.16527), for every size; AdamW (see the schedule).
-# Memory: windows of 14 x 14 patches in all layers but the third, sixth, ninth and twelfth.
+# mmdet's RetinaNet on COCO: mask-rcnn_12e.py, whose header says what is chosen, with this detector.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../datasets/coco_detection.py',

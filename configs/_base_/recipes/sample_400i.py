@@ -1,48 +1,24 @@
 # A small classifier on the generated sample set: minutes on a laptop. What `make demo` trains.
 #   python tools/make_sample_set.py data/sample
 #   python tools/train.py CONFIG
-# Data: $CRATE_DATA/sample/imagenet/{train,val}/<class>/*.png: 8 classes, 48 x 48, 3,000 and 400 images.
-_base_ = '../default_runtime.py'
+# Data: $CRATE_DATA/sample/imagenet/{train,val}/<class>/*.png: 8 classes, 48 x 48, 3,000 and 400 images. They are read
+# as those of Tiny-ImageNet, without crops.
+_base_ = ['../datasets/tinyimagenet100_64.py', '../default_runtime.py']
 __data__ = __import__('os').environ.get('CRATE_DATA', 'data')
 
-data_preprocessor = dict(num_classes=8, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+data_preprocessor = dict(num_classes=8)
 model = dict(
     type='ImageClassifier',
     head=dict(type='LinearClsHead', num_classes=8, loss=dict(type='CrossEntropyLoss', loss_weight=1.0)),
 )
 
-train_pipeline = [
-    dict(type='LoadImageOrSkip'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-tta_model = dict(type='AverageClsScoreTTA')  # --tta: the mean of the scores of an image and its mirror image
-tta_pipeline = [
-    *test_pipeline[:-1],
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], test_pipeline[-1:]],
-    ),
-]
-__folders__ = dict(type='CustomDataset', data_root=f'{__data__}/sample/imagenet')
-__loader__ = dict(num_workers=1, persistent_workers=True, collate_fn=dict(type='default_collate'))
-train_dataloader = dict(
-    __loader__,
-    batch_size=48,
-    dataset=dict(__folders__, data_prefix='train', pipeline=train_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-val_dataloader = dict(
-    __loader__,
-    batch_size=100,
-    dataset=dict(__folders__, data_prefix='val', pipeline=test_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
-test_dataloader = val_dataloader
-val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))
+train_pipeline = [step for step in _base_.train_pipeline if step.type != 'RandomResizedCrop']
+__folders__ = dict(data_root=f'{__data__}/sample/imagenet')
+__loader__ = dict(num_workers=1, persistent_workers=True)
+train_dataloader = dict(__loader__, batch_size=48, dataset=dict(__folders__, pipeline=train_pipeline))
+val_dataloader = test_dataloader = dict(__loader__, batch_size=100, dataset=__folders__)
+val_evaluator = test_evaluator = dict(topk=(1,))
 train_cfg = dict(by_epoch=False, max_iters=400, val_interval=100)
-val_cfg = test_cfg = dict()
 
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01), clip_grad=dict(max_norm=1.0))
 param_scheduler = [

@@ -3,17 +3,11 @@
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
 # 4.5 epochs. The first 4.1 epochs use images of 32 x 32 (64 tokens, six times as fast), the last 150 iterations images
 # of 64 x 64. The backbone has the positions of the small images: both sizes train all of them.
-_base_ = ['../datasets/tinyimagenet100_64.py', '../default_runtime.py']
-
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=100,
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original', num_classes=100),
-        topk=(1, 5),
-    ),
-)
+_base_ = [
+    '../models/classifier_tinyimagenet100.py',
+    '../datasets/tinyimagenet100_64.py',
+    '../default_runtime.py',
+]
 
 train_dataloader = dict(
     num_workers=0,

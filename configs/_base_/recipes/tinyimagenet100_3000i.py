@@ -5,10 +5,7 @@ _base_ = './tinyimagenet100_1750i.py'
 train_dataloader = dict(batch_size=512)
 train_cfg = dict(max_iters=3000, val_interval=500)
 optim_wrapper = dict(type='AutocastOptimWrapper')
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=150, by_epoch=False),
-    dict(type='CosineAnnealingLR', eta_min=0, begin=150, by_epoch=False),
-]
+param_scheduler = [dict(_base_.param_scheduler[0], end=150), dict(_base_.param_scheduler[1], begin=150)]
 auto_scale_lr = dict(base_batch_size=512)
 default_hooks = dict(checkpoint=dict(interval=500))
 custom_hooks = [dict(type='ClassNumCheckHook')]

@@ -4,9 +4,6 @@ _base_ = './tinyimagenet100_1750i.py'
 
 train_cfg = dict(max_iters=4000, val_interval=4000)
 optim_wrapper = dict(type='AutocastOptimWrapper')
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=200, by_epoch=False),
-    dict(type='CosineAnnealingLR', eta_min=0, begin=200, by_epoch=False),
-]
+param_scheduler = [dict(_base_.param_scheduler[0], end=200), dict(_base_.param_scheduler[1], begin=200)]
 default_hooks = dict(checkpoint=dict(interval=1000))
 custom_hooks = [dict(type='ClassNumCheckHook')]

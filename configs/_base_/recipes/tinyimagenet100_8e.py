@@ -1,20 +1,13 @@
 # A small classifier on the 100-class Tiny-ImageNet: real photographs on a machine without a GPU.
 #   CRATE_DATA=/datasets python tools/train.py CONFIG
-_base_ = ['../datasets/tinyimagenet100_64.py', '../default_runtime.py']
-
-model = dict(
-    type='ImageClassifier',
-    head=dict(
-        type='LinearClsHead',
-        num_classes=100,
-        loss=dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='original', num_classes=100),
-        topk=(1, 5),
-    ),
-)
+_base_ = [
+    '../models/classifier_tinyimagenet100.py',
+    '../datasets/tinyimagenet100_64.py',
+    '../default_runtime.py',
+]
 
 train_dataloader = dict(persistent_workers=True)
-val_dataloader = dict(persistent_workers=True)
-test_dataloader = val_dataloader
+val_dataloader = test_dataloader = dict(persistent_workers=True)
 train_cfg = dict(by_epoch=True, max_epochs=8, val_interval=1)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [

@@ -1,24 +1,15 @@
-# UPerNet (arXiv 1807.10221) on a plain backbone: mmseg's model for the ViT, with CRATE in its place, and mmseg's
-# schedule of 40,000 iterations of 16 images, by AdamW. Neck, heads and losses are mmseg's.
+# UPerNet (arXiv 1807.10221) on a plain backbone: mmseg's model for the ViT, with CRATE in its place. Neck, heads and
+# losses are mmseg's.
 #   bash tools/dist_train.sh CONFIG 8
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-#
 # UPerNet reads the maps of the third, sixth, ninth and twelfth layer. MultiLevelNeck resizes them to the strides 4, 8,
 # 16 and 32 of UPerHead, by patch_size / stride: [4, 2, 1, 0.5] for patch 16, as here. For patch 8, the leaf sets
-# [2, 1, 0.5, 0.25]. `img_size` is the size of the pre-training: positions are interpolated to the crop.
-# With patch 8, attention has windows of 32 x 32 patches, four in a crop; the pre-training had 28 x 28 patches. The four
-# layers whose maps are read stay global.
+# [2, 1, 0.5, 0.25] and windows of 32 x 32 patches, four in a crop; the pre-training had 28 x 28 patches. The four
+# layers whose maps are read stay global. `img_size` is the size of the pre-training: positions are interpolated.
 # SyncBN of the heads needs GPUs; our tools make it BN if a run has one process or no GPU.
-#
 # Chosen here, as in mmseg's MAE at this size: drop path rate 0.1, learning rate 1e-4, weight decay 0.05, mixed
-# precision. 1,500 iterations of warm-up, then a straight line to zero over `train_cfg.max_iters`. Testing slides a
-# window of the crop's size by two thirds of it. Layer-wise decay of the learning rate by 0.7, as in this project's
-# detectors. No weight decay on norms, biases, [CLS] and positions.
-_base_ = [
-    'mmseg::_base_/models/upernet_vit-b16_ln_mln.py',
-    'mmseg::_base_/schedules/schedule_40k.py',
-    '../mmseg_runtime.py',
-]
+# precision. Testing slides a window of the crop's size by two thirds of it. Layer-wise decay of the learning rate by
+# 0.7, as in this project's detectors. No weight decay on norms, biases, [CLS] and positions.
+_base_ = ['mmseg::_base_/models/upernet_vit-b16_ln_mln.py', '../schedules/poly_40k.py']
 
 model = dict(
     pretrained=None,  # here it is the backbone's init_cfg
@@ -39,9 +30,3 @@ optim_wrapper = dict(
     ),
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
 )
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500),
-]
-auto_scale_lr = dict(base_batch_size=16, enable=True)
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))

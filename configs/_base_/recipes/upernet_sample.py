@@ -2,10 +2,7 @@
 #   python tools/make_sample_set.py data/sample
 #   python tools/train.py configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py
 #   OMP_NUM_THREADS=1 python tools/train.py CONFIG --cfg-options randomness.seed=0
-#   python tools/test.py CONFIG CHECKPOINT
-# Needs the file `model.backbone.init_cfg.checkpoint`; without it, the run stops before its first step.
-# Another file: --cfg-options model.backbone.init_cfg.checkpoint=FILE
-#
+# Another file of weights: --cfg-options model.backbone.init_cfg.checkpoint=FILE
 # Chosen here: four fifths of the pixels are background, so the background has weight 1/5 in the losses. Without this
 # weight (whole scenes, learning rate 1e-3), five of the eight classes were never predicted after 300 iterations (mIoU
 # 35.3). Crops have half the sides of a scene; scenes are tested whole. Neck and heads are narrow, the auxiliary head
@@ -54,12 +51,11 @@ train_dataloader = dict(
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(_base_.dataset, ann_file='ImageSets/Segmentation/train.txt', pipeline=train_pipeline),
 )
-val_dataloader = dict(
+val_dataloader = test_dataloader = dict(
     __loader__,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(_base_.dataset, ann_file='ImageSets/Segmentation/val.txt', pipeline=test_pipeline, test_mode=True),
 )
-test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
 optim_wrapper = dict(

@@ -1,11 +1,9 @@
 # The schedule of ViTDet (arXiv 2203.16527): AdamW, batch 64, learning rate 1e-4, weight decay 0.1, 250 iterations of
 # warm-up, steps at 88.9% and 96.3%, mixed precision. The learning rate decays by 0.7 per layer, as in ViTDet-B. Chosen
 # here: the same decay for the small size, which has as many layers. There is no weight decay on norms, biases, [CLS]
-# and positions.
-#
-# We count in epochs and take the nearest steps. mmdet leaves out 1,021 of the 118,287 training images: they have no
-# object. So an epoch is ceil(117,266 / 64) = 1,833 iterations, and 100 epochs are 183,300. ViTDet counts 184,375
-# iterations, 118,000 images per epoch.
+# and positions. We count in epochs and take the nearest steps. mmdet leaves out 1,021 of the 118,287 training images:
+# they have no object. So an epoch is ceil(117,266 / 64) = 1,833 iterations, and 100 epochs are 183,300. ViTDet counts
+# 184,375 iterations, 118,000 images per epoch.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='LayerDecayOptimWrapperConstructor',

@@ -1,6 +1,5 @@
 # Fully sharded data parallel by mmengine's own strategy (with two remedies), for sizes whose weights and optimiser do
-# not fit one GPU. Add this file to `_base_` of any config and start it with tools/dist_train.sh or
-# tools/slurm_train.sh. Checkpoints hold the whole model, as in any other run: they are tested and
+# not fit one GPU. Add this file to `_base_` of any config. Checkpoints hold the whole model: they are tested and
 # converted without FSDP. Resume with FSDP, with any number of processes.
 runner_type = 'FlexibleRunner'
 strategy = dict(
