@@ -182,6 +182,7 @@ EVIDENCE = (
     tuple(f'crate-{size}-p8' for size in ('w192d6', 'w192d6-mhsa', 'w192d6-mlp', 'w384d6')),
     tuple(f'vit-{size}-p8' for size in ('w192d6', 'w192d6-reg4', 'w96d6')),
 )
+DENSE_SMALL = ('crate-w192d6-p8', 'vit-w192d6-p8')
 SUPERVISED = (*EMERGENCE[1:], *ABLATIONS[1:], 'vit-small-p8', 'vit-base-p8')
 DINO = ('vit-small-p8', 'vit-base-p8')
 # recipe and the name of its configs -> runs
@@ -299,16 +300,23 @@ RECIPES = [
         ('AdamW', 1e-3, 0.05),
         'weights',
     ),
-    detect(
-        'mask-rcnn',
-        'coco128',
-        {'1xb2': W128D6[:1]},
-        'step-75e',
-        'coco128-320x320px',
-        'coco128',
-        80,
-        ('AdamW', 1e-3, 0.05),
-        'weights',
+    *(
+        detect(
+            'mask-rcnn',
+            recipe,
+            {'1xb2': backbones},
+            schedule,
+            f'{recipe}-320x320px',
+            'coco128',
+            80,
+            ('AdamW', 1e-3, 0.05),
+            start,
+        )
+        for recipe, backbones, schedule, start in (
+            ('coco128', W128D6[:1], 'step-75e', 'weights'),
+            ('coco128-half', DENSE_SMALL, 'step-30e', 'weights'),
+            ('coco128-half', ('vit-small-p14',), 'step-30e', 'dinov2'),
+        )
     ),
     detect(
         'mask-rcnn',
@@ -396,17 +404,13 @@ RECIPES = [
     ),
     *(
         segment(
-            'linear',
-            'linear-seg_camvid',
-            {'1xb8': backbones},
-            'poly-400i',
-            'camvid-240x320px',
-            'camvid',
-            11,
-            ('AdamW', 1e-2, 1e-4),
-            start,
+            kind, f'{recipe}_camvid', {run: backbones}, 'poly-400i', 'camvid-240x320px', 'camvid', 11, optimizer, start
         )
-        for backbones, start in ((('crate-w192d6-p8', 'vit-w192d6-p8'), 'weights'), (('vit-small-p14',), 'dinov2'))
+        for kind, recipe, run, optimizer in (
+            ('linear', 'linear-seg', '1xb8', ('AdamW', 1e-2, 1e-4)),
+            ('upernet', 'upernet', '1xb4', ('AdamW', 1e-3, 0.05)),
+        )
+        for backbones, start in ((DENSE_SMALL, 'weights'), (('vit-small-p14',), 'dinov2'))
     ),
     measure('maskcut/maskcut', '_coco', SUPERVISED, 'coco', 'coco'),
     measure('maskcut/maskcut', '_coco', DINO, 'coco', 'coco', 'dino'),

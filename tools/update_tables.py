@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
 
 RESULTS = _cli.ROOT / 'docs/experiments/emergence.json'
+DENSE = _cli.ROOT / 'docs/experiments/dense.json'
 EVIDENCE = _cli.ROOT / 'docs/experiments/evidence.json'
 SIZES = ('128 x 128', '64 x 64')
 MARKED = re.compile(r'(<!-- table: ([^\n]+) -->\n).*?(<!-- end of table -->)', re.DOTALL)
@@ -47,7 +48,7 @@ def pages():
 
 def tables():
     """Return name -> table in Markdown."""
-    from projects.crate.study import experiment, published
+    from projects.crate.study import dense, experiment, published
     from projects.crate.study.tables import write_table
 
     rows, _ = experiment.read_results(RESULTS)
@@ -60,6 +61,9 @@ def tables():
         found |= {f'evidence, {name}': table for name, table in experiment.tables(rows).items()}
         models = dict.fromkeys(model for model, *_ in experiment.trainings_of(rows))
         found['evidence, models'] = experiment.seed_table(rows, SIZES[0], models)
+    if DENSE.is_file():
+        rows, _ = experiment.read_results(DENSE)
+        found |= {f'dense, {task}': dense.dense_table(rows, task) for task in dense.TASKS}
     found |= {'Table 1': published.table_1(), 'Figure 4b': published.figure_4b()}
     return {name: write_table(table, 'md') for name, table in found.items()}
 

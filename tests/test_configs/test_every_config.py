@@ -23,6 +23,8 @@ MODELS = {
     'segmentation/linear_': ('EncoderDecoder', 'mmseg'),
     'segmentation/coarse-seg_': ('AttentionSegmentor', 'mmseg'),
 }
+# heads on DINOv2 are an upper mark for the small models, and its backbone stays as it is
+FROZEN = ('camvid-240x320px', 'coco128-half-320x320px')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 OWN = ('model', 'train_dataloader', 'auto_scale_lr')  # what a config may change of its recipe
 PARTS = dict(MultiheadAttention='MHSA', FFN='MLP')  # mmpretrain's names
@@ -91,7 +93,7 @@ def check_data(row, cfg):
         for part in dataset.get('datasets', [dataset.get('dataset', dataset)]):
             root = one.train_root if loader == 'train_dataloader' else ''
             assert part.data_root == f'data/{root or one.root}'
-            images[loader] = [part.get(key) for key in ('split', 'data_prefix', 'ann_file')]
+            images[loader] = [part.get(key) for key in ('split', 'data_prefix', 'ann_file', 'indices')]
         assert cfg[loader].sampler.shuffle is (loader == 'train_dataloader')
         if 'ann_file' in cfg.get(loader.replace('dataloader', 'evaluator'), {}):
             truth = cfg[loader.replace('dataloader', 'evaluator')].ann_file
@@ -100,7 +102,7 @@ def check_data(row, cfg):
         # CamVid has images of its own for testing
         assert (cfg.val_dataloader == cfg.test_dataloader) == (one.data != 'camvid')
         # 128 images are to be learnt by heart
-        assert images['train_dataloader'] != images['val_dataloader'] or one.data == 'coco128'
+        assert images['train_dataloader'] != images['val_dataloader'] or one.file == 'mask-rcnn_coco128'
 
 
 def check_training(row, cfg):
@@ -125,7 +127,7 @@ def check_training(row, cfg):
     tags = one.schedule.split('-')
     assert ('fsdp' in tags) == ('FSDP' in cfg.get('strategy', {}).get('type', ''))
     assert ('mixup' in tags) == ('augments' in cfg.model.get('train_cfg', {}))
-    frozen = 'linear' in tags or one.prefix == 'segmentation/linear_'
+    frozen = 'linear' in tags or one.prefix == 'segmentation/linear_' or one.end in FROZEN and one.start == 'dinov2'
     layers = BACKBONES[row.backbone][2] if row.backbone in BACKBONES else None
     assert frozen == (cfg.model.backbone.get('frozen_stages', -1) == layers)
     if row.gpus > 8:
@@ -175,7 +177,8 @@ def check_widths(row, cfg, model):
         maps = model.eval().neck([torch.empty(shape, device='meta') for _ in model.backbone.out_indices])
         if 'upernet' in row.recipe.file:  # built for strides of 4, 8, 16 and 32
             assert [tuple(one.shape[2:]) for one in maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
-            assert model.backbone.window_size == {4: (12, 12), 8: (32, 32), 16: None}[row.patch]
+            large = dict.fromkeys(('ade20k', 'voc2012aug'), (32, 32) if row.patch == 8 else None)
+            assert model.backbone.window_size == dict(large, sample=(12, 12), camvid=None)[row.recipe.data]
         assert model.decode_head(maps).shape[1] == row.recipe.classes
         assert not model.with_auxiliary_head or model.auxiliary_head(maps).shape[1] == row.recipe.classes
 
