@@ -15,10 +15,7 @@ model = dict(
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=0.9), clip_grad=dict(max_norm=1.0))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=40),
-    dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=40),
-]
+param_scheduler = [dict(_base_.param_scheduler[0], end=40), dict(_base_.param_scheduler[1], begin=40)]
 train_dataloader = dict(batch_size=4)
 train_cfg = dict(max_iters=400, val_interval=200)
 auto_scale_lr = dict(base_batch_size=4)
