@@ -36,14 +36,9 @@ def attention_of_heads(
     rule: str = 'mass',
     share: float = 0.6,
 ) -> Iterator[HeadMaps]:
-    """Yield maps and masks of every head, image by image.
+    """Yield maps and masks of every head for paths and images (H, W, 3) uint8 RGB, whose sizes may differ.
 
-    Args:
-        observer: The backbone.
-        images: Path and image (H, W, 3) uint8 RGB each; sizes may differ.
-        layer: 0-based; negative ones count from the end.
-        rule: Rule that turns a map into a mask; see :func:`projects.crate.evaluation.binarise`.
-        share: Share of the mass or of the patches.
+    ``rule`` and ``share`` turn a map into a mask as in :func:`projects.crate.evaluation.binarise`.
     """
     for path, image in images:
         maps = observer.attention(image, [layer])[layer]

@@ -93,9 +93,6 @@ def draw_labels(out: Path, root: Path, folder: Path) -> None:
         out: COCO file that :func:`projects.crate.pseudo_labels.make_pseudo_labels` has written.
         root: Folder that the paths in the file are relative to.
         folder: Folder of the pictures; see :func:`picture_path`.
-
-    Raises:
-        UserError: The file is damaged, or an image cannot be read or has another size than its masks.
     """
     finished, (total, _) = out.stat().st_mtime_ns, count_entries(out)
     with Progress('maskcut') as progress:

@@ -48,9 +48,6 @@ def layer_sweep(
 
     Returns:
         (layers (n,), {metric: values (n,)}); 'coarse_seg/layer_3/mIoU' is called 'coarse_seg/mIoU'.
-
-    Raises:
-        UserError: The model has no layer to choose, or not this one, or there is no such checkpoint.
     """
     layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
@@ -72,10 +69,8 @@ def layer_sweep(
 def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return (epochs or iterations (n,), {metric: values (n,)}) of every checkpoint of a training.
 
-    Args:
-        cfg: Any config that can be tested with these weights, from :func:`read_config`.
-        work_dir: Folder of the training, see :func:`find_checkpoints`.
-        out: Folder. ``epochs.json`` there keeps what was measured (:class:`Measurements`).
+    ``cfg`` is any config that can be tested with these weights, from :func:`read_config`. ``out/epochs.json`` keeps
+    what was measured (:class:`Measurements`).
     """
     unit, checkpoints = find_checkpoints(work_dir)
     measurements = Measurements(out, 'epochs')
@@ -167,10 +162,8 @@ def _read_known(path: Path) -> dict[str, dict]:
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
     """Return the numbers that ``tools/test.py`` prints, as often as needed in one process, and without its log.
 
-    ``cfg`` comes from :func:`read_config` and stays as it is. ``checkpoint`` is a path or URL.
-
-    Raises:
-        UserError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
+    ``cfg`` comes from :func:`read_config` and stays as it is. ``checkpoint`` is a path or URL. A checkpoint that leaves
+    weights of the model random is a UserError.
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
