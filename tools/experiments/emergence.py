@@ -205,7 +205,7 @@ class Experiment:
 
     def run(self):
         """Do the missing trainings and measurements; write tables and curves."""
-        from projects.crate.study.experiment import Training, measure_baselines, measure_training, write_pages
+        from projects.crate.study.experiment import measure_baselines, measure_training, write_pages
 
         if self.train_only:
             for model, seed in self.missing(self.known()[0]):
@@ -214,8 +214,8 @@ class Experiment:
         image_sets = self.find_images()
         count = self.describe(image_sets[0])
         for model, seed in self.missing(self.known()[0]):
-            training = Training(model, seed, self.train_seed(model, seed), self.work_dir(model, seed))
-            new = measure_training(training, image_sets, self.out, self.budget.num_resamples)
+            training = model, seed, self.train_seed(model, seed), self.work_dir(model, seed)
+            new = measure_training(*training, image_sets, self.out, self.budget.num_resamples)
             self.keep(count, new if self.known()[0] else [*measure_baselines(image_sets[0]), *new])
         rows = self.known()[0]
         for path in write_pages(rows, self.draw(rows, image_sets[0].pictures), self.out):

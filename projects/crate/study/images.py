@@ -120,15 +120,9 @@ class StudyImages:
 
 
 def find_images(roots: Sequence[Path], size: Sequence[int], max_images: int | None = None) -> StudyImages:
-    """Find the first data set of each layout below some folders.
+    """Find the first data set of each layout below some folders; of each at most ``max_images``, resized to ``size``.
 
-    Args:
-        roots: The folders.
-        size: (H, W) that images are resized to.
-        max_images: Most images of each data set; default: all.
-
-    Raises:
-        UserError: There is no data set, or the library that reads it is not installed.
+    No data set, or no library that reads it, is a UserError.
     """
     voc, coco = find_voc(roots, max_images), find_coco(roots, max_images)
     if voc is None and coco is None:
@@ -232,11 +226,9 @@ def fitted_size(image: np.ndarray, side: int) -> tuple[int, int]:
     return width, height
 
 
-def read_images(
-    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
-) -> list[tuple[Path, np.ndarray]]:
+def read_images(source: Path, size: Sequence[int] | None = None) -> list[tuple[Path, np.ndarray]]:
     """Return all images at once; see :func:`iterate_images`."""
-    return list(iterate_images(source, size, report))
+    return list(iterate_images(source, size))
 
 
 def iterate_images(
