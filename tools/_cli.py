@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def new_parser(description: str) -> argparse.ArgumentParser:
@@ -24,10 +25,14 @@ def new_parent() -> argparse.ArgumentParser:
     return parser
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change settings of the config') -> None:
     """Add ``--cfg-options``, which changes settings of the config."""
-    metavar, text = 'KEY=VALUE', 'change settings of the config'
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar=metavar, help=text)
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help=text)
+
+
+def add_size(parser: argparse.ArgumentParser, text: str, default: list[int] | None = None) -> None:
+    """Add ``--size``, the height and width of images."""
+    parser.add_argument('--size', type=positive, nargs=2, default=default, metavar=('H', 'W'), help=text)
 
 
 def add_facet(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,7 @@ def add_facet(parser: argparse.ArgumentParser) -> None:
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the ``--local_rank`` that launchers of old versions of torch give."""
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
 
 

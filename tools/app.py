@@ -20,9 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 
-WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
+WEIGHTS = _cli.ROOT / 'docs' / 'experiments' / 'weights'
 FACETS = ('default', 'key', 'query', 'value', 'token')
 MEAN = 'mean'  # of the heads
 MAX_BYTES, MAX_PIXELS = 20 * 2**20, 25_000_000  # of an upload
@@ -42,7 +41,7 @@ def parse_args(argv):
     add('--configs', nargs='+', metavar='C', help=text)
     add('--backbone', nargs='+', default=[], metavar='NAME', help='pretrained ViTs, as in tools/maskcut.py')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: all of this machine (default: %(default)s)')
-    add('--port', type=positive, default=7860, help='port (default: %(default)s)')
+    add('--port', type=_cli.positive, default=7860, help='port (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.configs and len(args.configs) != len(args.checkpoints):
         parser.error(f'--configs: {len(args.configs)} for {len(args.checkpoints)} checkpoints; give one for each')

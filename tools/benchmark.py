@@ -38,6 +38,10 @@ def parse_args(argv):
     network.add_argument('--patch-size', type=positive, default=16, help=text)
     options = argparse.ArgumentParser(add_help=False)
     _cli.add_cfg_options(options)
+    labelling = argparse.ArgumentParser(add_help=False)
+    labelling.add_argument('images', type=Path, help='folder, or text file with a path per line')
+    labelling.add_argument('--config', required=True, help='config file, one of configs/maskcut')
+    labelling.add_argument('--checkpoint', required=True, help='file with the weights of the backbone')
 
     def add(name, module, help_text, *parents, repeats=3, description=None):
         """Return an adder of arguments; parents are not shared: subcommands would change each other's defaults."""
@@ -79,13 +83,11 @@ def parse_args(argv):
         'ncut',
         'ncut',
         'one cut beside the libraries ncut-pytorch and fastncut',
+        labelling,
         options,
-        description='Report time, memory and agreement (IoU) of the mask. The libraries need: pip install --no-deps '
-        'ncut-pytorch fastncut fpsample',
+        description='Report time, memory and agreement (IoU) of the mask; a few images are enough. The libraries need: '
+        'pip install --no-deps ncut-pytorch fastncut fpsample',
     )
-    ncut('images', type=Path, help='folder, or text file with a path per line; a few images are enough')
-    ncut('--config', required=True, help='config file, one of configs/maskcut')
-    ncut('--checkpoint', required=True, help='file with the weights of the backbone')
     text = 'sides of the grids in tokens (default: 30 37 60 100)'
     ncut('--sides', type=positive, nargs='+', default=[30, 37, 60, 100], help=text)
     text = 'most tokens for the dense reference; larger grids are compared with ours (default: %(default)s)'
@@ -120,17 +122,15 @@ def parse_args(argv):
     training('config', help='config file of mmpretrain, mmdet or mmseg; its data set must exist')
     training('--images', type=positive, default=100, help='number of images to transform (default: %(default)s)')
 
-    labels = add(
+    add(
         'pseudo-labels',
         'pseudo_labels',
         'time of each stage of tools/maskcut.py, from images to JSON',
+        labelling,
         options,
         repeats=None,
         description='Run once, in one process with one thread. The same thread loads the images.',
     )
-    labels('images', type=Path, help='folder, or text file with a path per line')
-    labels('--config', required=True, help='config file, one of configs/maskcut')
-    labels('--checkpoint', required=True, help='file with the weights of the backbone')
     return parser.parse_args(argv)
 
 

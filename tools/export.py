@@ -13,27 +13,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='file with the weights')
-    parser.add_argument('out', type=Path, metavar='OUT.{onnx,pt2}', help='file to write')
-    parser.add_argument(
-        '--output',
-        choices=['logits', 'backbone', 'maskcut'],
-        help='result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
-        '(default: by the model of the config)',
-    )
-    parser.add_argument(
-        '--dynamic', choices=['batch', 'batch,size'], default='batch', help='free dimensions (default: batch)'
-    )
-    parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='height and width of the image (default: config)'
-    )
-    parser.add_argument('--image', type=Path, help='image for the check (default: noise)')
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='file with the weights')
+    add('out', type=Path, metavar='OUT.{onnx,pt2}', help='file to write')
+    text = 'result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
+    text += '(default: by the model of the config)'
+    add('--output', choices=['logits', 'backbone', 'maskcut'], help=text)
+    add('--dynamic', choices=['batch', 'batch,size'], default='batch', help='free dimensions (default: batch)')
+    _cli.add_size(parser, 'height and width of the image (default: config)')
+    add('--image', type=Path, help='image for the check (default: noise)')
     _cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 

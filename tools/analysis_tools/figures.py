@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _cli
-from _cli import positive
 
 
 def parse_args(argv):
@@ -36,12 +35,10 @@ def shared_arguments():
     model, images, layer, facet = (argparse.ArgumentParser(add_help=False) for _ in range(4))
     config.add_argument('config', help='config file')
     config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
-    config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
+    _cli.add_cfg_options(config)
     model.add_argument('checkpoint', help='file with the weights')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
-    images.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='resize images (default: keep their size)'
-    )
+    _cli.add_size(images, 'resize images (default: keep their size)')
     layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
     _cli.add_facet(facet)
     return config, model, images, layer, facet
@@ -56,7 +53,7 @@ def add_pictures(commands, config, model, images, layer, facet):
         description='Draw a row per image: the image, and the attention of [CLS] to the patches in every head.',
     )
     figure.add_argument('--per-image', action='store_true', help='write one file per image (default: pages)')
-    figure.add_argument('--rows', type=positive, default=10, help='images on a page (default: %(default)s)')
+    figure.add_argument('--rows', type=_cli.positive, default=10, help='images on a page (default: %(default)s)')
     figure.add_argument('--outline', action='store_true', help='outline the mask of each map, as used for mIoU')
     text = 'rule that turns attention into a mask (default: %(default)s)'
     figure.add_argument('--rule', choices=['mass', 'top'], default='mass', help=text)
@@ -211,11 +208,10 @@ def sparse_rate(args):
     from projects.crate.evaluation.sparse_rate import mean_and_std
     from projects.crate.study.drawing import save_figure
     from projects.crate.study.sparse_rate import layer_rates, rate_table, sparse_rate_figure
-    from projects.crate.study.tables import write_table
 
     paths, rates = layer_rates(*open_model(args))
     summary = mean_and_std(rates)
-    print(write_table(rate_table(summary), 'text'))
+    print(rate_table(summary))
     figure = sparse_rate_figure({f'{len(paths)} images': summary})
     return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
 
@@ -249,8 +245,7 @@ def masks(args):
 def add_sweeps(commands, config, model):
     """Add the figures that need an evaluation per point."""
     launcher = argparse.ArgumentParser(add_help=False)
-    launchers = ['none', 'pytorch', 'slurm', 'mpi']
-    launcher.add_argument('--launcher', choices=launchers, default='none', help='job launcher, as in tools/test.py')
+    _cli.add_launcher(launcher)
     again = (
         'Measurements are kept in OUT. After an interrupt, run the same command to continue. '
         'Empty OUT after a change of images, masks or code.'

@@ -17,8 +17,8 @@ from projects.crate.engine.launch import model_cfg, prepare_training, read_confi
 from projects.crate.engine.loops import samples_per_step
 from projects.crate.engine.mistakes import building
 from projects.crate.errors import UserError
+from projects.crate.study.tables import plain_table
 
-from .text import plain_table
 from .timing import interleaved_medians, now
 
 MODEL = 'model'
@@ -42,9 +42,6 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
     Returns:
         ``transforms``: [(name, seconds per image)] in their order; ``model``: seconds per image; ``batch_size``,
         ``num_workers``: as the config has them.
-
-    Raises:
-        UserError: The config has no training, or its data set or model cannot be built.
     """
     if 'dataset' not in (cfg.get('train_dataloader') or {}) or 'model' not in cfg:
         raise UserError(f'{cfg.filename}: the config has no train_dataloader, or no model')
@@ -67,11 +64,7 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
 
 
 def time_transforms(dataset: torch.utils.data.Dataset, number: int) -> list[tuple[str, float]]:
-    """Return the mean seconds of each transform, over ``number`` images from all over the data set.
-
-    Raises:
-        UserError: The data set has no transforms.
-    """
+    """Return the mean seconds of each transform, over ``number`` images from all over the data set."""
     while not hasattr(dataset, 'pipeline'):  # repeated, for one
         if not hasattr(dataset, 'dataset'):
             raise UserError(f'{type(dataset).__name__} has no pipeline of transforms that could be measured')
@@ -95,10 +88,8 @@ def report(found: Mapping) -> str:
     rows.append((f'{MODEL}, a training step', found['model']))
     needed, there = math.ceil(loading / found['model']), found['num_workers']
     verdict = 'the model is the bottleneck' if needed <= max(there, 1) else 'the transforms are the bottleneck'
-    return '\n'.join(
-        [
-            plain_table(['', 'ms/image'], [row and (row[0], f'{1e3 * row[1]:.2f}') for row in rows]),
-            f'A worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: it '
-            f'needs {needed} workers. The config has {there}: {verdict}.',
-        ]
+    table = plain_table(['', 'ms/image'], [row and (row[0], f'{1e3 * row[1]:.2f}') for row in rows])
+    return (
+        f'{table}\nA worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: '
+        f'it needs {needed} workers. The config has {there}: {verdict}.'
     )
