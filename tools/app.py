@@ -131,7 +131,8 @@ def build(models, folder):
         gr.Markdown(f'Colours run from the least to the largest value of each picture. Photographs: {credits}.')
 
         def click(opened, event: gr.SelectData):
-            height, width = shown_shape(opened)
+            """Return (y, x), from 0 to 1, in the picture whose longer side is ``SHOWN``."""
+            height, width = (side * SHOWN / max(opened['size']) for side in opened['size'])
             return event.index[1] / height, event.index[0] / width
 
         content, photograph = [opened, shown, place, message], partial(read_photograph, paths)
@@ -213,11 +214,6 @@ def opened_image(image, name):
     kept = fit(image, MAX_SIDE) if max(image.shape) > MAX_SIDE else image
     state = dict(name=name, image=kept, size=image.shape[:2])
     return state, fit(image, SHOWN), None, ''
-
-
-def shown_shape(opened):
-    """Return (height, width) of the picture on which the user clicks."""
-    return [side * SHOWN / max(opened['size']) for side in opened['size']]
 
 
 def look(models, opened, place, side, tau, number, name, layer, head, facet):

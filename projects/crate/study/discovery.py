@@ -74,13 +74,8 @@ def write_config(
 
     If the detector has the backbone ``FrozenViT``, that becomes the ViT that cut the masks.
 
-    Args:
-        path: Config to write.
-        base: Config of the detector, with any data set of mmdet's ``CocoDataset``.
-        images: Folder of the images.
-        labels: COCO file of their masks.
-        source: Arguments of :func:`frozen_backbone`.
-        load_from: Checkpoint to start from.
+    ``base`` is the config of the detector, with any data set of mmdet's ``CocoDataset``; ``labels`` is the COCO file of
+    the masks, ``source`` the arguments of :func:`frozen_backbone`, and ``load_from`` a checkpoint to start from.
     """
     cfg = read_config(base)
     data = dict(

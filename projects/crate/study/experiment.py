@@ -98,14 +98,7 @@ def measure_training(
     MaskCut has all layers of the last checkpoint, else the last layer; one object per image has the last layer. The
     other checkpoints are measured at the last size, without one object per image.
 
-    Args:
-        model: Name of the model.
-        seed: Seed of the training.
-        config: Config of the training.
-        work_dir: Folder of its checkpoints.
-        image_sets: The images, once per size.
-        out: Folder for the measurements.
-        num_resamples: Draws of the images behind the intervals of AP.
+    ``image_sets`` are the images, once per size; ``num_resamples`` the draws of the images behind the intervals of AP.
     """
     checkpoints = find_checkpoints(work_dir)[1]
     last = max(checkpoints)

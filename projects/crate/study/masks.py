@@ -89,10 +89,7 @@ def draw_labels(out: Path, root: Path, folder: Path) -> None:
 
     A picture that is newer than the file is left as it is. So an interrupted command continues.
 
-    Args:
-        out: COCO file that :func:`projects.crate.pseudo_labels.make_pseudo_labels` has written.
-        root: Folder that the paths in the file are relative to.
-        folder: Folder of the pictures; see :func:`picture_path`.
+    Paths in the file ``out`` are relative to ``root``. The pictures go to ``folder``, see :func:`picture_path`.
     """
     finished, (total, _) = out.stat().st_mtime_ns, count_entries(out)
     with Progress('maskcut') as progress:

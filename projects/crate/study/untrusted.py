@@ -86,10 +86,7 @@ def literal_config(text: str, source: str) -> dict:
 def check_backbone(backbone: dict, scope: str | None, source: Path) -> None:
     """Refuse the config of a backbone that could do more than build the layers whose weights are in the same file.
 
-    Args:
-        backbone: Config, of plain values.
-        scope: The config's ``default_scope``.
-        source: File with the config and the weights.
+    ``backbone`` has plain values, ``scope`` is the config's ``default_scope``, ``source`` the file with both.
 
     Raises:
         UserError: A ``type`` is not registered, or does more than build layers. A scope is unknown. A number is too
