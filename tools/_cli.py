@@ -110,6 +110,8 @@ def run(
         interrupted: Message after Ctrl-C (exit code 130).
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    if 'local_rank' in args:  # of an old launcher; new ones set the variable
+        os.environ.setdefault('LOCAL_RANK', args.local_rank)
     wait_without_spinning()
     sys.path.insert(0, str(ROOT))
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -13,7 +13,6 @@ The random numbers of augmentations start anew. Checkpoints within an epoch: --c
 default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -38,9 +37,7 @@ def parse_args(argv):
 
 
 def main(argv=None):
-    args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    return _cli.run('train', train, args, 'interrupted; run the same command with --resume to continue')
+    return _cli.run('train', train, parse_args(argv), 'interrupted; run the same command with --resume to continue')
 
 
 def train(args):

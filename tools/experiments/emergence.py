@@ -47,7 +47,8 @@ class Budget:
 
     size: str  # of the models, as in the names of their configs
     recipe: str  # the rest of those names
-    image_sizes: tuple[tuple[int, int], ...]  # (h, w) that images are measured at; along the training the last one
+    # (h, w) that images are measured at; along the training the last one
+    image_sizes: tuple[tuple[int, int], ...] = ((128, 128), (64, 64))
     seeds: dict[str, int] = field(default_factory=lambda: dict(FOUR))  # trainings; --also adds to them
     num_resamples: int = 1000  # draws behind the intervals of AP
     max_images: int = 500  # of each data set that is measured
@@ -82,14 +83,12 @@ BUDGETS = {
     ),
     'cpu': Budget(
         **SMALL,
-        image_sizes=((128, 128), (64, 64)),
         rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
     ),
     'gpu': Budget(
         size='w384d6',
         recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
-        image_sizes=((128, 128), (64, 64)),
         seeds={**FOUR, 'CRATE': 3},
         rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=600',),

@@ -116,7 +116,7 @@ def demo_page(
 
     Args:
         path: Path of the page.
-        results: 'CRATE' -> its result, and so on; empty before the trainings.
+        results: By 'CRATE' and so on; empty before the trainings.
         config: Config of one of the trainings; None before them.
         commands: Commands as typed.
         photos: Figures of ``last_layer_figures``, drawn with the weights of this repository.

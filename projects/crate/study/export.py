@@ -92,14 +92,9 @@ def export(model: nn.Module, out: Path, image: Tensor, free_size: bool = False) 
 
     The new file runs on ``image``, and on three copies of it. It gets its name only if the results agree.
 
-    Args:
-        model: Module that takes images (B, 3, H, W) and returns a tuple of tensors.
-        out: File to write; its folder exists.
-        image: Example (1, 3, H, W).
-        free_size: Also leave height and width free.
-
-    Raises:
-        UnsupportedError: The results differ by more than 0.1% of the largest output, or one is not finite.
+    ``model`` takes images (B, 3, H, W) and returns a tuple of tensors; ``image`` is an example (1, 3, H, W). With
+    ``free_size`` height and width are free, too. Results that differ by more than 0.1% of the largest output, or that
+    are not finite, are an UnsupportedError.
     """
     check_target(out)
     # torch.export makes a constant of a batch of 1, and of a size of 1

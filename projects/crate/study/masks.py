@@ -50,13 +50,9 @@ def mask_grid(
 ) -> np.ndarray:
     """Return images under their masks, row by row in square cells on white: (height, width, 3) uint8 RGB.
 
-    Args:
-        images: (H, W, 3) uint8 RGB each; sizes may differ. At least one.
-        masks: (n, H, W) bool each, of the size of its image; n may be 0. Where masks overlap, the last one is seen.
-        columns: Most images in a row.
-        cell: Longer side of an image in the grid, in pixels.
-        gap: White pixels right of and below each cell.
-        opacity: Opacity of a mask, from 0 to 1.
+    Images are (H, W, 3) uint8 RGB, of any sizes; the masks of each are (n, H, W) bool, n may be 0. Where masks overlap,
+    the last one is seen. ``columns`` is the most images in a row, ``cell`` their longer side in pixels, and ``gap`` the
+    white pixels right of and below each cell.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)

@@ -69,11 +69,8 @@ class Observer:
     def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
         """Build the backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
 
-        Args:
-            cfg: Config of a classifier, detector, segmentor or measurement.
-            checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
-                a training would start from.
-            device: Default: the best one there is.
+        The weights stand under ``backbone.``; all others in the file are ignored. Without a checkpoint they are those
+        that a training would start from. The default device is the best one there is.
         """
         model = cfg.get('model') or {}
         if 'backbone' not in model:

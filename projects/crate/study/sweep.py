@@ -39,12 +39,9 @@ def layer_sweep(
 
     A ``MaskCutDetector`` is evaluated once per layer; an ``AttentionSegmentor`` once, with all layers in one pass.
 
-    Args:
-        cfg: Config of ``configs/maskcut`` or ``configs/segmentation``, from :func:`read_config`.
-        checkpoint: Path of the weights.
-        out: Folder. ``layers.json`` there keeps what was measured (:class:`Measurements`).
-        layers: 0-based; negative ones count from the end. Default: all.
-        label: Name of the model in the lines that report on the progress.
+    ``cfg`` is a config of ``configs/maskcut`` or ``configs/segmentation``, from :func:`read_config`. ``layers`` are
+    0-based, or negative from the end; default: all. ``out/layers.json`` keeps what was measured, see
+    :class:`Measurements`. ``label`` names the model in the lines that report on the progress.
 
     Returns:
         (layers (n,), {metric: values (n,)}); 'coarse_seg/layer_3/mIoU' is called 'coarse_seg/mIoU'.
