@@ -102,12 +102,7 @@ def run(
 
     Print a mistake of the user as one line on stderr and return 1. Do the same if the machine refuses: no permission,
     full disk. Every other error is a bug and keeps its traceback. With ``--debug``, every error keeps its traceback.
-
-    Args:
-        name: Name of the tool, with which its messages start.
-        work: Function that does the work. It returns an exit code, or None for 0.
-        args: Parsed command line.
-        interrupted: Message after Ctrl-C (exit code 130).
+    Messages start with ``name``; after Ctrl-C (exit code 130) it is ``interrupted``.
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     if 'local_rank' in args:  # of an old launcher; new ones set the variable

@@ -34,10 +34,7 @@ def run(args: Namespace) -> tuple[dict, str]:
 def measure(cfg: Config, number: int, repeats: int) -> dict:
     """Measure every transform of a training, and the model's step with all that a training does.
 
-    Args:
-        cfg: Training config, ready to be trained, whose data set is there.
-        number: Number of images that are transformed, from all over the data set.
-        repeats: Number of steps of the model with one batch; the median counts.
+    ``number`` images from all over the data set are transformed. The median of ``repeats`` steps with one batch counts.
 
     Returns:
         ``transforms``: [(name, seconds per image)] in their order; ``model``: seconds per image; ``batch_size``,

@@ -158,14 +158,9 @@ def discovery_page(
 ) -> Path:
     """Write ``out/index.html`` and return its path.
 
-    Args:
-        out: Folder of the run.
-        images: Folder of the images.
-        labels: 'MaskCut' and the rounds -> the masks that the next training learnt from.
-        predictions: The rounds -> the predictions that their masks were made from.
-        trainings: Name of a detector -> its work folder.
-        results: 'MaskCut' and the detectors -> what :func:`evaluate` returned; may be empty.
-        commands: Commands as typed.
+    By 'MaskCut' and the rounds, ``labels`` are the masks that the next training learnt from, and ``predictions`` what
+    the masks of a round were made from. ``trainings`` are the work folders of the detectors, and ``results``, which may
+    be empty, what :func:`evaluate` returned for MaskCut and the detectors.
     """
     counts = {name: count_entries(path) for name, path in labels.items()}
     sources = {name: count_sources(labels[name], path) for name, path in predictions.items()}

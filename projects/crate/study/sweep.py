@@ -108,9 +108,8 @@ class Measurements:
     are equal. The images, their masks and the code are not compared. In a distributed run the main process knows the
     finished evaluations and tells the other processes.
 
-    Args:
-        folder: Folder of ``{name}.json``, which is written after each evaluation, and of the logs, in ``runs``.
-        name: Name of the file; the lines that report on the progress start with it.
+    ``folder`` holds ``{name}.json``, which is written after each evaluation, and the logs, in ``runs``. Lines that
+    report on the progress start with ``name``.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
