@@ -147,10 +147,15 @@ def find_voc(roots: Iterable[Path], max_images: int | None = None) -> ImageSet |
             changes = dict(data_root=str(root), ann_file=VOC_LIST)
             if (root.parent / MARKER).is_file():  # PascalVOCDataset knows no classes but VOC's
                 changes.update(type='BaseSegDataset', metainfo=SEGMENTATION_METAINFO)
-            images = [root / 'JPEGImages' / f'{name}.jpg' for name in names]
-            targets = [root / 'SegmentationClass' / f'{name}.png' for name in names]
-            return ImageSet(VOC_CONFIG, changes, images, targets, spread_evenly(len(names), max_images))
+            return _voc_set(VOC_CONFIG, changes, names, max_images)
     return None
+
+
+def _voc_set(config: Path, changes: dict, names: Sequence[str], max_images: int | None) -> ImageSet:
+    root = Path(changes['data_root'])
+    images = [root / 'JPEGImages' / f'{name}.jpg' for name in names]
+    targets = [root / 'SegmentationClass' / f'{name}.png' for name in names]
+    return ImageSet(config, changes, images, targets, spread_evenly(len(names), max_images))
 
 
 def find_coco(roots: Iterable[Path], max_images: int | None = None) -> ImageSet | None:
@@ -182,13 +187,7 @@ def salient_images(voc: ImageSet) -> ImageSet:
     if not (root / SALIENT_LIST).is_file():
         return replace(voc, config=SALIENCY_CONFIG, changes=changes)
     names = (root / SALIENT_LIST).read_text().split()
-    return ImageSet(
-        SALIENCY_CONFIG,
-        dict(changes, ann_file=SALIENT_LIST),
-        [root / 'JPEGImages' / f'{name}.jpg' for name in names],
-        [root / 'SegmentationClass' / f'{name}.png' for name in names],
-        spread_evenly(len(names), len(voc.chosen)),
-    )
+    return _voc_set(SALIENCY_CONFIG, dict(changes, ann_file=SALIENT_LIST), names, len(voc.chosen))
 
 
 def object_shares(voc: ImageSet) -> list[dict[str, float]]:

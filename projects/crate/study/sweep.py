@@ -46,7 +46,7 @@ def layer_sweep(
     Returns:
         (layers (n,), {metric: values (n,)}); 'coarse_seg/layer_3/mIoU' is called 'coarse_seg/mIoU'.
     """
-    layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
+    layers, label = _layers_of(cfg, layers), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
 
     def measure(name: str, **options: object) -> Metrics:
@@ -189,16 +189,13 @@ def _digest(cfg: Config, checkpoint: str | Path) -> str:
     return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
 
 
-def _count_layers(cfg: Config) -> int:
+def _layers_of(cfg: Config, layers: Iterable[int] | None) -> list[int]:
+    """Return indices that count from the start; all layers of the config's backbone, if none are given."""
     kind = type_name(cfg.model.type) if cfg.get('model') else 'none'
     if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
         raise UserError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        return len(all_layers(MODELS.build(cfg.model.backbone)))
-
-
-def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
-    """Return indices that count from the start; all, if none are given."""
+        number = len(all_layers(MODELS.build(cfg.model.backbone)))
     layers = [*range(number)] if layers is None else [*layers]
     if wrong := [layer for layer in layers if not -number <= layer < number]:
         raise UserError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')
