@@ -102,7 +102,7 @@ def run(
 
     Print a mistake of the user as one line on stderr and return 1. Do the same if the machine refuses: no permission,
     full disk. Every other error is a bug and keeps its traceback. With ``--debug``, every error keeps its traceback.
-    Messages start with ``name``; after Ctrl-C (exit code 130) it is ``interrupted``.
+    Each message starts with ``name``; ``interrupted`` is the message after Ctrl-C (exit code 130).
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
     if 'local_rank' in args:  # of an old launcher; new ones set the variable
@@ -111,11 +111,11 @@ def run(
     sys.path.insert(0, str(ROOT))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')  # a path may hold bytes that are no text; stderr escapes them
+    if args.debug:
+        return work(args) or 0
     try:
         message, code = _outcome(work, args)
     except KeyboardInterrupt:
-        if args.debug:
-            raise
         message, code = interrupted, 130
     if message:
         print(f'{name}: {message}', file=sys.stderr)
@@ -128,18 +128,16 @@ def _outcome(work: Callable[[argparse.Namespace], int | None], args: argparse.Na
         from projects.crate import study  # noqa: F401  # without OpenMMLab the package is there, and its parts are not
         from projects.crate.errors import UserError, explain, refusal
     except ImportError as error:
-        if args.debug or error.name != 'projects.crate':  # that name: the environment was examined
+        if error.name != 'projects.crate':  # that name: the environment was examined
             raise
         return '; '.join(str(error).splitlines()).replace(':; ', ': '), 1
     try:
         return '', work(args) or 0
     except UserError as error:
-        if args.debug:
-            raise
         return explain(error), 1
     except OSError as error:
         message = refusal(error)
-        if args.debug or message is None:
+        if message is None:
             raise
         return message, 1
 
