@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 
 
 def new_parser(description: str) -> argparse.ArgumentParser:
@@ -24,10 +25,14 @@ def new_parent() -> argparse.ArgumentParser:
     return parser
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+def add_cfg_options(parser: argparse.ArgumentParser, text: str = 'change settings of the config') -> None:
     """Add ``--cfg-options``, which changes settings of the config."""
-    metavar, text = 'KEY=VALUE', 'change settings of the config'
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar=metavar, help=text)
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help=text)
+
+
+def add_size(parser: argparse.ArgumentParser, text: str, default: list[int] | None = None) -> None:
+    """Add ``--size``, the height and width of images."""
+    parser.add_argument('--size', type=positive, nargs=2, default=default, metavar=('H', 'W'), help=text)
 
 
 def add_facet(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,7 @@ def add_facet(parser: argparse.ArgumentParser) -> None:
 
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     """Add ``--launcher``, and the ``--local_rank`` that launchers of old versions of torch give."""
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', default='0', help=argparse.SUPPRESS)
 
 
@@ -97,23 +102,20 @@ def run(
 
     Print a mistake of the user as one line on stderr and return 1. Do the same if the machine refuses: no permission,
     full disk. Every other error is a bug and keeps its traceback. With ``--debug``, every error keeps its traceback.
-
-    Args:
-        name: Name of the tool, with which its messages start.
-        work: Function that does the work. It returns an exit code, or None for 0.
-        args: Parsed command line.
-        interrupted: Message after Ctrl-C (exit code 130).
+    Each message starts with ``name``; ``interrupted`` is the message after Ctrl-C (exit code 130).
     """
     os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')  # no library may fall back to executing a checkpoint
+    if 'local_rank' in args:  # of an old launcher; new ones set the variable
+        os.environ.setdefault('LOCAL_RANK', args.local_rank)
     wait_without_spinning()
     sys.path.insert(0, str(ROOT))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='surrogateescape')  # a path may hold bytes that are no text; stderr escapes them
+    if args.debug:
+        return work(args) or 0
     try:
         message, code = _outcome(work, args)
     except KeyboardInterrupt:
-        if args.debug:
-            raise
         message, code = interrupted, 130
     if message:
         print(f'{name}: {message}', file=sys.stderr)
@@ -126,18 +128,16 @@ def _outcome(work: Callable[[argparse.Namespace], int | None], args: argparse.Na
         from projects.crate import study  # noqa: F401  # without OpenMMLab the package is there, and its parts are not
         from projects.crate.errors import UserError, explain, refusal
     except ImportError as error:
-        if args.debug or error.name != 'projects.crate':  # that name: the environment was examined
+        if error.name != 'projects.crate':  # that name: the environment was examined
             raise
         return '; '.join(str(error).splitlines()).replace(':; ', ': '), 1
     try:
         return '', work(args) or 0
     except UserError as error:
-        if args.debug:
-            raise
         return explain(error), 1
     except OSError as error:
         message = refusal(error)
-        if args.debug or message is None:
+        if message is None:
             raise
         return message, 1
 

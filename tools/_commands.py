@@ -10,17 +10,11 @@ import _cli
 
 
 class Commands:
-    """Runs tools of this repository with their output on the screen.
-
-    Args:
-        name: Name of the tool that runs them.
-
-    Attributes:
-        typed: Commands as a user would type them, also commands that were already done.
-    """
+    """Runs tools of this repository with their output on the screen; ``name`` is the tool that runs them."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.typed = name, []
+        self.name = name
+        self.typed = []  # commands as a user would type them, also commands that were already done
 
     def run(self, tool: str, *arguments: object, is_done: bool = False) -> None:
         """Run a tool unless it is done; raise UserError if it fails."""

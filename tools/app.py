@@ -20,9 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 
-WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
+WEIGHTS = _cli.ROOT / 'docs' / 'experiments' / 'weights'
 FACETS = ('default', 'key', 'query', 'value', 'token')
 MEAN = 'mean'  # of the heads
 MAX_BYTES, MAX_PIXELS = 20 * 2**20, 25_000_000  # of an upload
@@ -42,7 +41,7 @@ def parse_args(argv):
     add('--configs', nargs='+', metavar='C', help=text)
     add('--backbone', nargs='+', default=[], metavar='NAME', help='pretrained ViTs, as in tools/maskcut.py')
     add('--host', default='127.0.0.1', help='address to listen on; 0.0.0.0: every network (default: %(default)s)')
-    add('--port', type=positive, default=7860, help='port (default: %(default)s)')
+    add('--port', type=_cli.positive, default=7860, help='port (default: %(default)s)')
     args = parser.parse_args(argv)
     if args.configs and len(args.configs) != len(args.checkpoints):
         parser.error(f'--configs: {len(args.configs)} for {len(args.checkpoints)} checkpoints; give one for each')
@@ -132,7 +131,8 @@ def build(models, folder):
         gr.Markdown(f'Colours run from the least to the largest value of each picture. Photographs: {credits}.')
 
         def click(opened, event: gr.SelectData):
-            height, width = shown_shape(opened)
+            """Return (y, x), from 0 to 1, in the picture whose longer side is ``SHOWN``."""
+            height, width = (side * SHOWN / max(opened['size']) for side in opened['size'])
             return event.index[1] / height, event.index[0] / width
 
         content, photograph = [opened, shown, place, message], partial(read_photograph, paths)
@@ -214,11 +214,6 @@ def opened_image(image, name):
     kept = fit(image, MAX_SIDE) if max(image.shape) > MAX_SIDE else image
     state = dict(name=name, image=kept, size=image.shape[:2])
     return state, fit(image, SHOWN), None, ''
-
-
-def shown_shape(opened):
-    """Return (height, width) of the picture on which the user clicks."""
-    return [side * SHOWN / max(opened['size']) for side in opened['size']]
 
 
 def look(models, opened, place, side, tau, number, name, layer, head, facet):

@@ -38,8 +38,12 @@ def parse_args(argv):
     network.add_argument('--patch-size', type=positive, default=16, help=text)
     options = argparse.ArgumentParser(add_help=False)
     _cli.add_cfg_options(options)
+    labelling = argparse.ArgumentParser(add_help=False)
+    labelling.add_argument('images', type=Path, help='folder, or text file with a path per line')
+    labelling.add_argument('--config', required=True, help='config file, one of configs/maskcut')
+    labelling.add_argument('--checkpoint', required=True, help='file with the weights of the backbone')
 
-    def add(name, module, help_text, *parents, repeats=3, description=None):
+    def add(name, help_text, *parents, repeats=3, description=None, module=None):
         """Return an adder of arguments; parents are not shared: subcommands would change each other's defaults."""
         shared = argparse.ArgumentParser(add_help=False)
         if repeats:
@@ -49,11 +53,10 @@ def parse_args(argv):
             shared.add_argument('--repeats', type=positive, default=repeats, help=text)
         parents = [output, shared, *parents]
         command = commands.add_parser(name, parents=parents, help=help_text, description=description)
-        command.set_defaults(module=module, **({} if repeats else dict(threads=1, repeats=1)))
+        command.set_defaults(module=module or name, **({} if repeats else dict(threads=1, repeats=1)))
         return command.add_argument
 
     speed = add(
-        'speed',
         'speed',
         'speed of the backbone, beside the textbook formulation and ViTs of the same size',
         network,
@@ -70,7 +73,7 @@ def parse_args(argv):
     text = 'time each alternative by torch.compile, too; operations and memory are without torch.compile'
     speed('--compile', action='store_true', help=text)
 
-    maskcut = add('maskcut', 'maskcut', 'speed and memory of MaskCut, beside dense eigensolvers')
+    maskcut = add('maskcut', 'speed and memory of MaskCut, beside dense eigensolvers')
     features = _cli.ROOT / 'tests' / 'data' / 'maskcut_golden_60.npz'
     text = 'npz file with entries NAME_feat (C, h * h) (default: the photographs of the tests, 60 x 60 tokens)'
     maskcut('--features', type=Path, default=features, help=text)
@@ -78,21 +81,18 @@ def parse_args(argv):
 
     ncut = add(
         'ncut',
-        'ncut',
         'one cut beside the libraries ncut-pytorch and fastncut',
+        labelling,
         options,
-        description='Report time, memory and agreement (IoU) of the mask. The libraries need: pip install --no-deps '
-        'ncut-pytorch fastncut fpsample',
+        description='Report time, memory and agreement (IoU) of the mask; a few images are enough. The libraries need: '
+        'pip install --no-deps ncut-pytorch fastncut fpsample',
     )
-    ncut('images', type=Path, help='folder, or text file with a path per line; a few images are enough')
-    ncut('--config', required=True, help='config file, one of configs/maskcut')
-    ncut('--checkpoint', required=True, help='file with the weights of the backbone')
     text = 'sides of the grids in tokens (default: 30 37 60 100)'
     ncut('--sides', type=positive, nargs='+', default=[30, 37, 60, 100], help=text)
     text = 'most tokens for the dense reference; larger grids are compared with ours (default: %(default)s)'
     ncut('--dense-tokens', type=positive, default=3600, help=text)
 
-    attention = add('attention', 'attention', 'time of reading [CLS] attention, beside the forward pass', repeats=15)
+    attention = add('attention', 'time of reading [CLS] attention, beside the forward pass', repeats=15)
     backbones = [CONFIGS / f'{name}.py' for name in BACKBONES]
     text = 'configs of the backbones to measure, with random weights (default: CRATE-S/8 and ViT-S/8)'
     attention('--configs', type=Path, nargs='+', default=backbones, help=text)
@@ -101,7 +101,6 @@ def parse_args(argv):
     attention('--batch-size', type=positive, default=1, help='images in a pass (default: %(default)s)')
 
     memory = add(
-        'memory',
         'memory',
         'memory of a forward and a backward pass, for several attention windows',
         network,
@@ -115,23 +114,20 @@ def parse_args(argv):
     text = 'use windows in all layers (default: four layers stay global)'
     memory('--no-global-layers', action='store_true', help=text)
 
-    training = add(
-        'input', 'training_input', 'time of the image transforms of a config, beside its training step', options
-    )
+    text = 'time of the image transforms of a config, beside its training step'
+    training = add('input', text, options, module='training_input')
     training('config', help='config file of mmpretrain, mmdet or mmseg; its data set must exist')
     training('--images', type=positive, default=100, help='number of images to transform (default: %(default)s)')
 
-    labels = add(
+    add(
         'pseudo-labels',
-        'pseudo_labels',
         'time of each stage of tools/maskcut.py, from images to JSON',
+        labelling,
         options,
         repeats=None,
+        module='pseudo_labels',
         description='Run once, in one process with one thread. The same thread loads the images.',
     )
-    labels('images', type=Path, help='folder, or text file with a path per line')
-    labels('--config', required=True, help='config file, one of configs/maskcut')
-    labels('--checkpoint', required=True, help='file with the weights of the backbone')
     return parser.parse_args(argv)
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 from _commands import Commands
 
 CONFIGS = {
     'CRATE': 'configs/classification/crate-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
     'ViT': 'configs/classification/vit-w128d5-p4_1xb48-coslr-400i_sample-48px.py',
 }
-WEIGHTS = Path(__file__).resolve().parent.parent / 'docs' / 'experiments' / 'weights'
+WEIGHTS = _cli.ROOT / 'docs' / 'experiments' / 'weights'
 RESULTS = WEIGHTS.parent / 'emergence.json'
 MEASURED = ('CRATE', 'ViT-lr1.5e-4')  # the trainings of ``RESULTS`` whose seed 0 is in ``WEIGHTS``
 PHOTO_SIDE = 128  # longer side in pixels: the size at which docs/experiments compares the weights
@@ -36,14 +35,14 @@ def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     add = parser.add_argument
     add('--out', type=Path, default=Path('work_dirs/demo'), help='folder for trainings and page (default: %(default)s)')
-    add('--seeds', type=positive, default=1, help='trainings per model; more than one gives the spread')
+    add('--seeds', type=_cli.positive, default=1, help='trainings per model; more than one gives the spread')
     text = 'number of training and of validation images (default: those of the sample set)'
     add('--images', type=int, help=text)
     text = 'folder of photographs to show (default: samples of installed packages)'
     add('--photos', type=Path, metavar='FOLDER', help=text)
     add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
     add('--photos-only', action='store_true', help='show photographs and train nothing')
-    add('--cfg-options', nargs='+', default=[], help='as in tools/train.py, for both models')
+    _cli.add_cfg_options(parser, 'as in tools/train.py, for both models')
     args = parser.parse_args(argv)
     if args.photos and not args.photos.exists():
         parser.error(f'--photos: not found: {args.photos}')
@@ -72,8 +71,11 @@ def show(args):
 
 
 def train(commands, args, name, seed):
-    """Train and test one model; return (config as trained, seed, folder, checkpoint, accuracy in percent)."""
+    """Train and test one model."""
+    from mmengine.config import Config
+
     from projects.crate.engine.resume import last_checkpoint
+    from projects.crate.study.demo import TrainedRun
 
     work_dir = args.out / f'{name.lower()}-seed{seed}'
     options = [f'randomness.seed={seed}', *args.cfg_options]
@@ -82,17 +84,17 @@ def train(commands, args, name, seed):
     test_dir = work_dir / 'test'
     commands.run('tools/test.py', CONFIGS[name], checkpoint, '--work-dir', test_dir, '--cfg-options', *options)
     metrics = json.loads(max(test_dir.glob('*/*.json')).read_text())
-    return work_dir / Path(CONFIGS[name]).name, seed, work_dir, checkpoint, metrics['accuracy/top1']
+    config = Config.fromfile(work_dir / Path(CONFIGS[name]).name)
+    return TrainedRun(config, seed, work_dir, checkpoint, metrics['accuracy/top1'])
 
 
 def write(path, trained, commands, photos, credits, to_train=False):
     """Measure the models and write the page; with no trained model, only photographs."""
     import numpy as np
     import torch
-    from mmengine.config import Config
     from PIL import Image
 
-    from projects.crate.study.demo import TrainedRun, demo_page, measure
+    from projects.crate.study.demo import demo_page, measure
     from projects.crate.study.experiment import read_results, summary_table
 
     def target_of(image_path):
@@ -101,11 +103,8 @@ def write(path, trained, commands, photos, credits, to_train=False):
         mask = np.asarray(Image.open(image.parents[2] / 'masks' / image.relative_to(image.parents[2])))
         return torch.from_numpy((mask > 0).astype(np.int64))
 
-    results = {
-        name: measure([TrainedRun(Config.fromfile(config), *rest) for config, *rest in runs], target_of)
-        for name, runs in trained.items()
-    }
-    config = Config.fromfile(trained['CRATE'][0][0]) if trained else None
+    results = {name: measure(runs, target_of) for name, runs in trained.items()}
+    config = trained['CRATE'][0].config if trained else None
     rows = [row for row in read_results(RESULTS)[0] if row.model in MEASURED]
     measured = summary_table(rows, f'{PHOTO_SIDE} x {PHOTO_SIDE}')
     demo_page(path, results, config, commands, photos, credits, measured, to_train)

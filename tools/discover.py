@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import natural, positive, share
 from _commands import Commands
 
 DETECTOR = [
@@ -33,12 +32,12 @@ def parse_args(argv):
     add('--checkpoint', help='weights of its backbone')
     text = 'config of the first detector, and config of the rounds if another (default: a small Mask R-CNN on the ViT)'
     add('--detector', nargs='+', metavar='CONFIG', help=text)
-    add('--rounds', type=natural, default=2, help='rounds of self-training (default: %(default)s)')
+    add('--rounds', type=_cli.natural, default=2, help='rounds of self-training (default: %(default)s)')
     text = 'score above which a prediction is kept in round 1; 0.05 less in each further round (default: %(default)s)'
-    add('--threshold', type=share, default=0.7, help=text)
+    add('--threshold', type=_cli.share, default=0.7, help=text)
     add('--val', type=Path, metavar='COCO.json', help='annotations, to evaluate with')
     add('--val-images', type=Path, metavar='FOLDER', help='folder of the images of --val (default: IMAGES)')
-    add('--processes', type=positive, default=1, help='processes of a step, one per GPU (default: %(default)s)')
+    add('--processes', type=_cli.positive, default=1, help='processes of a step, one per GPU (default: %(default)s)')
     args = parser.parse_args(argv)
     if (args.backbone is None) == (args.config is None or args.checkpoint is None):
         parser.error('give --backbone, or --config and --checkpoint')

@@ -13,27 +13,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='file with the weights')
-    parser.add_argument('out', type=Path, metavar='OUT.{onnx,pt2}', help='file to write')
-    parser.add_argument(
-        '--output',
-        choices=['logits', 'backbone', 'maskcut'],
-        help='result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
-        '(default: by the model of the config)',
-    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='file with the weights')
+    add('out', type=Path, metavar='OUT.{onnx,pt2}', help='file to write')
+    text = 'result: logits of a classifier, outputs of the backbone, or the features that MaskCut cuts '
+    text += '(default: by the model of the config)'
+    add('--output', choices=['logits', 'backbone', 'maskcut'], help=text)
     choices = ['batch', 'batch,size']
     text = 'dimensions of free size: the batch, or also height and width (default: %(default)s)'
-    parser.add_argument('--dynamic', choices=choices, default='batch', metavar='|'.join(choices), help=text)
-    parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='height and width of the image (default: config)'
-    )
-    parser.add_argument('--image', type=Path, help='image for the check (default: noise)')
+    add('--dynamic', choices=choices, default='batch', metavar='|'.join(choices), help=text)
+    _cli.add_size(parser, 'height and width of the image (default: config)')
+    add('--image', type=Path, help='image for the check (default: noise)')
     _cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 

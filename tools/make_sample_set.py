@@ -14,7 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import positive
 
 LAYOUTS = ('imagenet', 'voc', 'coco')
 
@@ -54,13 +53,8 @@ def parse_args(argv):
     add('--layouts', nargs='+', choices=LAYOUTS, default=LAYOUTS, help='layouts to write (default: all)')
     add('--images', type=int, default=3000, help='training images of imagenet (default: %(default)s)')
     add('--val-images', type=int, default=400, help='validation images of imagenet (default: %(default)s)')
-    add(
-        '--size',
-        type=int,
-        nargs='+',
-        default=[48],
-        help='side, or height and width, of images of imagenet in pixels (default: 48)',
-    )
+    text = 'side, or height and width, of images of imagenet in pixels (default: 48)'
+    add('--size', type=int, nargs='+', default=[48], help=text)
     add('--scenes', type=int, default=1000, help='training images of voc and coco (default: %(default)s)')
     add('--val-scenes', type=int, default=200, help='validation images of voc and coco (default: %(default)s)')
     text = 'side, or height and width, of images of voc and coco in pixels (default: 96 128)'
@@ -69,7 +63,7 @@ def parse_args(argv):
     add('--max-objects', type=int, default=4, help=text)
     add('--seed', type=int, default=0, help='seed of the generator (default: %(default)s)')
     workers = min(os.cpu_count() or 1, 8)
-    add('--workers', type=positive, default=workers, help='number of processes (default: one per core, at most 8)')
+    add('--workers', type=_cli.positive, default=workers, help='number of processes (default: one per core, at most 8)')
     return parser.parse_args(argv)
 
 

@@ -25,7 +25,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import natural, positive
 
 ONE_THREAD = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
 
@@ -49,20 +48,13 @@ def parse_args(argv):
     text = 'run the backbone in this precision; the graph stays in float32 (default: float32)'
     add('--amp', choices=('bf16', 'fp16'), help=text)
     add('--root', type=Path, help='base folder of relative paths in a text file (default: current folder)')
-    add('--batch-size', type=positive, help='images per batch (default: as in the config)')
-    add('--num-workers', type=natural, help='image workers per process (default: as in the config)')
-    add(
-        '--forget-unreadable',
-        action='store_true',
-        help='write no file; mark unreadable images of an unfinished run, so that the next run tries them again',
-    )
-    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings, such as model.tau=0.2')
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='pytorch' if 'RANK' in os.environ else 'none',
-        help='launcher that sets the process rank (default: pytorch if RANK is set, as torchrun does; else none)',
-    )
+    add('--batch-size', type=_cli.positive, help='images per batch (default: as in the config)')
+    add('--num-workers', type=_cli.natural, help='image workers per process (default: as in the config)')
+    text = 'write no file; mark unreadable images of an unfinished run, so that the next run tries them again'
+    add('--forget-unreadable', action='store_true', help=text)
+    _cli.add_cfg_options(parser, 'change settings, such as model.tau=0.2')
+    text = 'launcher that sets the process rank (default: pytorch if RANK is set, as torchrun does; else none)'
+    add('--launcher', choices=_cli.LAUNCHERS, default='pytorch' if 'RANK' in os.environ else 'none', help=text)
     args = parser.parse_args(argv)
     if args.backbone is None and None in (args.config, args.checkpoint):
         parser.error('give --config and --checkpoint, or --backbone')
@@ -72,7 +64,7 @@ def parse_args(argv):
 
 
 def number_or_auto(text):
-    return text if text == 'auto' else positive(text)
+    return text if text == 'auto' else _cli.positive(text)
 
 
 def main(argv=None):

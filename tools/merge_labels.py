@@ -31,13 +31,12 @@ def main(argv=None):
 
 
 def merge(args):
-    from projects.crate.errors import UserError
     from projects.crate.files import make_folder
     from projects.crate.pseudo_labels import count_sources, merge_labels
 
     for path in (args.old, args.predictions):
         if not path.is_file():
-            raise UserError(f'not found: {path}')
+            raise _cli.mistake(f'not found: {path}')
     make_folder(args.out.parent)
     counts = merge_labels(args.old, args.predictions, args.out, args.threshold)
     state = f'{counts["images"]} images, {counts["annotations"]} masks' if counts else 'complete, nothing to do'

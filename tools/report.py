@@ -20,7 +20,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import _cli
-from _cli import natural, positive
 
 
 def parse_args(argv):
@@ -29,35 +28,22 @@ def parse_args(argv):
     add('checkpoints', nargs='+', type=Path, metavar='CHECKPOINT', help='files with weights')
     add('--data-root', nargs='+', type=Path, required=True, metavar='D', help='folders with VOC or COCO layout')
     add('--out', type=Path, required=True, metavar='DIR', help='folder for the page and the measurements')
-    add(
-        '--configs',
-        nargs='+',
-        metavar='C',
-        help="config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: '-' for all)",
-    )
+    text = "config files with the backbones, one per checkpoint; '-': the checkpoint's own (default: '-' for all)"
+    add('--configs', nargs='+', metavar='C', help=text)
     add('--names', nargs='+', metavar='N', help='model names, one per checkpoint (default: folder names)')
-    add(
-        '--size',
-        type=positive,
-        nargs=2,
-        default=(480, 480),
-        metavar=('H', 'W'),
-        help='resize images to this height and width (default: 480 480, the protocol of MaskCut)',
-    )
+    text = 'resize images to this height and width (default: 480 480, the protocol of MaskCut)'
+    _cli.add_size(parser, text, default=[480, 480])
     add('--layer', type=int, default=-1, help='layer for MaskCut and pictures, from 0; -1 is the last (default: -1)')
     _cli.add_facet(parser)
     add('--all-layers', action='store_true', help='slower: one MaskCut run per layer')
-    add('--max-images', type=positive, metavar='N', help='number of images per data set, evenly spaced (default: all)')
-    add(
-        '--rule',
-        nargs='+',
-        choices=('mass', 'top'),
-        default=('mass', 'top'),
-        help='rule that turns attention into a mask: patches with 60%% of the mass, or top 60%% of the patches '
-        '(default: both)',
-    )
+    text = 'number of images per data set, evenly spaced (default: all)'
+    add('--max-images', type=_cli.positive, metavar='N', help=text)
+    rules = ('mass', 'top')
+    text = 'rule that turns attention into a mask: patches with 60%% of the mass, or top 60%% of the patches '
+    text += '(default: both)'
+    add('--rule', nargs='+', choices=rules, default=rules, help=text)
     add('--format', choices=('html', 'md'), default='html', help='format of the page (default: %(default)s)')
-    add('--num-workers', type=natural, default=2, help='processes that load images (default: %(default)s)')
+    add('--num-workers', type=_cli.natural, default=2, help='processes that load images (default: %(default)s)')
     args = parser.parse_args(argv)
     for name in ('configs', 'names'):
         given = getattr(args, name)

@@ -6,7 +6,6 @@ python tools/test.py CONFIG CHECKPOINT --out predictions.pkl --show-dir pictures
 bash tools/dist_test.sh CONFIG CHECKPOINT 8
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -33,9 +32,7 @@ def parse_args(argv):
 
 
 def main(argv=None):
-    args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    return _cli.run('test', test, args)
+    return _cli.run('test', test, parse_args(argv))
 
 
 def test(args):

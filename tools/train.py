@@ -13,7 +13,6 @@ The random numbers of augmentations start anew. Checkpoints within an epoch: --c
 default_hooks.checkpoint.by_epoch=False default_hooks.checkpoint.interval=1000
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -23,31 +22,22 @@ import _cli
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help="logs and checkpoints (default: the config's work_dir, or work_dirs/CONFIG)")
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='auto|PATH',
-        help='continue from the last checkpoint of the work folder (start if there is none), or from PATH',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision; on a CPU bfloat16 without a loss scaler')
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
-    parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='multiply the learning rate by batch size / auto_scale_lr.base_batch_size; configs of this project do so',
-    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help="logs and checkpoints (default: the config's work_dir, or work_dirs/CONFIG)")
+    text = 'continue from the last checkpoint of the work folder (start if there is none), or from PATH'
+    add('--resume', nargs='?', const='auto', metavar='auto|PATH', help=text)
+    add('--amp', action='store_true', help='mixed precision; on a CPU bfloat16 without a loss scaler')
+    add('--no-validate', action='store_true', help='do not evaluate during training')
+    text = 'multiply the learning rate by batch size / auto_scale_lr.base_batch_size; configs of this project do so'
+    add('--auto-scale-lr', action='store_true', help=text)
     _cli.add_cfg_options(parser)
     _cli.add_launcher(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    args = parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', args.local_rank)
-    return _cli.run('train', train, args, 'interrupted; run the same command with --resume to continue')
+    return _cli.run('train', train, parse_args(argv), 'interrupted; run the same command with --resume to continue')
 
 
 def train(args):

@@ -34,16 +34,13 @@ def main(argv=None):
 def update(args):
     """Write the pages whose tables are stale, or only name them."""
     known = tables()
-    stale = {page: text for page in pages() if (text := updated(page.read_text(), known)) != page.read_text()}
+    pages = _cli.ROOT / 'README.md', *sorted(_cli.ROOT.glob('docs/**/*.md'))
+    stale = {page: text for page in pages if (text := updated(page.read_text(), known)) != page.read_text()}
     for page, text in stale.items():
         if not args.check:
             page.write_text(text)
         print(f'{"stale" if args.check else "written"}: {page.relative_to(_cli.ROOT)}')
     return int(args.check and bool(stale))
-
-
-def pages():
-    return [_cli.ROOT / 'README.md', *sorted(_cli.ROOT.glob('docs/**/*.md'))]
 
 
 def tables():

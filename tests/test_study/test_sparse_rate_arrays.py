@@ -54,5 +54,5 @@ def test_command(tmp_path, capsys):
         for key, values in expected.items():
             np.testing.assert_array_equal(found[key], values)
     for layer, (rates, shares) in enumerate(zip(expected['compression'], expected['nonzero'])):
-        row = next(line for line in printed.splitlines() if line.startswith(f'│ {layer} '))
+        row = next(line for line in printed.splitlines() if line.split()[:1] == [str(layer)])
         assert f'{rates.mean():.2f} ± {rates.std():.2f}' in row and f'{shares.mean():.3f} ± {shares.std():.3f}' in row

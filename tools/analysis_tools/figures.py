@@ -15,99 +15,113 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _cli
-from _cli import positive
 
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     commands = parser.add_subparsers(metavar='FIGURE', required=True)
-    config, model, images, layer, facet = shared_arguments()
-    # each figure: figure = commands.add_parser('name', parents=[...], help=..., description=...); its own arguments;
-    # figure.set_defaults(run=function), where function(args) imports its modules, and returns the paths that it wrote
-    add_pictures(commands, config, model, images, layer, facet)
-    add_masks(commands, images)
-    add_sweeps(commands, config, model)
-    return parser.parse_args(argv)
-
-
-def shared_arguments():
-    """Return the arguments that several figures share, as parsers for ``parents``."""
-    config = _cli.new_parent()
-    model, images, layer, facet = (argparse.ArgumentParser(add_help=False) for _ in range(4))
+    config, out = _cli.new_parent(), argparse.ArgumentParser(add_help=False)
+    model, images, layer, some_layers, facet, launcher = (argparse.ArgumentParser(add_help=False) for _ in range(6))
     config.add_argument('config', help='config file')
-    config.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
-    config.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='change settings of CONFIG')
+    _cli.add_cfg_options(config)
+    out.add_argument('--out', type=Path, default=Path('figures'), help='folder to write to (default: %(default)s)')
     model.add_argument('checkpoint', help='file with the weights')
     images.add_argument('images', type=Path, help='image, folder, or text file with a path per line')
-    text = 'resize images (default: keep their size; for masks: see docs/masks-without-labels.md)'
-    images.add_argument('--size', type=positive, nargs=2, metavar=('H', 'W'), help=text)
+    _cli.add_size(images, 'resize images (default: keep their size; for masks: see docs/masks-without-labels.md)')
     layer.add_argument('--layer', type=int, default=-1, help='layer, from 0; -1 is the last (default: -1)')
+    some_layers.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
     _cli.add_facet(facet)
-    return config, model, images, layer, facet
+    _cli.add_launcher(launcher)
 
+    def add(run, parents, text, description):
+        """Add a figure. ``run(args)`` imports its modules, and returns the paths that it wrote."""
+        name = run.__name__.replace('_', '-')
+        command = commands.add_parser(name, parents=[*parents, out], help=text, description=description)
+        command.set_defaults(run=run)
+        return command.add_argument
 
-def add_pictures(commands, config, model, images, layer, facet):
-    """Add the figures that show images."""
-    figure = commands.add_parser(
-        'attention',
-        parents=[config, model, images, layer],
-        help='attention of all heads (Figures 1, 7, 13, 14)',
-        description='Draw a row per image: the image, and the attention of [CLS] to the patches in every head.',
+    option = add(
+        attention,
+        [config, model, images, layer],
+        'attention of all heads (Figures 1, 7, 13, 14)',
+        'Draw a row per image: the image, and the attention of [CLS] to the patches in every head.',
     )
-    figure.add_argument('--per-image', action='store_true', help='write one file per image (default: pages)')
-    figure.add_argument('--rows', type=positive, default=10, help='images on a page (default: %(default)s)')
-    figure.add_argument('--outline', action='store_true', help='outline the mask of each map, as used for mIoU')
+    option('--per-image', action='store_true', help='write one file per image (default: pages)')
+    option('--rows', type=_cli.positive, default=10, help='images on a page (default: %(default)s)')
+    option('--outline', action='store_true', help='outline the mask of each map, as used for mIoU')
     text = 'rule that turns attention into a mask (default: %(default)s)'
-    figure.add_argument('--rule', choices=['mass', 'top'], default='mass', help=text)
+    option('--rule', choices=['mass', 'top'], default='mass', help=text)
     text = 'share of mass or patches in a mask (default: %(default)s)'
-    figure.add_argument('--share', type=float, default=0.6, help=text)
+    option('--share', type=float, default=0.6, help=text)
     text = 'width of a picture in inches (default: %(default)s)'
-    figure.add_argument('--width', type=_cli.length, default=1.1, help=text)
-    figure.set_defaults(run=attention)
+    option('--width', type=_cli.length, default=1.1, help=text)
 
-    figure = commands.add_parser(
-        'pca',
-        parents=[config, model, images, layer, facet],
-        help='principal components of the foreground of several images (Figure 3)',
-        description='IMAGES are of one class. Patches whose projection on the leading eigenvector is below the '
-        'threshold are background (black). Red, green and blue are the first three components of the other patches.',
+    option = add(
+        pca,
+        [config, model, images, layer, facet],
+        'principal components of the foreground of several images (Figure 3)',
+        'IMAGES are of one class. Patches whose projection on the leading eigenvector is below the threshold are '
+        'background (black). Red, green and blue are the first three components of the other patches.',
     )
     text = 'threshold of the projection (default: %(default)s)'
-    figure.add_argument('--threshold', type=float, default=12.0, help=text)
-    figure.add_argument('--flip', action='store_true', help='take the other side of the eigenvector as foreground')
-    figure.set_defaults(run=pca)
+    option('--threshold', type=float, default=12.0, help=text)
+    option('--flip', action='store_true', help='take the other side of the eigenvector as foreground')
 
-    figure = commands.add_parser(
-        'pca-layers',
-        parents=[config, model, images, facet],
-        help='principal components of all patches, layer by layer (Figures 6, 9)',
-        description='Draw component 1 in grey, and 2 to 4 in red, green and blue. All IMAGES share them.',
+    add(
+        pca_layers,
+        [config, model, images, some_layers, facet],
+        'principal components of all patches, layer by layer (Figures 6, 9)',
+        'Draw component 1 in grey, and 2 to 4 in red, green and blue. All IMAGES share them.',
     )
-    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
-    figure.set_defaults(run=pca_layers)
 
-    figure = commands.add_parser(
-        'noise',
-        parents=[config, model, images, layer],
-        help='attention of all heads under noise (Figures 11, 12)',
-        description='Write a file per image: a row without noise, and a row for each strength and share of noise.',
+    option = add(
+        noise,
+        [config, model, images, layer],
+        'attention of all heads under noise (Figures 11, 12)',
+        'Write a file per image: a row without noise, and a row for each strength and share of noise.',
     )
     numbers = dict(type=float, nargs='+', metavar='X')
     text = 'strengths of the noise in grey levels, of 255 (default: 10 25 50 75)'
-    figure.add_argument('--std', default=[10, 25, 50, 75], help=text, **numbers)
+    option('--std', default=[10, 25, 50, 75], help=text, **numbers)
     text = 'shares of noisy pixels (default: 0.1 0.25 0.5 0.75)'
-    figure.add_argument('--share', default=[0.1, 0.25, 0.5, 0.75], help=text, **numbers)
-    figure.add_argument('--seed', type=_cli.natural, default=0, help='seed of the noise (default: %(default)s)')
-    figure.set_defaults(run=noise)
+    option('--share', default=[0.1, 0.25, 0.5, 0.75], help=text, **numbers)
+    option('--seed', type=_cli.natural, default=0, help='seed of the noise (default: %(default)s)')
 
-    figure = commands.add_parser(
-        'sparse-rate',
-        parents=[config, model, images],
-        help='compression and sparsity, layer by layer',
-        description='Write coding rate and share of non-zeros of the tokens of each layer, as a table and as curves. '
-        'Mean and standard deviation are over IMAGES.',
+    add(
+        sparse_rate,
+        [config, model, images],
+        'compression and sparsity, layer by layer',
+        'Write coding rate and share of non-zeros of the tokens of each layer, as a table and as curves. Mean and '
+        'standard deviation are over IMAGES.',
     )
-    figure.set_defaults(run=sparse_rate)
+
+    option = add(
+        masks,
+        [_cli.new_parent(), images],
+        'masks of MaskCut, for several models',
+        'Write a JPEG per model: a row of IMAGES with the masks that MaskCut finds in its features.',
+    )
+    text = 'dinov2-small, timm/NAME, a checkpoint, ...: see docs/masks-without-labels.md'
+    option('models', nargs='+', metavar='MODEL', help=text)
+
+    again = (
+        'Measurements are kept in OUT. After an interrupt, run the same command to continue. '
+        'Empty OUT after a change of images, masks or code.'
+    )
+    add(
+        layers,
+        [config, model, launcher, some_layers],
+        'AP or mIoU against the layer (Figure 6)',
+        f'CONFIG is one of configs/maskcut or configs/segmentation. {again}',
+    )
+    option = add(
+        epochs,
+        [config, launcher],
+        'AP, mIoU or accuracy against the epoch (Figure 10)',
+        f'CONFIG is any config that tools/test.py runs with the checkpoints of WORK_DIR. {again}',
+    )
+    option('work_dir', type=Path, help='folder of a training, with epoch_*.pth or iter_*.pth')
+    return parser.parse_args(argv)
 
 
 def open_model(args):
@@ -210,28 +224,12 @@ def sparse_rate(args):
     from projects.crate.evaluation.sparse_rate import mean_and_std
     from projects.crate.study.drawing import save_figure
     from projects.crate.study.sparse_rate import layer_rates, rate_table, sparse_rate_figure
-    from projects.crate.study.tables import write_table
 
     paths, rates = layer_rates(*open_model(args))
     summary = mean_and_std(rates)
-    print(write_table(rate_table(summary), 'text'))
+    print(rate_table(summary))
     figure = sparse_rate_figure({f'{len(paths)} images': summary})
     return save_figure(figure, args.out / 'sparse_rate', names=[*map(str, paths)], **rates)
-
-
-def add_masks(commands, images):
-    """Add the picture of what MaskCut finds."""
-    figure = commands.add_parser(
-        'masks',
-        parents=[_cli.new_parent(), images],
-        help='masks of MaskCut, for several models',
-        description='Write a JPEG per model: a row of IMAGES with the masks that MaskCut finds in its features.',
-    )
-    text = 'dinov2-small, timm/NAME, a checkpoint, ...: see docs/masks-without-labels.md'
-    figure.add_argument('models', nargs='+', metavar='MODEL', help=text)
-    text = 'folder to write to (default: %(default)s)'
-    figure.add_argument('--out', type=Path, default=Path('figures'), help=text)
-    figure.set_defaults(run=masks)
 
 
 def masks(args):
@@ -243,35 +241,6 @@ def masks(args):
         path = args.out / f'masks-{Path(model).name}.jpg'
         save_picture(mask_grid([one.image for one in found], [one.masks for one in found], cell=240), path)
         yield path
-
-
-def add_sweeps(commands, config, model):
-    """Add the figures that need an evaluation per point."""
-    launcher = argparse.ArgumentParser(add_help=False)
-    launchers = ['none', 'pytorch', 'slurm', 'mpi']
-    launcher.add_argument('--launcher', choices=launchers, default='none', help='job launcher, as in tools/test.py')
-    again = (
-        'Measurements are kept in OUT. After an interrupt, run the same command to continue. '
-        'Empty OUT after a change of images, masks or code.'
-    )
-
-    figure = commands.add_parser(
-        'layers',
-        parents=[config, model, launcher],
-        help='AP or mIoU against the layer (Figure 6)',
-        description=f'CONFIG is one of configs/maskcut or configs/segmentation. {again}',
-    )
-    figure.add_argument('--layers', type=int, nargs='+', metavar='LAYER', help='layers, from 0 (default: all)')
-    figure.set_defaults(run=layers)
-
-    figure = commands.add_parser(
-        'epochs',
-        parents=[config, launcher],
-        help='AP, mIoU or accuracy against the epoch (Figure 10)',
-        description=f'CONFIG is any config that tools/test.py runs with the checkpoints of WORK_DIR. {again}',
-    )
-    figure.add_argument('work_dir', type=Path, help='folder of a training, with epoch_*.pth or iter_*.pth')
-    figure.set_defaults(run=epochs)
 
 
 def layers(args):

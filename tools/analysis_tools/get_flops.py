@@ -16,16 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import _cli
-from _cli import positive
 
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--size', type=positive, nargs=2, metavar=('H', 'W'), help='height and width of the image (default: config)'
-    )
-    parser.add_argument('--depth', type=positive, default=1, help='levels of modules in the table (default: 1)')
+    _cli.add_size(parser, 'height and width of the image (default: config)')
+    parser.add_argument('--depth', type=_cli.positive, default=1, help='levels of modules in the table (default: 1)')
     _cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 

@@ -25,11 +25,7 @@ def run(args: Namespace) -> tuple[dict, str]:
 def measure(backbone: nn.Module, size: tuple[int, int], batch_size: int, repeats: int) -> dict[str, float]:
     """Return the median seconds of a 'forward' pass, and of passes that read 'one layer' (the last) or 'all layers'.
 
-    Args:
-        backbone: CRATE or mmpretrain's VisionTransformer.
-        size: (H, W) of the images, which are random.
-        batch_size: Number of images.
-        repeats: Number of passes of each kind.
+    ``backbone`` is a CRATE or mmpretrain's VisionTransformer. The images of ``size`` (H, W) are random.
     """
     parameter = next(backbone.parameters())
     images = torch.randn(batch_size, 3, *size, generator=torch.Generator().manual_seed(0)).to(parameter)

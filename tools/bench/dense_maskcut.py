@@ -3,8 +3,6 @@
 It shares no code with :mod:`projects.crate.maskcut`. The tests use it as an oracle, the benchmark as an alternative.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import scipy.linalg
 from scipy import ndimage
@@ -48,13 +46,12 @@ def dense_maskcut(
     grid: tuple[int, int],
     tau: float = 0.15,
     num_masks: int = 3,
-    orient: Callable[[np.ndarray], np.ndarray] = peak_positive,
 ) -> np.ndarray:
     """Return masks (num_masks, h, w) bool for (C, h * w), each without the tokens of the earlier masks."""
     features = features.copy()
     masks: list[np.ndarray] = []
     for number in range(num_masks):
-        x = orient(eigenvectors(affinity(features, tau))[1][:, 0])
+        x = peak_positive(eigenvectors(affinity(features, tau))[1][:, 0])
         mask = bipartition(x, grid)
         if number > 0:
             previous = masks[-1]

@@ -27,7 +27,7 @@ def run(args: Namespace) -> tuple[dict, str]:
     if not args.features.is_file():
         raise UserError(f'{args.features}: no such file; give an npz file with --features')
     rows = measure(read_features(args.features), args.repeats)
-    memory = {f'{side} x {side}': peak_memory(side) for side in args.sides}
+    memory = {f'{side} x {side}': peak_memory(ready_maskcut, side) for side in args.sides}
     return dict(images=rows, memory_mb=memory), report(rows, memory)
 
 
@@ -83,27 +83,28 @@ def lobpcg(graph: AffinityGraph) -> torch.Tensor:
     return torch.lobpcg(matrix, k=1, X=start, tol=TOLERANCE)[1][:, 0]
 
 
-def peak_memory(side: int, channels: int = 384) -> float:
-    """Return the peak of the memory in MB that one ``maskcut`` on a side x side grid adds; Linux only.
-
-    A fresh process measures it: this process would use memory of earlier calls again.
-    """
-    with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(_peak_memory, (side, channels, torch.get_num_threads()))
-
-
-def _peak_memory(side: int, channels: int, threads: int) -> float:
-    torch.set_num_threads(threads)
+def ready_maskcut(side: int, channels: int = 384) -> Callable[[], object]:
+    """Return ``maskcut`` of random features on a side x side grid, with its libraries loaded."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, channels, 9, 9, generator=generator)
     features = F.interpolate(coarse, size=(side, side), mode='bicubic')[0].flatten(1)
     features += 0.3 * torch.randn(channels, side**2, generator=generator)
-    maskcut(features[:, :100], (10, 10))  # libraries are loaded at their first use
-    return added_memory(partial(maskcut, features, (side, side)))
+    maskcut(features[:, :100], (10, 10))
+    return partial(maskcut, features, (side, side))
 
 
-def added_memory(function: Callable[[], object]) -> float:
-    """Return the peak of the memory in MB that a call adds to this process, which must be fresh; Linux only."""
+def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
+    """Return the peak of the memory in MB that the function ``prepare(*arguments)`` adds when it is called; Linux only.
+
+    A fresh process measures it: this process would use memory of earlier calls again.
+    """
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(_added_memory, (torch.get_num_threads(), prepare, *arguments))
+
+
+def _added_memory(threads: int, prepare: Callable[..., Callable[[], object]], *arguments: object) -> float:
+    torch.set_num_threads(threads)
+    function = prepare(*arguments)
     Path('/proc/self/clear_refs').write_text('5')  # resets the peak
     before = _status('VmRSS')
     function()

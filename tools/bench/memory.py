@@ -23,8 +23,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from projects.crate.models import CRATE
+from projects.crate.study.tables import plain_table
 
-from .text import plain_table
 from .timing import interleaved_medians
 
 # kernel of the attention -> context that chooses it

@@ -1,6 +1,5 @@
 """Measure one normalised cut beside ncut-pytorch and fastncut: time, memory, agreement with the dense reference."""
 
-import multiprocessing
 import statistics
 import tempfile
 from argparse import Namespace
@@ -24,10 +23,10 @@ from projects.crate.models.features import patch_size
 from projects.crate.progress import Progress
 from projects.crate.pseudo_labels.images import ImageBatches
 from projects.crate.pseudo_labels.label import image_pipeline, load_model
+from projects.crate.study.tables import plain_table
 
 from .dense_maskcut import dense_maskcut
-from .maskcut import TAU, added_memory
-from .text import plain_table
+from .maskcut import TAU, peak_memory
 from .timing import interleaved_medians
 
 Cut = Callable[[torch.Tensor], np.ndarray]  # features (C, h * h) -> mask (h, h)
@@ -36,24 +35,19 @@ STEPS = 4  # of fastncut's power iteration: its advice for hundreds of channels
 
 def run(args: Namespace) -> tuple[dict, str]:
     cuts = {'ours': ours, 'dense': dense, **libraries()}
-    with tempfile.TemporaryDirectory() as scratch:
-        images = list_images(args.images, Path(scratch))
+    images = list_images(args.images, Path(tempfile.gettempdir()))
     cfg = read_config(args.config, args.cfg_options)
     rows = []
     for side in args.sides:
         features = read_features(cfg, args.checkpoint, images, side)
         chosen = {name: cut for name, cut in cuts.items() if name != 'dense' or side**2 <= args.dense_tokens}
-        memory = {name: peak_memory(cut, features[0]) for name, cut in chosen.items()}
+        memory = {name: peak_memory(ready_cut, cut, features[0].numpy()) for name, cut in chosen.items()}
         rows.append(dict(side=side, **measure(chosen, features, args.repeats), memory_mb=memory))
     return dict(grids=rows), report(rows)
 
 
 def libraries() -> dict[str, Cut]:
-    """Return the cuts of the two libraries, by name.
-
-    Raises:
-        UserError: One of them is not installed.
-    """
+    """Return the cuts of the two libraries, by name."""
     try:
         import fastncut  # noqa: F401
         import ncut_pytorch  # noqa: F401
@@ -138,17 +132,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / union) if union else 1.0
 
 
-def peak_memory(cut: Cut, features: torch.Tensor) -> float:
-    """Return the peak of the memory in MB that one cut adds to a fresh process; Linux only."""
-    with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(_peak_memory, (cut, features.numpy(), torch.get_num_threads()))
-
-
-def _peak_memory(cut: Cut, features: np.ndarray, threads: int) -> float:
-    torch.set_num_threads(threads)
+def ready_cut(cut: Cut, features: np.ndarray) -> Callable[[], object]:
+    """Return a cut of some features, with its libraries loaded."""
     image = torch.from_numpy(features)
-    cut(image[:, :100])  # libraries are loaded at their first use
-    return added_memory(partial(cut, image))
+    cut(image[:, :100])
+    return partial(cut, image)
 
 
 def report(rows: Sequence[Mapping]) -> str:

@@ -19,8 +19,7 @@ from projects.crate.models import MaskCutDetector
 from projects.crate.pseudo_labels import label, make_pseudo_labels
 from projects.crate.pseudo_labels.images import ImageBatches
 from projects.crate.pseudo_labels.parts import Parts
-
-from .text import plain_table
+from projects.crate.study.tables import plain_table
 
 START = 'start: the model, its weights, the list'
 # stage -> the functions that do it; none of them calls another
@@ -37,9 +36,8 @@ IMAGENET_1K = 1_281_167  # images of its training set
 
 
 def run(args: Namespace) -> tuple[dict, str]:
-    with tempfile.TemporaryDirectory() as scratch:
-        images = list_images(args.images, Path(scratch))
-        seconds = measure(read_config(args.config, args.cfg_options), args.checkpoint, images)
+    images = list_images(args.images, Path(tempfile.gettempdir()))
+    seconds = measure(read_config(args.config, args.cfg_options), args.checkpoint, images)
     return dict(images=len(images), seconds=seconds), report(seconds, len(images))
 
 
@@ -60,8 +58,7 @@ def measure(cfg: Config, checkpoint: str, images: ImageList) -> dict[str, float]
     stats = pstats.Stats(profile).stats
     seconds = {name: sum(_seconds(stats, part) for part in parts) for name, parts in STAGES.items()}
     start = _seconds(stats, label.Labelling.__init__) + _seconds(stats, label.load_model)
-    other = whole - start - sum(seconds.values())
-    return {START: start, **seconds, 'other': other}
+    return {START: start, **seconds, 'other': whole - start - sum(seconds.values())}
 
 
 def _seconds(stats: Mapping, function: Callable) -> float:
@@ -76,10 +73,9 @@ def report(seconds: Mapping[str, float], number: int) -> str:
     per_image = {stage: value / number for stage, value in seconds.items() if stage != START}
     total = sum(per_image.values())
     rows = [(stage, f'{1e3 * value:.1f}', f'{value / total:.1%}') for stage, value in per_image.items()]
-    return '\n'.join(
-        [
-            plain_table(['stage', 'ms/image', 'share'], [*rows, None, ('all', f'{1e3 * total:.1f}', '')]),
-            f'{number} images, one process, one thread: {1 / total:.3g} images/s after {seconds[START]:.1f} s of start',
-            f'ImageNet-1k ({IMAGENET_1K:,} images) would take {IMAGENET_1K * total / 86400:.3g} days of such a process',
-        ]
+    table = plain_table(['stage', 'ms/image', 'share'], [*rows, None, ('all', f'{1e3 * total:.1f}', '')])
+    return (
+        f'{table}\n'
+        f'{number} images, one process, one thread: {1 / total:.3g} images/s after {seconds[START]:.1f} s of start\n'
+        f'ImageNet-1k ({IMAGENET_1K:,} images) would take {IMAGENET_1K * total / 86400:.3g} days of such a process'
     )

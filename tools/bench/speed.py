@@ -21,9 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 from projects.crate.models import CRATE
 from projects.crate.models.layers import ISTA, MSSA, merge_heads, split_heads
 from projects.crate.study.complexity import FUSED_ATTENTION, attention_flops
+from projects.crate.study.tables import plain_table
 
 from .memory import infer, peak_memory, train
-from .text import plain_table
 from .timing import interleaved_medians
 
 OURS, TEXTBOOK = 'this project', 'textbook'
@@ -114,7 +114,8 @@ def textbook(backbone: CRATE) -> nn.Module:
     return backbone
 
 
-PASSES = dict(forward=infer, training=train)
+# kind of pass -> its function, its title
+PASSES = dict(forward=(infer, 'Forward'), training=(train, 'Forward and backward'))
 
 
 def run(args: Namespace) -> tuple[dict, str]:
@@ -141,7 +142,7 @@ def measure(
     square = torch.randn(SIDE, SIDE, device=subject.device, dtype=dtype)
     found = {}
     for kind in passes:
-        run = PASSES[kind]
+        run, _ = PASSES[kind]
         with subject.precision():
             calls: dict[str, Callable] = {name: partial(run, model, images) for name, model in models.items()}
             numbers = {name: dict(bytes=peak_memory(run, model, images)) for name, model in models.items()}
@@ -186,11 +187,8 @@ def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], batch_size: i
             if name != CEILING
         ]
         last = (f'{CEILING}, {SIDE} x {SIDE}', '', '', '', f'{ceiling / 1e9:,.0f}', '', '')
-        tables.append(plain_table(columns, [*rows, None, last], TITLES[kind]))
+        tables.append(plain_table(columns, [*rows, None, last], PASSES[kind][1]))
     return '\n'.join(tables)
-
-
-TITLES = dict(forward='Forward', training='Forward and backward')
 
 
 def _rate(row: Mapping[str, float]) -> float:

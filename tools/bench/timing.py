@@ -14,11 +14,8 @@ def interleaved_medians(alternatives: Mapping[str, Callable[[], object]], repeat
     """Return the median seconds of each alternative. All are called in turn, so that a slow minute slows them all.
 
     The clock is that of ``torch.utils.benchmark``, which waits for the accelerator. Its ``Timer`` would call each
-    alternative twice before every measurement, and a dense MaskCut takes half a minute.
-
-    Args:
-        alternatives: Name -> function without arguments.
-        repeats: Number of calls of each alternative. The first call is the warm-up; the median hides it.
+    alternative twice before every measurement, and a dense MaskCut takes half a minute. The first call is the warm-up;
+    the median hides it.
     """
     timers = {name: timeit.Timer(function, timer=now) for name, function in alternatives.items()}
     rounds = [{name: timer.timeit(1) for name, timer in timers.items()} for _ in range(repeats)]

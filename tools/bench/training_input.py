@@ -17,8 +17,8 @@ from projects.crate.engine.launch import model_cfg, prepare_training, read_confi
 from projects.crate.engine.loops import samples_per_step
 from projects.crate.engine.mistakes import building
 from projects.crate.errors import UserError
+from projects.crate.study.tables import plain_table
 
-from .text import plain_table
 from .timing import interleaved_medians, now
 
 MODEL = 'model'
@@ -34,17 +34,11 @@ def run(args: Namespace) -> tuple[dict, str]:
 def measure(cfg: Config, number: int, repeats: int) -> dict:
     """Measure every transform of a training, and the model's step with all that a training does.
 
-    Args:
-        cfg: Training config, ready to be trained, whose data set is there.
-        number: Number of images that are transformed, from all over the data set.
-        repeats: Number of steps of the model with one batch; the median counts.
+    ``number`` images from all over the data set are transformed. The median of ``repeats`` steps with one batch counts.
 
     Returns:
         ``transforms``: [(name, seconds per image)] in their order; ``model``: seconds per image; ``batch_size``,
         ``num_workers``: as the config has them.
-
-    Raises:
-        UserError: The config has no training, or its data set or model cannot be built.
     """
     if 'dataset' not in (cfg.get('train_dataloader') or {}) or 'model' not in cfg:
         raise UserError(f'{cfg.filename}: the config has no train_dataloader, or no model')
@@ -67,11 +61,7 @@ def measure(cfg: Config, number: int, repeats: int) -> dict:
 
 
 def time_transforms(dataset: torch.utils.data.Dataset, number: int) -> list[tuple[str, float]]:
-    """Return the mean seconds of each transform, over ``number`` images from all over the data set.
-
-    Raises:
-        UserError: The data set has no transforms.
-    """
+    """Return the mean seconds of each transform, over ``number`` images from all over the data set."""
     while not hasattr(dataset, 'pipeline'):  # repeated, for one
         if not hasattr(dataset, 'dataset'):
             raise UserError(f'{type(dataset).__name__} has no pipeline of transforms that could be measured')
@@ -95,10 +85,8 @@ def report(found: Mapping) -> str:
     rows.append((f'{MODEL}, a training step', found['model']))
     needed, there = math.ceil(loading / found['model']), found['num_workers']
     verdict = 'the model is the bottleneck' if needed <= max(there, 1) else 'the transforms are the bottleneck'
-    return '\n'.join(
-        [
-            plain_table(['', 'ms/image'], [row and (row[0], f'{1e3 * row[1]:.2f}') for row in rows]),
-            f'A worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: it '
-            f'needs {needed} workers. The config has {there}: {verdict}.',
-        ]
+    table = plain_table(['', 'ms/image'], [row and (row[0], f'{1e3 * row[1]:.2f}') for row in rows])
+    return (
+        f'{table}\nA worker gives {1 / loading:.3g} images/s, the model takes {1 / found["model"]:.3g} on this device: '
+        f'it needs {needed} workers. The config has {there}: {verdict}.'
     )

@@ -47,7 +47,8 @@ class Budget:
 
     size: str  # of the models, as in the names of their configs
     recipe: str  # the rest of those names
-    image_sizes: tuple[tuple[int, int], ...]  # (h, w) that images are measured at; along the training the last one
+    # (h, w) that images are measured at; along the training the last one
+    image_sizes: tuple[tuple[int, int], ...] = ((128, 128), (64, 64))
     seeds: dict[str, int] = field(default_factory=lambda: dict(FOUR))  # trainings; --also adds to them
     num_resamples: int = 1000  # draws behind the intervals of AP
     max_images: int = 500  # of each data set that is measured
@@ -82,14 +83,12 @@ BUDGETS = {
     ),
     'cpu': Budget(
         **SMALL,
-        image_sizes=((128, 128), (64, 64)),
         rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=350', 'custom_hooks.1.until=320'),
     ),
     'gpu': Budget(
         size='w384d6',
         recipe='p4_1xb512-coslr-3000i_tinyimagenet100-64px',
-        image_sizes=((128, 128), (64, 64)),
         seeds={**FOUR, 'CRATE': 3},
         rates=dict.fromkeys(TUNED, (1.5e-4, 4e-4, 1e-3, 2.5e-3)),
         tuning=('train_cfg.max_iters=600',),
@@ -113,31 +112,20 @@ BUDGETS = {
 
 def parse_args(argv):
     parser = _cli.new_parser(__doc__)
-    parser.add_argument('--budget', choices=BUDGETS, required=True, help='size of the experiment')
-    parser.add_argument('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
+    add = parser.add_argument
+    add('--budget', choices=BUDGETS, required=True, help='size of the experiment')
+    add('--data-root', type=Path, metavar='D', help='folder with the data sets; smoke makes its own')
     text = 'folder for trainings and results (default: work_dirs/emergence-BUDGET)'
-    parser.add_argument('--out', type=Path, metavar='DIR', help=text)
-    parser.add_argument(
-        '--also',
-        nargs='+',
-        action='extend',
-        type=name_and_seeds,
-        default=[],
-        metavar='MODEL=SEEDS',
-        help='more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate',
-    )
+    add('--out', type=Path, metavar='DIR', help=text)
+    text = 'more trainings. CRATE=3: at least seeds 0, 1, 2. ViT-lr1e-3=1: a ViT with this learning rate'
+    add('--also', nargs='+', action='extend', type=name_and_seeds, default=[], metavar='MODEL=SEEDS', help=text)
     text = 'only train: for a machine without mmdet and mmseg. To measure, run the command without it elsewhere'
-    parser.add_argument('--train-only', action='store_true', help=text)
+    add('--train-only', action='store_true', help=text)
     text = 'train and measure only these models, if they are missing; several commands may run side by side'
-    parser.add_argument('--only', nargs='+', choices=MODELS, metavar='MODEL', help=text)
-    parser.add_argument(
-        '--pictures', nargs='+', type=Path, metavar='IMAGE', help='images to show (default: some measured images)'
-    )
-    parser.add_argument(
-        '--tune',
-        action='store_true',
-        help='only compare learning rates: short trainings of CRATE and the ViT, accuracy on the validation images',
-    )
+    add('--only', nargs='+', choices=MODELS, metavar='MODEL', help=text)
+    add('--pictures', nargs='+', type=Path, metavar='IMAGE', help='images to show (default: some measured images)')
+    text = 'only compare learning rates: short trainings of CRATE and the ViT, accuracy on the validation images'
+    add('--tune', action='store_true', help=text)
     args = parser.parse_args(argv)
     if args.data_root is None and args.budget != 'smoke':
         parser.error(f'--budget {args.budget} needs --data-root')
@@ -175,12 +163,14 @@ def work(args):
     experiment.tune() if args.tune else experiment.run()
 
 
-class Experiment:
-    """One run of the command.
+def last_checkpoint(work_dir):
+    from projects.crate.study.sweep import find_checkpoints
 
-    Args:
-        args: The command line.
-    """
+    return [*find_checkpoints(work_dir)[1].values()][-1]
+
+
+class Experiment:
+    """One run of the command."""
 
     def __init__(self, args):
         self.budget, self.name, self.out = BUDGETS[args.budget], args.budget, args.out
@@ -192,20 +182,19 @@ class Experiment:
             self.seeds[name] = max(seeds, self.seeds.get(name, 0))
         if Path.cwd() != _cli.ROOT:
             raise _cli.mistake(f'run it in the folder of the repository: cd {_cli.ROOT}')
-        if self.root is not None:
-            if not (self.root / TRAINING_SET).is_dir():
-                missing = f'no folder {self.root / TRAINING_SET}'
-                raise _cli.mistake(f'{missing}: --data-root must contain {TRAINING_SET}/ (see --help)')
-        else:
+        if self.root is None:
             self.root = self.out / 'data'
             self.commands.run('tools/make_sample_set.py', self.root, *SAMPLE.split())
             self.options += tuple(
                 f'{split}_dataloader.dataset.data_root={self.root / "imagenet"}' for split in ('train', 'val', 'test')
             )
+        elif not (self.root / TRAINING_SET).is_dir():
+            missing = f'no folder {self.root / TRAINING_SET}'
+            raise _cli.mistake(f'{missing}: --data-root must contain {TRAINING_SET}/ (see --help)')
 
     def run(self):
         """Do the missing trainings and measurements; write tables and curves."""
-        from projects.crate.study.experiment import Training, measure_baselines, measure_training, write_pages
+        from projects.crate.study import experiment
 
         if self.train_only:
             for model, seed in self.missing(self.known()[0]):
@@ -214,11 +203,11 @@ class Experiment:
         image_sets = self.find_images()
         count = self.describe(image_sets[0])
         for model, seed in self.missing(self.known()[0]):
-            training = Training(model, seed, self.train_seed(model, seed), self.work_dir(model, seed))
-            new = measure_training(training, image_sets, self.out, self.budget.num_resamples)
-            self.keep(count, new if self.known()[0] else [*measure_baselines(image_sets[0]), *new])
+            training = model, seed, self.train_seed(model, seed), self.work_dir(model, seed)
+            new = experiment.measure_training(*training, image_sets, self.out, self.budget.num_resamples)
+            self.keep(count, new if self.known()[0] else [*experiment.measure_baselines(image_sets[0]), *new])
         rows = self.known()[0]
-        for path in write_pages(rows, self.draw(rows, image_sets[0].pictures), self.out):
+        for path in experiment.write_pages(rows, self.draw(rows, image_sets[0].pictures), self.out):
             print(f'emergence: wrote {path}')
 
     def work_dir(self, model, seed):
@@ -260,12 +249,9 @@ class Experiment:
 
     def draw(self, rows, images):
         """Return pictures of attention and masks of seed 0 of each measured model whose checkpoints are here."""
-        from projects.crate.study.checkpoint_model import read_model
-        from projects.crate.study.comparison import last_layer_figures
-        from projects.crate.study.experiment import find
+        from projects.crate.study import comparison, experiment
         from projects.crate.study.images import read_images
         from projects.crate.study.observer import Observer
-        from projects.crate.study.sweep import find_checkpoints
 
         if self.pictures:
             size = self.budget.image_sizes[0]
@@ -273,15 +259,14 @@ class Experiment:
         observers = {}
         for model in self.seeds:
             work_dir = self.work_dir(model, 0)
-            if find(rows, model=model, seed=0) and any(work_dir.glob('iter_*.pth')):
-                last = max(find_checkpoints(work_dir)[1].items())[1]
-                observers[model] = Observer.from_config(read_model(last, model).config, str(last))
-        return last_layer_figures(observers, images) if observers else {}
+            if experiment.find(rows, model=model, seed=0) and any(work_dir.glob('iter_*.pth')):
+                observers[model] = Observer.from_checkpoint(last_checkpoint(work_dir))
+        return comparison.last_layer_figures(observers, images) if observers else {}
 
     def tune(self):
         """Print and write the accuracy of CRATE and the ViT with every learning rate."""
         from projects.crate.files import atomic
-        from projects.crate.study.sweep import Measurements, find_checkpoints
+        from projects.crate.study.sweep import Measurements
         from projects.crate.study.tables import Table, write_table
 
         table = []
@@ -291,8 +276,8 @@ class Experiment:
                 name = f'{model}-lr{rate:g}'
                 work_dir = self.out / 'tune' / name.lower()
                 cfg = self.train(name, work_dir, ['randomness.seed=0', *self.options, *self.budget.tuning])
-                checkpoint = max(find_checkpoints(work_dir)[1].items())[1]
-                metrics = Measurements(self.out / 'tune', 'accuracy').measure(work_dir.name, cfg, checkpoint)
+                measurements = Measurements(self.out / 'tune', 'accuracy')
+                metrics = measurements.measure(work_dir.name, cfg, last_checkpoint(work_dir))
                 found[model] = metrics['accuracy/top1']
             table.append([f'{rate:g}', *(f'{found[model]:.1f}%' if model in found else '' for model in TUNED)])
         text = write_table(Table(['learning rate', *TUNED], table), 'md')
@@ -301,13 +286,7 @@ class Experiment:
         print(text)
 
     def train(self, name, work_dir, options):
-        """Train a model, or continue its training; return its config.
-
-        Args:
-            name: Name of the model, with its learning rate if it differs from the config: 'ViT-lr1e-3'.
-            work_dir: Work folder of the training.
-            options: Values for --cfg-options of tools/train.py.
-        """
+        """Train a model, or continue its training; return its config. The name may have a learning rate: ViT-lr1e-3."""
         from projects.crate.engine.launch import read_config
 
         model, _, rate = name.partition('-lr')

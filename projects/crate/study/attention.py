@@ -36,14 +36,9 @@ def attention_of_heads(
     rule: str = 'mass',
     share: float = 0.6,
 ) -> Iterator[HeadMaps]:
-    """Yield maps and masks of every head, image by image.
+    """Yield maps and masks of every head for paths and images (H, W, 3) uint8 RGB, whose sizes may differ.
 
-    Args:
-        observer: The backbone.
-        images: Path and image (H, W, 3) uint8 RGB each; sizes may differ.
-        layer: 0-based; negative ones count from the end.
-        rule: Rule that turns a map into a mask; see :func:`projects.crate.evaluation.binarise`.
-        share: Share of the mass or of the patches.
+    ``rule`` and ``share`` turn a map into a mask as in :func:`projects.crate.evaluation.binarise`.
     """
     for path, image in images:
         maps = observer.attention(image, [layer])[layer]
@@ -69,15 +64,9 @@ def attention_figure(
 ) -> Figure:
     """Draw one row per image: the image, then every head of each group of maps; and the scale of the colours.
 
-    Args:
-        images: (H, W, 3) uint8 each.
-        maps: Title of a group (may be empty) -> per image (K, h, w), each map scaled to its own maximum.
-        outlines: Per image a mask (H, W), drawn as a white line over every map.
-        masks: Title of a group -> per image (K, h, w) bool, each drawn as a white line over its map.
-        names: Names of the images, left of them.
-        title: Title of the figure.
-        patch_size: See :func:`draw_tokens`.
-        cell: Width of a picture in inches.
+    Images are (H, W, 3) uint8. ``maps`` are (K, h, w) per image, by title of a group (may be empty). Each map is scaled
+    to its own maximum. White lines show ``masks``, (K, h, w) bool, over their maps, and ``outlines``, a mask (H, W) per
+    image, over every map. The rest is as in :func:`picture_grid` and :func:`draw_tokens`.
     """
     columns = 1 + sum(len(group[0]) for group in maps.values())
     figure, axes = picture_grid([image.shape[:2] for image in images], columns, cell, title, names)

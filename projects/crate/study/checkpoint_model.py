@@ -41,16 +41,10 @@ def default_names(checkpoints: Sequence[Path]) -> list[str]:
 
 
 def read_model(checkpoint: Path, name: str, config: str | None = None) -> CheckpointModel:
-    """Read a checkpoint of a training, with its config.
+    """Read a checkpoint of a training under a name, with its config.
 
-    Args:
-        checkpoint: The file.
-        name: Name on pages and in messages.
-        config: Config file with the backbone; default: the text of the config that mmengine keeps in a checkpoint.
-
-    Raises:
-        UserError: The file cannot be read; it has no config and none is given; or its own config does more than
-            build layers (``untrusted.py``).
+    ``config`` is a file with the backbone; default: the text of the config that mmengine keeps in a checkpoint. If that
+    text does more than build layers (``untrusted.py``), it is a UserError.
     """
     meta = _dictionary(_dictionary(read_checkpoint(str(checkpoint))).get('meta'))
     text = meta.get('cfg')

@@ -69,51 +69,31 @@ SIZES = dict(
 
 @dataclass(frozen=True)
 class Part:
-    """One module.
+    """One module."""
 
-    Attributes:
-        name: Path in the model; '' for the model.
-        parameters: Number of weights; a shared weight is counted once.
-        trainable: Number of weights that get gradients.
-        macs: Multiply-adds of one image, in it and in all modules within.
-    """
-
-    name: str
-    parameters: int
-    trainable: int
-    macs: int
+    name: str  # path in the model; '' for the model
+    parameters: int  # number of weights; a shared weight is counted once
+    trainable: int  # number of weights that get gradients
+    macs: int  # multiply-adds of one image, in it and in all modules within
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """The cost of ``forward(mode='tensor')`` in evaluation mode for one image.
+    """The cost of ``forward(mode='tensor')`` in evaluation mode for one image."""
 
-    Attributes:
-        size: (H, W) of the image after padding by the data preprocessor.
-        device: 'meta', where nothing is computed, or 'cpu', where the forward pass needs values.
-        parts: The model, then every module in it.
-        uncounted: Operators that ran and have no formula; NMS, which has no products, is among them.
-        idle: Parts with weights that were not called: for training only, or read directly (embeddings).
-        regions: Number of regions in each call of a RoI extractor.
-    """
-
-    size: tuple[int, int]
-    device: str
-    parts: list[Part]
-    uncounted: list[str]
-    idle: list[str]
-    regions: list[int]
+    size: tuple[int, int]  # (H, W) of the image after padding by the data preprocessor
+    device: str  # 'meta', where nothing is computed, or 'cpu', where the forward pass needs values
+    parts: list[Part]  # the model, then every module in it
+    uncounted: list[str]  # operators that ran and have no formula; NMS, which has no products, is among them
+    idle: list[str]  # parts with weights that were not called: for training only, or read directly (embeddings)
+    regions: list[int]  # number of regions in each call of a RoI extractor
 
 
 def measure_config(cfg: Config, size: tuple[int, int]) -> Complexity:
     """Count the model of a config, with random weights, on the meta device where its forward pass needs no values.
 
-    Args:
-        cfg: Config of a classifier, detector or segmentor.
-        size: (H, W) of the image before the data preprocessor.
-
-    Raises:
-        UserError: The model cannot be built, or cannot read an image of this size.
+    ``size`` is (H, W) of the image before the data preprocessor. A model that cannot be built, or cannot read such an
+    image, is a UserError.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # proposals depend on the weights
@@ -138,13 +118,7 @@ def build(cfg: Config, device: str) -> nn.Module:
 
 
 def measure(model: nn.Module, size: tuple[int, int], device: str) -> Complexity:
-    """Count one forward pass of a model.
-
-    Args:
-        model: Model of OpenMMLab; it is left in evaluation mode on ``device``.
-        size: (H, W) of the image before the data preprocessor.
-        device: 'meta' or 'cpu'.
-    """
+    """Count one forward pass of a model of OpenMMLab; it is left in evaluation mode on ``device``, 'meta' or 'cpu'."""
     model = revert_sync_batchnorm(model).eval().to(device)  # also tells the data preprocessor
     data = one_image(model, size)
     counter = FlopCounterMode(display=False, custom_mapping={FUSED_ATTENTION: attention_flops})
@@ -237,10 +211,8 @@ def default_size(cfg: Config) -> tuple[tuple[int, int], str]:
     """Return (H, W) of the images that a config is made for, and the setting that says so.
 
     For a segmentor it is the sliding window or the training crop. Otherwise it is the last size in the test pipeline
-    (or the training pipeline); where the aspect ratio is kept, the largest landscape image.
-
-    Raises:
-        UserError: The config does not say.
+    (or the training pipeline); where the aspect ratio is kept, the largest landscape image. A config that does not say
+    is a UserError.
     """
     model = cfg.get('model') or {}
     test_cfg = model.get('test_cfg') or {}

@@ -37,11 +37,8 @@ def curve_figure(
 ) -> Figure:
     """Draw named curves in one plot.
 
-    Args:
-        curves: Name -> (x, y), or (x, y, length of the error bars to either side: (n,), or down and up: (2, n)).
-        xlabel: Label of x, with its unit.
-        ylabel: Label of y, with its unit.
-        dashed: Names drawn with a dashed line, in the colour of the curve before it.
+    ``curves`` are (x, y), or (x, y, length of the error bars to either side: (n,), or down and up: (2, n)), by name.
+    A name in ``dashed`` has a dashed line, in the colour of the curve before it.
     """
     figure = Figure(figsize=(5, 3), layout='constrained')
     axis = figure.subplots()

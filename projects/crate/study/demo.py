@@ -114,15 +114,9 @@ def demo_page(
 ) -> None:
     """Write the page.
 
-    Args:
-        path: Path of the page.
-        results: 'CRATE' -> its result, and so on; empty before the trainings.
-        config: Config of one of the trainings; None before them.
-        commands: Commands as typed.
-        photos: Figures of ``last_layer_figures``, drawn with the weights of this repository.
-        credits: Titles, authors and licences of the photographs.
-        measured: Numbers of the models that the photographs are drawn with.
-        to_train: Whether trainings follow; without results the page then says so.
+    ``photos`` are the figures of ``last_layer_figures``, with the weights of this repository, ``credits`` the authors
+    of the photographs, and ``measured`` numbers of these weights. Before the trainings there are no ``results`` and no
+    ``config`` of one of them; with ``to_train`` the page then says that they follow.
     """
     content = dict(photos=photos, credits=credits, measured=measured, config=config, to_train=to_train)
     if results:

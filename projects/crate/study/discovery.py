@@ -31,11 +31,7 @@ ITEMS = {'mAP_50': 'AP50', 'mAP_75': 'AP75', 'mAP': 'AP', 'AR@100': 'AR100'}
 
 
 def write_once(path: Path, text: str) -> None:
-    """Write a file, unless it is there with this text.
-
-    Raises:
-        UserError: It is there with another text: the folder belongs to a run with other settings.
-    """
+    """Write a file, unless it is there with this text. Another text is of a run with other settings: a UserError."""
     if not path.exists():
         with atomic(path) as part:
             part.write_text(text, encoding='utf-8', errors='surrogateescape')
@@ -46,20 +42,13 @@ def write_once(path: Path, text: str) -> None:
 def frozen_backbone(name: str | None, config: str | None, checkpoint: str | None) -> dict:
     """Return the model settings of a detector on a ``FrozenViT``, such as our default, for the ViT that cuts the masks.
 
-    Strides of the pyramid are half a patch and its doubles.
-
-    Args:
-        name: Pretrained ViT as ``tools/maskcut.py --backbone`` takes it; or None.
-        config: Config of configs/maskcut, if there is no name.
-        checkpoint: Weights of its backbone.
-
-    Raises:
-        UserError: The ViT cannot be had, or the config has no MaskCut in it.
+    Strides of the pyramid are half a patch and its doubles. The arguments are ``--backbone``, or else ``--config`` and
+    ``--checkpoint``, of ``tools/maskcut.py``.
     """
     cfg = backbone_config(name) if name else read_config(str(config))
     if cfg.model.type != 'MaskCutDetector':
         raise UserError(f'{config}: no config of configs/maskcut; name a detector with --detector')
-    vit = dict(cfg.model.backbone)
+    vit = cfg.model.backbone.to_dict()  # plain: its ``repr`` goes into a config
     if checkpoint:
         vit['init_cfg'] = dict(type='Pretrained', checkpoint=str(Path(checkpoint).resolve()), prefix='backbone.')
     init_default_scope('mmdet')
@@ -71,18 +60,11 @@ def frozen_backbone(name: str | None, config: str | None, checkpoint: str | None
     roi = dict(featmap_strides=strides[:4], finest_scale=14 * finest)
     return dict(
         data_preprocessor={key: cfg.model.data_preprocessor[key] for key in ('mean', 'std', 'bgr_to_rgb')},
-        backbone=dict(backbone=dict(_delete_=True, **_plain(vit))),
+        backbone=dict(backbone=dict(_delete_=True, **vit)),
         neck=dict(in_channels=width, in_stride=patch, out_strides=strides),
         rpn_head=dict(anchor_generator=dict(strides=strides)),
         roi_head=dict(bbox_roi_extractor=roi, mask_roi_extractor=roi),
     )
-
-
-def _plain(value: object) -> object:
-    """Return nested settings as plain dicts and lists, whose ``repr`` can be read as a config."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def write_config(
@@ -92,16 +74,8 @@ def write_config(
 
     If the detector has the backbone ``FrozenViT``, that becomes the ViT that cut the masks.
 
-    Args:
-        path: Config to write.
-        base: Config of the detector, with any data set of mmdet's ``CocoDataset``.
-        images: Folder of the images.
-        labels: COCO file of their masks.
-        source: Arguments of :func:`frozen_backbone`.
-        load_from: Checkpoint to start from.
-
-    Raises:
-        UserError: The config of the detector cannot be read, or the file is there with another content.
+    ``base`` is the config of the detector, with any data set of mmdet's ``CocoDataset``; ``labels`` is the COCO file of
+    the masks, ``source`` the arguments of :func:`frozen_backbone`, and ``load_from`` a checkpoint to start from.
     """
     cfg = read_config(base)
     data = dict(
@@ -127,11 +101,7 @@ def write_config(
 
 
 def write_image_list(truth: Path, path: Path) -> None:
-    """Write the names of the images of a COCO file as a list for tools/maskcut.py.
-
-    Raises:
-        UserError: The annotations cannot be used.
-    """
+    """Write the names of the images of a COCO file as a list for tools/maskcut.py."""
     write_once(path, ''.join(f'{quote(name)}\n' for name in _named_images(truth)))
 
 
@@ -148,22 +118,12 @@ def _named_images(truth: Path) -> dict[str, int | str]:
 def evaluate(predictions: Path, truth: Path) -> dict[str, float]:
     """Compare a file of tools/maskcut.py with annotations, class-agnostically, by the names of the images.
 
-    Returns:
-        The results of ``ClassAgnosticCocoMetric``, with intervals: 'bbox_mAP_50', 'bbox_mAP_50_low', ...
-
-    Raises:
-        UserError: The annotations cannot be used, or the images of the two files differ.
+    The result is that of ``ClassAgnosticCocoMetric``, with intervals: 'bbox_mAP_50', 'bbox_mAP_50_low', ... Files whose
+    images differ are a UserError.
     """
     ids = _named_images(truth)
-    metric = METRICS.build(
-        dict(
-            type='ClassAgnosticCocoMetric',
-            ann_file=str(truth),
-            metric=['bbox', 'segm'],
-            metric_items=list(ITEMS),
-            num_resamples=NUM_RESAMPLES,
-        )
-    )
+    settings = dict(metric=['bbox', 'segm'], metric_items=list(ITEMS), num_resamples=NUM_RESAMPLES)
+    metric = METRICS.build(dict(type='ClassAgnosticCocoMetric', ann_file=str(truth), **settings))
     for image, here in read_by_image(predictions):
         if image['file_name'] not in ids:
             raise UserError(f'{truth}: no image {image["file_name"]!r}')
@@ -198,14 +158,9 @@ def discovery_page(
 ) -> Path:
     """Write ``out/index.html`` and return its path.
 
-    Args:
-        out: Folder of the run.
-        images: Folder of the images.
-        labels: 'MaskCut' and the rounds -> the masks that the next training learnt from.
-        predictions: The rounds -> the predictions that their masks were made from.
-        trainings: Name of a detector -> its work folder.
-        results: 'MaskCut' and the detectors -> what :func:`evaluate` returned; may be empty.
-        commands: Commands as typed.
+    By 'MaskCut' and the rounds, ``labels`` are the masks that the next training learnt from, and ``predictions`` what
+    the masks of a round were made from. ``trainings`` are the work folders of the detectors, and ``results``, which may
+    be empty, what :func:`evaluate` returned for MaskCut and the detectors.
     """
     counts = {name: count_entries(path) for name, path in labels.items()}
     sources = {name: count_sources(labels[name], path) for name, path in predictions.items()}

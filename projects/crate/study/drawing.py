@@ -27,12 +27,8 @@ def picture_grid(
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure for pictures of equal width, and its axes (rows, columns) without ticks and frames.
 
-    Args:
-        sizes: (height, width) of the pictures in each row, in any unit; a row is as high as its pictures.
-        columns: Number of pictures in a row.
-        cell: Width of a picture in inches.
-        title: Title of the figure.
-        names: Names of the rows, drawn on the left.
+    ``sizes`` are (height, width) of the pictures in each row, in any unit; a row is as high as its pictures. ``cell``
+    is the width of a picture in inches. ``names`` of the rows are drawn on the left.
     """
     ratios = [height / width for height, width in sizes]
     # compressed: axes of fixed aspect are moved together

@@ -46,16 +46,6 @@ PAIRS = (
 
 
 @dataclass(frozen=True)
-class Training:
-    """One training of an experiment."""
-
-    model: str  # name of the model
-    seed: int
-    config: Config
-    work_dir: Path  # folder of the checkpoints
-
-
-@dataclass(frozen=True)
 class Row:
     """A number, in percent."""
 
@@ -90,15 +80,17 @@ def whole_image_objects(salient: ImageSet) -> dict[str, float]:
         sample = dict(gt_sem_seg=dict(data=labels[None]), pred_instances=dict(whole, scores=torch.ones(1)))
         for metric in metrics:
             metric.process({}, [sample])
-    return {
-        f'{metric.prefix}/{name}': value
-        for metric in metrics
-        for name, value in metric.compute_metrics(metric.results).items()
-    }
+    return {name: value for metric in metrics for name, value in metric.evaluate(len(metric.results)).items()}
 
 
 def measure_training(
-    training: Training, image_sets: Sequence[StudyImages], out: Path, num_resamples: int = NUM_RESAMPLES
+    model: str,
+    seed: int,
+    config: Config,
+    work_dir: Path,
+    image_sets: Sequence[StudyImages],
+    out: Path,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Iterator[Row]:
     """Yield all rows of a training; evaluations of an earlier call with the same ``out`` are taken from there.
 
@@ -106,49 +98,35 @@ def measure_training(
     MaskCut has all layers of the last checkpoint, else the last layer; one object per image has the last layer. The
     other checkpoints are measured at the last size, without one object per image.
 
-    Args:
-        training: The training.
-        image_sets: The images, once per size.
-        out: Folder for the measurements.
-        num_resamples: Draws of the images behind the intervals of AP.
-
-    Raises:
-        UserError: The training has no checkpoints, or no checkpoint of its random weights, or they do not fit its
-            config.
+    ``image_sets`` are the images, once per size; ``num_resamples`` the draws of the images behind the intervals of AP.
     """
-    checkpoints = find_checkpoints(training.work_dir)[1]
+    checkpoints = find_checkpoints(work_dir)[1]
     last = max(checkpoints)
     if 0 not in checkpoints:
-        raise UserError(f'no iter_0.pth in {training.work_dir} (default_hooks.checkpoint.initial=True writes it)')
-    name, own = f'{training.model}, seed {training.seed}', dict(model=training.model, seed=training.seed)
-    metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', training.config, checkpoints[last])
+        raise UserError(f'no iter_0.pth in {work_dir} (default_hooks.checkpoint.initial=True writes it)')
+    name, own = f'{model}, seed {seed}', dict(model=model, seed=seed)
+    metrics = Measurements(out, 'accuracy').measure(f'{name}, iteration {last}', config, checkpoints[last])
     yield Row(**own, iteration=last, size='', layer=-1, metric='top-1', value=metrics['accuracy/top1'])
     for step in (0, last):
-        value = knn_accuracy(training.config, checkpoints[step])
+        value = knn_accuracy(config, checkpoints[step])
         yield Row(**own, iteration=step, size='', layer=-1, metric='k-NN', value=value)
     for images in image_sets:
         size = '{} x {}'.format(*images.size)
         for step in checkpoints if images is image_sets[-1] else [0, last]:
-            model = read_model(checkpoints[step], training.model)
+            checkpoint = read_model(checkpoints[step], model)
             key, is_end = dict(own, iteration=step, size=size), step in (0, last)
             label = f'{name}, iteration {step}, {size}'
             if images.voc is not None:
-                yield from _attention_rows(images.voc, model, images.size, out, label, key, is_end)
+                yield from _attention_rows(images.voc, checkpoint, images.size, out, label, key, is_end)
             if images.coco is not None:
-                cfg = images.coco.measurement(model, images.size, NUM_WORKERS)
+                cfg = images.coco.measurement(checkpoint, images.size, NUM_WORKERS)
                 cfg.test_evaluator.num_resamples = num_resamples
-                found = layer_sweep(cfg, str(model.checkpoint), out, None if step == last else [-1], label)
+                found = layer_sweep(cfg, checkpoints[step], out, None if step == last else [-1], label)
                 yield from _precision_rows(*found, key)
 
 
 def _attention_rows(
-    voc: ImageSet,
-    model: CheckpointModel,
-    size: Sequence[int],
-    out: Path,
-    label: str,
-    key: Mapping[str, object],
-    is_end: bool,
+    voc: ImageSet, model: CheckpointModel, size: Sequence[int], out: Path, label: str, key: Mapping, is_end: bool
 ) -> Iterator[Row]:
     """Yield the mIoU of every layer, and at both ends of a training one object per image, of the last layer."""
     cfg = voc.measurement(model, size, NUM_WORKERS)

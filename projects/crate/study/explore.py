@@ -71,20 +71,11 @@ def look(
     num_masks: int = 3,
     place: Sequence[float] | None = None,
 ) -> View:
-    """Return what a layer sees in an image, from one forward pass.
+    """Return what a layer sees in an image (H, W, 3) uint8 RGB, from one forward pass.
 
-    Args:
-        observer: The backbone.
-        image: (H, W, 3) uint8 RGB.
-        layer: 0-based; negative ones count from the end.
-        facet: Features of principal components and MaskCut; see :class:`projects.crate.models.MaskCutDetector`.
-        tau: Threshold of the cosine in MaskCut.
-        num_masks: Rounds of MaskCut.
-        place: (y, x), from 0 to 1, in the patch whose attention is returned; None: attention of [CLS].
-
-    Raises:
-        ArgumentError: The image has too many patches, the backbone has no [CLS], or the layer has windows.
-        IndexError: No such layer.
+    ``facet``, ``tau`` and ``num_masks`` are those of :class:`projects.crate.models.MaskCutDetector`; the facet is also
+    that of the principal components. ``place`` is (y, x), from 0 to 1, in the patch whose attention is returned; None:
+    attention of [CLS]. Too many patches, a backbone without [CLS], and a layer with windows are ArgumentErrors.
     """
     size = image.shape[:2]
     h, w = observer.grid(size)

@@ -23,11 +23,9 @@ TOLERANCE = 1e-3  # of the largest absolute output
 
 
 class Deployed(nn.Module):
-    """A model with its normalisation: outputs = model((image - mean) / std), image RGB of 0 to 255.
+    """A model with the mean, std and order of channels of a data preprocessor's config.
 
-    Args:
-        model: Module that takes normalised images (B, 3, H, W).
-        data_preprocessor: Config of the data preprocessor; its mean, std and order of channels are used.
+    outputs = model((image - mean) / std), image RGB of 0 to 255.
     """
 
     def __init__(self, model: nn.Module, data_preprocessor: dict) -> None:
@@ -46,14 +44,7 @@ class Deployed(nn.Module):
 
 
 class PatchFeatures(nn.Module):
-    """Features of the patches, (B, d, h w), which MaskCut cuts.
-
-    Args:
-        backbone: Backbone that :func:`projects.crate.models.observe.observe` can read.
-        layer: 0-based index of the layer, or several of them; negative ones count from the end.
-        facet: 'key', 'query', 'value' or 'token'; ``MaskCutDetector`` says which is the default for which backbone.
-        centred: Whether to take the mean over the patches of an image away from its features.
-    """
+    """Features of the patches, (B, d, h w), which MaskCut cuts; arguments as of ``MaskCutDetector``."""
 
     def __init__(
         self, backbone: nn.Module, layer: int | Sequence[int] = -1, facet: str | None = None, centred: bool = False
@@ -73,21 +64,13 @@ class PatchFeatures(nn.Module):
 def load(cfg: Config, checkpoint: str, output: str | None = None) -> Deployed:
     """Build the part of a config's model that gives ``output``, with the weights of a checkpoint, in evaluation mode.
 
-    Args:
-        cfg: Config of a classifier, or of any model with a backbone.
-        checkpoint: File with the weights.
-        output: 'logits' of a classifier, (B, classes); 'backbone': what the backbone returns; 'maskcut': the features
-            that a MaskCutDetector with the config's ``layer``, ``facet`` and ``centred`` cuts, (B, d, h w). None:
-            'logits' for a classifier, 'maskcut' for a MaskCutDetector, else 'backbone'.
-
-    Raises:
-        UserError: The config has no such part, or the checkpoint does not fit.
+    ``output`` is 'logits' of a classifier, (B, classes); 'backbone': what the backbone returns; or 'maskcut': the
+    features that a MaskCutDetector with the config's ``layer``, ``facet`` and ``centred`` cuts, (B, d, h w). None:
+    'logits' for a classifier, 'maskcut' for a MaskCutDetector, else 'backbone'.
     """
     model = cfg.get('model') or {}
     name = str(model.get('type')).rsplit('.', 1)[-1]
-    output = output or (
-        'maskcut' if name == 'MaskCutDetector' else 'logits' if name == 'ImageClassifier' else 'backbone'
-    )
+    output = output or dict(MaskCutDetector='maskcut', ImageClassifier='logits').get(name, 'backbone')
     if output == 'logits':
         if name != 'ImageClassifier' or not model.get('head'):
             raise ArgumentError(
@@ -109,16 +92,9 @@ def export(model: nn.Module, out: Path, image: Tensor, free_size: bool = False) 
 
     The new file runs on ``image``, and on three copies of it. It gets its name only if the results agree.
 
-    Args:
-        model: Module that takes images (B, 3, H, W) and returns a tuple of tensors.
-        out: File to write; its folder exists.
-        image: Example (1, 3, H, W).
-        free_size: Also leave height and width free.
-
-    Raises:
-        ArgumentError: Another suffix; windows and a free size.
-        MissingPackageError: A package that writes or runs ONNX is missing.
-        UnsupportedError: The results differ by more than 0.1% of the largest output, or one is not finite.
+    ``model`` takes images (B, 3, H, W) and returns a tuple of tensors; ``image`` is an example (1, 3, H, W). With
+    ``free_size`` height and width are free, too. Results that differ by more than 0.1% of the largest output, or that
+    are not finite, are an UnsupportedError.
     """
     check_target(out)
     # torch.export makes a constant of a batch of 1, and of a size of 1

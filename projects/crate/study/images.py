@@ -120,15 +120,9 @@ class StudyImages:
 
 
 def find_images(roots: Sequence[Path], size: Sequence[int], max_images: int | None = None) -> StudyImages:
-    """Find the first data set of each layout below some folders.
+    """Find the first data set of each layout below some folders; of each at most ``max_images``, resized to ``size``.
 
-    Args:
-        roots: The folders.
-        size: (H, W) that images are resized to.
-        max_images: Most images of each data set; default: all.
-
-    Raises:
-        UserError: There is no data set, or the library that reads it is not installed.
+    No data set, or no library that reads it, is a UserError.
     """
     voc, coco = find_voc(roots, max_images), find_coco(roots, max_images)
     if voc is None and coco is None:
@@ -153,10 +147,15 @@ def find_voc(roots: Iterable[Path], max_images: int | None = None) -> ImageSet |
             changes = dict(data_root=str(root), ann_file=VOC_LIST)
             if (root.parent / MARKER).is_file():  # PascalVOCDataset knows no classes but VOC's
                 changes.update(type='BaseSegDataset', metainfo=SEGMENTATION_METAINFO)
-            images = [root / 'JPEGImages' / f'{name}.jpg' for name in names]
-            targets = [root / 'SegmentationClass' / f'{name}.png' for name in names]
-            return ImageSet(VOC_CONFIG, changes, images, targets, spread_evenly(len(names), max_images))
+            return _voc_set(VOC_CONFIG, changes, names, max_images)
     return None
+
+
+def _voc_set(config: Path, changes: dict, names: Sequence[str], max_images: int | None) -> ImageSet:
+    root = Path(changes['data_root'])
+    images = [root / 'JPEGImages' / f'{name}.jpg' for name in names]
+    targets = [root / 'SegmentationClass' / f'{name}.png' for name in names]
+    return ImageSet(config, changes, images, targets, spread_evenly(len(names), max_images))
 
 
 def find_coco(roots: Iterable[Path], max_images: int | None = None) -> ImageSet | None:
@@ -188,13 +187,7 @@ def salient_images(voc: ImageSet) -> ImageSet:
     if not (root / SALIENT_LIST).is_file():
         return replace(voc, config=SALIENCY_CONFIG, changes=changes)
     names = (root / SALIENT_LIST).read_text().split()
-    return ImageSet(
-        SALIENCY_CONFIG,
-        dict(changes, ann_file=SALIENT_LIST),
-        [root / 'JPEGImages' / f'{name}.jpg' for name in names],
-        [root / 'SegmentationClass' / f'{name}.png' for name in names],
-        spread_evenly(len(names), len(voc.chosen)),
-    )
+    return _voc_set(SALIENCY_CONFIG, dict(changes, ann_file=SALIENT_LIST), names, len(voc.chosen))
 
 
 def object_shares(voc: ImageSet) -> list[dict[str, float]]:
@@ -232,11 +225,9 @@ def fitted_size(image: np.ndarray, side: int) -> tuple[int, int]:
     return width, height
 
 
-def read_images(
-    source: Path, size: Sequence[int] | None = None, report: Progress | None = None
-) -> list[tuple[Path, np.ndarray]]:
+def read_images(source: Path, size: Sequence[int] | None = None) -> list[tuple[Path, np.ndarray]]:
     """Return all images at once; see :func:`iterate_images`."""
-    return list(iterate_images(source, size, report))
+    return list(iterate_images(source, size))
 
 
 def iterate_images(

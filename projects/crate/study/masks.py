@@ -50,13 +50,9 @@ def mask_grid(
 ) -> np.ndarray:
     """Return images under their masks, row by row in square cells on white: (height, width, 3) uint8 RGB.
 
-    Args:
-        images: (H, W, 3) uint8 RGB each; sizes may differ. At least one.
-        masks: (n, H, W) bool each, of the size of its image; n may be 0. Where masks overlap, the last one is seen.
-        columns: Most images in a row.
-        cell: Longer side of an image in the grid, in pixels.
-        gap: White pixels right of and below each cell.
-        opacity: Opacity of a mask, from 0 to 1.
+    Images are (H, W, 3) uint8 RGB, of any sizes; the masks of each are (n, H, W) bool, n may be 0. Where masks overlap,
+    the last one is seen. ``columns`` is the most images in a row, ``cell`` their longer side in pixels, and ``gap`` the
+    white pixels right of and below each cell.
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -89,13 +85,7 @@ def draw_labels(out: Path, root: Path, folder: Path) -> None:
 
     A picture that is newer than the file is left as it is. So an interrupted command continues.
 
-    Args:
-        out: COCO file that :func:`projects.crate.pseudo_labels.make_pseudo_labels` has written.
-        root: Folder that the paths in the file are relative to.
-        folder: Folder of the pictures; see :func:`picture_path`.
-
-    Raises:
-        UserError: The file is damaged, or an image cannot be read or has another size than its masks.
+    Paths in the file ``out`` are relative to ``root``. The pictures go to ``folder``, see :func:`picture_path`.
     """
     finished, (total, _) = out.stat().st_mtime_ns, count_entries(out)
     with Progress('maskcut') as progress:

@@ -81,9 +81,6 @@ def measure_model(
     ``rules`` say how an attention map becomes a mask. ``layer`` is the layer for MaskCut and pictures, 0-based;
     negative ones count from the end. With ``all_layers`` MaskCut runs with every layer. ``facet`` and ``centred`` are
     as in :class:`projects.crate.models.MaskCutDetector`.
-
-    Raises:
-        UserError: The checkpoint does not fit its config, or the backbone has no such layer.
     """
     observer = Observer.from_config(model.config, str(model.checkpoint))
     if not -observer.num_layers <= layer < observer.num_layers:

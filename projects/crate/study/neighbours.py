@@ -20,14 +20,7 @@ def knn_accuracy(cfg: Config, checkpoint: Path) -> float:
     """Return the top-1 accuracy in percent of the 20 nearest training images, by the cosine of their [CLS] features.
 
     Neighbours vote with equal weights. The features of the training images and of the test images are the output of
-    the backbone, without augmentation.
-
-    Args:
-        cfg: Config of a classifier, with data sets in folders.
-        checkpoint: File with its weights.
-
-    Raises:
-        UserError: scikit-learn is not installed; or the checkpoint does not fit.
+    the backbone, without augmentation. ``cfg`` is the config of a classifier, with data sets in folders.
     """
     try:
         from sklearn.neighbors import KNeighborsClassifier

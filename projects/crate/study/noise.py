@@ -11,17 +11,9 @@ from .observer import Observer
 def add_noise(image: np.ndarray, std: float, share: float, seed: int = 0) -> np.ndarray:
     """Return an image with Gaussian noise on a random part of its pixels, clipped to 0..255.
 
-    With one seed, more noise is more of the same: a larger share holds the pixels of a smaller one, and a larger
-    ``std`` scales the same numbers.
-
-    Args:
-        image: (H, W, 3) uint8.
-        std: Standard deviation in grey levels (0 to 255), of each channel by itself.
-        share: Share of the pixels that get noise, from 0 to 1.
-        seed: Seed of the noise and of the choice of pixels.
-
-    Raises:
-        ValueError: ``std`` is negative or not finite, or ``share`` outside 0 to 1.
+    ``image`` is (H, W, 3) uint8. ``std`` is in grey levels (0 to 255), and each channel has its own noise. ``share`` is
+    that of the noisy pixels, from 0 to 1. With one seed, more noise is more of the same: a larger share holds the
+    pixels of a smaller one, and a larger ``std`` scales the same numbers.
     """
     if not 0 <= std < np.inf or not 0 <= share <= 1:
         raise ArgumentError(f'noise needs std >= 0 and a share from 0 to 1; not std {std:g} and share {share:g}')

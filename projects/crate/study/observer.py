@@ -49,10 +49,6 @@ class Observer:
     Attributes:
         backbone: The backbone without wrappers around it (DDP, torch.compile, mmpretrain's LoRAModel).
         preprocessor: Data preprocessor that normalises the images of :func:`as_tensor`.
-
-    Raises:
-        TypeError: The backbone has no attention that can be read.
-        ValueError: The backbone takes images of neither three channels nor one.
     """
 
     def __init__(self, backbone: nn.Module, data_preprocessor: dict | None = None) -> None:
@@ -73,15 +69,8 @@ class Observer:
     def from_config(cls, cfg: Config, checkpoint: str | None, device: torch.device | str | None = None) -> 'Observer':
         """Build the backbone of any config that has ``model.backbone``, with the weights of a checkpoint.
 
-        Args:
-            cfg: Config of a classifier, detector, segmentor or measurement.
-            checkpoint: File with the weights, under ``backbone.``; all others in it are ignored. None: the weights that
-                a training would start from.
-            device: Default: the best one there is.
-
-        Raises:
-            UserError: The config has no such backbone, or one that cannot be observed; the checkpoint cannot be read
-                or does not fill it.
+        The weights stand under ``backbone.``; all others in the file are ignored. Without a checkpoint they are those
+        that a training would start from. The default device is the best one there is.
         """
         model = cfg.get('model') or {}
         if 'backbone' not in model:
@@ -138,15 +127,9 @@ class Observer:
     ) -> dict[int, Observation]:
         """Run one forward pass; return {requested layer: input and output of its attention}.
 
-        Args:
-            images: (H, W, 3) uint8 RGB each, all of one size.
-            layers: 0-based indices; negative ones count from the end.
-            outputs: Keep the outputs of the layers.
-
-        Raises:
-            ValueError: Images of several sizes.
-            IndexError: No such layer.
-            LookupError: When a layer is looked up that does not run, since it comes after ``out_indices``.
+        The images are (H, W, 3) uint8 RGB, all of one size; ``layers`` are 0-based, or negative from the end. With
+        ``outputs`` the outputs of the layers are kept, too. The look-up of a layer that does not run, since it comes
+        after ``out_indices``, is a LookupError.
         """
         if len({image.shape for image in images}) != 1:
             raise ValueError(f'images of several sizes: {", ".join(str(image.shape[:2]) for image in images)}')

@@ -36,12 +36,10 @@ def remove_background(features: Sequence[np.ndarray], threshold: float = 12.0, f
     has fewer dimensions, is 0.
 
     Args:
-        features: (h, w, d) per image; grids may differ.
-        threshold: Threshold on the scale of the features. The paper's 12 is for its own models.
+        features: (h, w, d) per image; grids may differ. NaN or inf is a ValueError.
+        threshold: On the scale of the features; the paper's 12 is for its own models. It is a ValueError if no patch
+            reaches it.
         flip: Take the other sign of u_0, where the rule for the sign errs.
-
-    Raises:
-        ValueError: No patch reaches the threshold, or the features hold NaN or inf.
     """
     patches, shapes = _stack(features)
     leading = leading_component(patches, shapes)
@@ -106,19 +104,17 @@ def foreground_figure(
     title: str | None = None,
     patch_size: tuple[int, int] | None = None,
     columns: int = 8,
-    cell: float = 1.4,
 ) -> Figure:
     """Draw images, (H, W, 3) uint8 each, and below each of them the colours of its patches, (h, w, 3) (Figure 3).
 
-    ``columns`` is the largest number of images in a row, ``cell`` the width of a picture in inches, and ``patch_size``
-    as for :func:`draw_tokens`.
+    ``columns`` is the largest number of images in a row, ``patch_size`` as for :func:`draw_tokens`.
     """
     columns = min(columns, len(images))
     sizes = []
     for row in range(0, len(images), columns):  # two rows, each as high as the highest of its images
         shapes = [image.shape[:2] for image in images[row : row + columns]]
         sizes += 2 * [max(shapes, key=lambda size: size[0] / size[1])]
-    figure, axes = picture_grid(sizes, columns, cell, title)
+    figure, axes = picture_grid(sizes, columns, 1.4, title)
     for number, (image, colour) in enumerate(zip(images, colours)):
         row, column = divmod(number, columns)
         axes[2 * row, column].imshow(image)
@@ -133,7 +129,6 @@ def layers_figure(
     layers: Sequence[int],
     title: str | None = None,
     patch_size: tuple[int, int] | None = None,
-    cell: float = 1.1,
 ) -> Figure:
     """Draw two rows per image, a column per layer: the first component, and the next three (Figure 9).
 
@@ -142,7 +137,7 @@ def layers_figure(
     """
     sizes = [image.shape[:2] for image in images for _ in 'ab']
     names = ['component 1', 'components 2-4'] * len(images)
-    figure, axes = picture_grid(sizes, 1 + len(layers), cell, title, names)
+    figure, axes = picture_grid(sizes, 1 + len(layers), 1.1, title, names)
     for number, image in enumerate(images):
         axes[2 * number, 0].imshow(image)
         for column in range(len(layers)):

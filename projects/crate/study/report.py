@@ -33,11 +33,7 @@ def report_page(
     command: str,
     versions: Mapping[str, str],
 ) -> None:
-    """Write the page, see :func:`write_page`.
-
-    ``shares`` is the result of ``object_shares`` for the data set in VOC layout, empty if there is none; ``command`` is
-    the command as typed.
-    """
+    """Write the page; ``shares`` are the result of ``object_shares``, empty without a data set in VOC layout."""
     write_page(
         path,
         'report',

@@ -24,11 +24,8 @@ def difference(first: np.ndarray, second: np.ndarray) -> Difference:
     / T
 
     The interval is that of Student's t, with the degrees of freedom of Welch and Satterthwaite. A model with a single
-    training adds no variance: the interval is then over images alone.
-
-    Args:
-        first: a, values (S, n) of S trainings in n images.
-        second: b, values (T, n) of T other trainings in the same images.
+    training adds no variance: the interval is then over images alone. The values of S trainings in n images are a,
+    (S, n); those of T other trainings in the same images are b, (T, n).
     """
     images = first.mean(0) - second.mean(0)
     parts = [(images.var(ddof=1) / len(images), len(images) - 1)]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from ..evaluation.sparse_rate import sparse_rate
 from .curves import LAYER, draw_curves
 from .observer import Observer
-from .tables import Table
+from .tables import plain_table
 
 
 def layer_rates(
@@ -27,14 +27,14 @@ def layer_rates(
     return [*paths], {key: torch.cat([rate[key] for rate in rates], dim=1).cpu().numpy() for key in rates[0]}
 
 
-def rate_table(summary: Mapping[str, Sequence[float]]) -> Table:
-    """Return the result of ``mean_and_std``, a row per layer."""
+def rate_table(summary: Mapping[str, Sequence[float]]) -> str:
+    """Return the result of ``mean_and_std`` as text, a row per layer."""
     columns = (summary[key] for key in ('compression', 'compression_std', 'nonzero', 'nonzero_std'))
     rows = [
-        [layer, f'{rate:.2f} ± {rate_std:.2f}', f'{share:.3f} ± {share_std:.3f}']
+        [str(layer), f'{rate:.2f} ± {rate_std:.2f}', f'{share:.3f} ± {share_std:.3f}']
         for layer, (rate, rate_std, share, share_std) in enumerate(zip(*columns))
     ]
-    return Table(['layer', 'coding rate (nats)', 'share of non-zeros'], rows)
+    return plain_table(['layer', 'coding rate (nats)', 'share of non-zeros'], rows)
 
 
 def sparse_rate_figure(measurements: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:

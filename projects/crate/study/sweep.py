@@ -39,20 +39,14 @@ def layer_sweep(
 
     A ``MaskCutDetector`` is evaluated once per layer; an ``AttentionSegmentor`` once, with all layers in one pass.
 
-    Args:
-        cfg: Config of ``configs/maskcut`` or ``configs/segmentation``, from :func:`read_config`.
-        checkpoint: Path of the weights.
-        out: Folder. ``layers.json`` there keeps what was measured (:class:`Measurements`).
-        layers: 0-based; negative ones count from the end. Default: all.
-        label: Name of the model in the lines that report on the progress.
+    ``cfg`` is a config of ``configs/maskcut`` or ``configs/segmentation``, from :func:`read_config`. ``layers`` are
+    0-based, or negative from the end; default: all. ``out/layers.json`` keeps what was measured, see
+    :class:`Measurements`. ``label`` names the model in the lines that report on the progress.
 
     Returns:
         (layers (n,), {metric: values (n,)}); 'coarse_seg/layer_3/mIoU' is called 'coarse_seg/mIoU'.
-
-    Raises:
-        UserError: The model has no layer to choose, or not this one, or there is no such checkpoint.
     """
-    layers, label = _resolved(layers, _count_layers(cfg)), f'{label}, ' if label else ''
+    layers, label = _layers_of(cfg, layers), f'{label}, ' if label else ''
     measurements = Measurements(out, 'layers')
 
     def measure(name: str, **options: object) -> Metrics:
@@ -72,10 +66,8 @@ def layer_sweep(
 def epoch_sweep(cfg: Config, work_dir: Path, out: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return (epochs or iterations (n,), {metric: values (n,)}) of every checkpoint of a training.
 
-    Args:
-        cfg: Any config that can be tested with these weights, from :func:`read_config`.
-        work_dir: Folder of the training, see :func:`find_checkpoints`.
-        out: Folder. ``epochs.json`` there keeps what was measured (:class:`Measurements`).
+    ``cfg`` is any config that can be tested with these weights, from :func:`read_config`. ``out/epochs.json`` keeps
+    what was measured (:class:`Measurements`).
     """
     unit, checkpoints = find_checkpoints(work_dir)
     measurements = Measurements(out, 'epochs')
@@ -116,9 +108,8 @@ class Measurements:
     are equal. The images, their masks and the code are not compared. In a distributed run the main process knows the
     finished evaluations and tells the other processes.
 
-    Args:
-        folder: Folder of ``{name}.json``, which is written after each evaluation, and of the logs, in ``runs``.
-        name: Name of the file; the lines that report on the progress start with it.
+    ``folder`` holds ``{name}.json``, which is written after each evaluation, and the logs, in ``runs``. Lines that
+    report on the progress start with ``name``.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -167,10 +158,8 @@ def _read_known(path: Path) -> dict[str, dict]:
 def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
     """Return the numbers that ``tools/test.py`` prints, as often as needed in one process, and without its log.
 
-    ``cfg`` comes from :func:`read_config` and stays as it is. ``checkpoint`` is a path or URL.
-
-    Raises:
-        UserError: The config has no test part; there is no such checkpoint, or it leaves weights of the model random.
+    ``cfg`` comes from :func:`read_config` and stays as it is. ``checkpoint`` is a path or URL. A checkpoint that leaves
+    weights of the model random is a UserError.
     """
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
@@ -200,16 +189,13 @@ def _digest(cfg: Config, checkpoint: str | Path) -> str:
     return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
 
 
-def _count_layers(cfg: Config) -> int:
+def _layers_of(cfg: Config, layers: Iterable[int] | None) -> list[int]:
+    """Return indices that count from the start; all layers of the config's backbone, if none are given."""
     kind = type_name(cfg.model.type) if cfg.get('model') else 'none'
     if kind not in ('MaskCutDetector', 'AttentionSegmentor'):
         raise UserError(f'a layer sweep takes a config of configs/maskcut or configs/segmentation, not model {kind}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        return len(all_layers(MODELS.build(cfg.model.backbone)))
-
-
-def _resolved(layers: Iterable[int] | None, number: int) -> list[int]:
-    """Return indices that count from the start; all, if none are given."""
+        number = len(all_layers(MODELS.build(cfg.model.backbone)))
     layers = [*range(number)] if layers is None else [*layers]
     if wrong := [layer for layer in layers if not -number <= layer < number]:
         raise UserError(f'no layer {wrong[0]}: the backbone has {number} layers, the first is 0')

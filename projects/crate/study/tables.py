@@ -1,9 +1,10 @@
-"""Tables of results as HTML, Markdown and text."""
+"""Tables of results as HTML, Markdown and plain text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from rich import box
 from rich.console import Console
 from rich.table import Table as TextTable
 
@@ -17,23 +18,31 @@ class Table(NamedTuple):
 
 
 def write_table(table: Table, style: str) -> str:
-    """Return a table in a style: 'html', 'md' (Markdown) or 'text' (a frame of lines, 110 characters wide)."""
+    """Return a table in a style: 'html' or 'md' (Markdown)."""
     lines = [[str(cell) for cell in cells] for cells in (table.header, *table.rows)]
     if style == 'html':
         tags = ['th', *['td'] * len(table.rows)]
         cells = (''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in line) for tag, line in zip(tags, lines))
         opening = '<table class="text">' if table.is_text else '<table>'
         return f'{opening}{"".join(f"<tr>{line}</tr>" for line in cells)}</table>'
-    if style == 'md':
-        lines.insert(1, ['---'] * len(table.header))
-        escaped = ([cell.replace('|', r'\|').replace('*', r'\*') for cell in line] for line in lines)
-        return '\n'.join(f'| {" | ".join(line)} |' for line in escaped)
-    made = TextTable(*table.header)
-    for line in lines[1:]:
-        made.add_row(*line)
+    lines.insert(1, ['---'] * len(table.header))
+    escaped = ([cell.replace('|', r'\|').replace('*', r'\*') for cell in line] for line in lines)
+    return '\n'.join(f'| {" | ".join(line)} |' for line in escaped)
+
+
+def plain_table(columns: Sequence[str], rows: Iterable[Sequence[str] | None], title: str | None = None) -> str:
+    """Return a table for a terminal without colours: the first column to the left, numbers to the right.
+
+    A row None draws a line. The title is above the table.
+    """
+    table = TextTable(box=box.SIMPLE, title=title, title_justify='left', title_style='')
+    for number, column in enumerate(columns):
+        table.add_column(column, justify='right' if number else 'left')
+    for row in rows:
+        table.add_section() if row is None else table.add_row(*row)
     console = Console(width=110, color_system=None)
     with console.capture() as text:
-        console.print(made)
+        console.print(table)
     return '\n'.join(line.rstrip() for line in text.get().splitlines())
 
 

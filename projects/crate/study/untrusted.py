@@ -66,12 +66,8 @@ def literal_config(text: str, source: str) -> dict:
     mmengine writes this text into checkpoints and work folders. ``Config.fromstring`` executes the text, and a
     checkpoint may come from anywhere. Here only literals and ``dict()`` have a meaning.
 
-    Args:
-        text: Python source.
-        source: Origin of the text, for messages.
-
-    Raises:
-        UserError: One of ``KEYS`` is more than that or nested too deep, or the text is no Python.
+    If one of ``KEYS`` is more than that or nested too deep, or the text is no Python, it is a UserError. It names
+    ``source``, the origin of the text.
     """
     try:
         if not isinstance(text, str) or len(text) > MAX_TEXT:
@@ -90,10 +86,7 @@ def literal_config(text: str, source: str) -> dict:
 def check_backbone(backbone: dict, scope: str | None, source: Path) -> None:
     """Refuse the config of a backbone that could do more than build the layers whose weights are in the same file.
 
-    Args:
-        backbone: Config, of plain values.
-        scope: The config's ``default_scope``.
-        source: File with the config and the weights.
+    ``backbone`` has plain values, ``scope`` is the config's ``default_scope``, ``source`` the file with both.
 
     Raises:
         UserError: A ``type`` is not registered, or does more than build layers. A scope is unknown. A number is too
@@ -124,12 +117,9 @@ def _is_bug(error: Exception) -> bool:
 
 
 def check_types(config: dict, path: str, source: Path) -> None:
-    """Refuse a config of plain values in which a ``type`` is not registered, at any depth.
+    """Refuse a config of plain values, of something that is not built, if a ``type`` is not registered at any depth.
 
-    Args:
-        config: Config of something that is not built.
-        path: Its key in the whole config, for messages.
-        source: File, for messages.
+    Messages name ``path``, its key in the whole config, and the file ``source``.
     """
     for key, value in _walk(config, path, source):
         if key.endswith('.type') and not _find(value):
