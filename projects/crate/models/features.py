@@ -195,11 +195,7 @@ def all_layers(backbone: nn.Module) -> Sequence[nn.Module]:
 
 
 def choose_facet(backbone: nn.Module, facet: str | None) -> str:
-    """Return a facet, or for None the default of the backbone's class.
-
-    Raises:
-        ValueError: It is none of ``FACETS``.
-    """
+    """Return a facet, or for None the default of the backbone's class; raise ArgumentError for another name."""
     if facet not in (None, *FACETS):
         raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {facet!r}')
     backbone = unwrap(backbone)
