@@ -72,11 +72,7 @@ def explain(error: Exception) -> str:
 
 
 def refusal(error: OSError) -> str | None:
-    """Return one line about a permission, a full disk or an impossible path; None for any other error.
-
-    Args:
-        error: Error of a call of the operating system.
-    """
+    """Return one line about a permission, a full disk or an impossible path; None for any other error."""
     in_the_way = error.errno == errno.EEXIST and error.filename and not Path(os.fsdecode(error.filename)).is_dir()
     if error.errno not in REFUSALS and not in_the_way:
         return None

@@ -1,7 +1,6 @@
 """Show the progress of a long run."""
 
 from datetime import timedelta
-from types import TracebackType
 
 from rich import progress
 from rich.console import Console
@@ -41,9 +40,7 @@ class Progress:
     def __enter__(self) -> 'Progress':
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
     def say(self, message: str) -> None:
@@ -51,12 +48,7 @@ class Progress:
         self._console.print(f'{self._name}: {message}', markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, total: int, done: int) -> None:
-        """Start to count.
-
-        Args:
-            total: Number of images.
-            done: Number of images that an earlier run has done.
-        """
+        """Start to count ``total`` images, of which an earlier run has done ``done``."""
         self._progress.start()
         task = self._progress.add_task(self._name, total=total, completed=done)
         self._progress.advance(task, 0)  # the rate counts from now, including the images of the first batch

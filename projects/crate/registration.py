@@ -6,6 +6,8 @@ from importlib import import_module
 
 from mmengine.registry import MODELS, Registry
 
+from .errors import MissingPackageError
+
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmseg')
 
 
@@ -32,6 +34,20 @@ def register(registry: Registry, cls: type, name: str) -> None:
             stacklevel=3,
         )
     registry.register_module(name=name, module=cls, force=True)
+
+
+def register_later(registry: Registry, package: str, module: str, name: str, library: str = 'mmdet') -> None:
+    """Register a class that is imported when a config asks for it: its library takes a second, and may be missing."""
+
+    def build(**kwargs) -> object:
+        try:
+            cls = getattr(import_module(f'{package}.{module}'), name)
+        except ImportError as error:
+            message = f'{name} needs {library} and the compiled operators of mmcv: {error}'
+            raise MissingPackageError(message) from error
+        return getattr(cls, 'get_instance', cls)(**kwargs)  # mmengine finds the visualizer of a run by its name
+
+    registry.register_module(name=name, module=build)
 
 
 def _location(cls: type) -> str:

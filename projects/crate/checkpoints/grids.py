@@ -30,11 +30,9 @@ def recorded_grids(meta: Mapping) -> dict[str, tuple[int, int]]:
 
 
 def literal_values(text: str, names: Sequence[str]) -> dict:
-    """Return values of a config's text without running it.
+    """Return the values of some variables of a config's text, as mmengine writes it, without running it.
 
-    Args:
-        text: Python source, as mmengine writes it.
-        names: Names of the variables to return; only literals and ``dict()`` are read.
+    Only literals and ``dict()`` are read.
 
     Raises:
         ValueError: A value is more than that, or the text is no Python.

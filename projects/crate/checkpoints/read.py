@@ -118,10 +118,8 @@ def read_checkpoint(source: str, map_location: str | None = 'cpu', mmap: bool = 
     allow_mmengine_checkpoints()  # again: onedl-mmengine takes its types off the list after a load of its own
     if '://' in source:
         return _download(CheckpointLoader.load_checkpoint)(source, map_location)
-    path = check_exists(source)
+    path = check_file(source)
     try:
-        if path.is_dir():
-            raise OSError('it is a folder')
         if is_safetensors(path):
             return load_from_safetensors(path, map_location)
         return _load(path, map_location, mmap)

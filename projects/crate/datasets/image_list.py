@@ -8,6 +8,7 @@ import re
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,12 +106,10 @@ def unquote(line: str) -> str:
     """Return the path in a line of a text file, without what follows a tab."""
     name = line.split('\t')[0]
     if name.startswith('"'):
-        try:
+        with suppress(ValueError):  # a path that starts with a quote, written by hand
             text = json.loads(name)
             os.fsencode(text)
             return text
-        except ValueError:  # a path that starts with a quote, written by hand
-            return name
     return name
 
 

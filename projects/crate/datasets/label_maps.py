@@ -96,11 +96,7 @@ def read_label_map(path: str, photo: str) -> np.ndarray:
 
 
 def decode_label_map(data: bytes, path: str) -> np.ndarray:
-    """Return the label map (H, W) uint8 in the bytes of a file.
-
-    Args:
-        data: Bytes of the file.
-        path: Name of the file, for messages.
+    """Return the label map (H, W) uint8 in the bytes of a file; messages name its path.
 
     Raises:
         LabelMapError: The file is damaged, not an image, or has too many pixels. It has several channels, lossy

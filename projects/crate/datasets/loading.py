@@ -139,13 +139,9 @@ def find_damage(data: bytes) -> str | None:
 
 
 def check_pixels(data: bytes, limit: int | None = None) -> None:
-    """Raise if an image has too many pixels; read its header only.
+    """Raise if an image, the bytes of a file, has more pixels than the limit (default: :func:`pixel_limit`).
 
-    Formats that Pillow does not know are left to OpenCV, which has a limit of 2**30 pixels.
-
-    Args:
-        data: Bytes of a file.
-        limit: Largest number of pixels; default: see :func:`pixel_limit`.
+    Only its header is read. Formats that Pillow does not know are left to OpenCV, which has a limit of 2**30 pixels.
 
     Raises:
         PixelLimitError: There are more; the message says how to raise the limit.
@@ -242,13 +238,9 @@ def size_mismatch(path: str, loaded: Sequence[int], named: Sequence[int], source
 
 
 def warn_of_orientation(path: str, shape: Sequence[int]) -> None:
-    """Log a warning, once per process of a run, of a photo that EXIF turns and that keeps its size.
+    """Log a warning, once per process of a run, of a photo that EXIF turns and that keeps its size, (height, width).
 
     The sizes then do not tell whether annotations belong to the stored pixels or to the turned ones.
-
-    Args:
-        path: File of the photo.
-        shape: (height, width) of the photo.
     """
     hub = MessageHub.get_current_instance()
     if hub.get_info(WARNED):
@@ -268,10 +260,8 @@ def warn_of_orientation(path: str, shape: Sequence[int]) -> None:
 def libjpeg_warnings(listen: bool) -> Iterator[list[str]]:
     """Collect libjpeg's warnings of corrupt data while OpenCV decodes; libjpeg prints them on the standard error only.
 
-    Other text on the standard error is passed on. Yields a list that holds the warnings after the block.
-
-    Args:
-        listen: False: do nothing, and collect nothing.
+    Other text on the standard error is passed on. Yields a list that holds the warnings after the block; it stays empty
+    unless ``listen`` is set.
     """
     warnings: list[str] = []
     if not listen:

@@ -2,7 +2,7 @@
 
 from mmengine.registry import VISUALIZERS
 
-from ..errors import MissingPackageError
+from ..registration import register_later
 from .amp import AutocastOptimWrapper
 from .attention_hook import AttentionHook
 from .checkpoint import AtomicCheckpointHook
@@ -37,14 +37,4 @@ __all__ = [
     'wrap_crate_layers',
 ]
 
-
-@VISUALIZERS.register_module(name='ObjectVisualizer')
-def _build_object_visualizer(**kwargs):
-    """Import the visualizer when a config asks for it: mmdet may be missing."""
-    try:
-        from .object_visualizer import ObjectVisualizer
-    except ImportError as error:
-        raise MissingPackageError(
-            f'ObjectVisualizer needs mmdet and the compiled operators of mmcv: {error}'
-        ) from error
-    return ObjectVisualizer.get_instance(**kwargs)
+register_later(VISUALIZERS, __name__, 'object_visualizer', 'ObjectVisualizer')

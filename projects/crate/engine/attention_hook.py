@@ -16,7 +16,7 @@ from ..errors import ArgumentError
 from ..files import atomic
 from ..models.features import adapter_of, token_grid
 from ..models.observe import check_layers, evaluating, observe
-from .measuring_hook import MeasuringHook, find_function
+from .measuring_hook import MeasuringHook
 
 MILLISECONDS = 400  # of a picture in the animation; the last one stays longer
 
@@ -99,10 +99,7 @@ class AttentionHook(MeasuringHook):
 
     def save_pictures(self, runner: Runner, folder: Path, step: int, curve: list[dict], arrays: list) -> None:
         """Write the picture of this step; after the last one, the animation."""
-        picture = find_function(self.draw)(*zip(*arrays))
-        with atomic(folder / f'{self.unit}_{step}.png') as part:
-            Image.fromarray(picture).save(part, format='png')
-        runner.visualizer.add_image(self.name, picture, step=step)
+        self.save_picture(runner, folder, step, arrays)
         is_last = self.is_last_train_epoch(runner) if self.by_epoch else self.is_last_train_iter(runner)
         paths = [folder / f'{self.unit}_{record["step"]}.png' for record in curve]
         if is_last and step:

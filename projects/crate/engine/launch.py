@@ -27,7 +27,7 @@ from .pretrained_hook import CheckPretrainedHook
 from .progress import ProgressBarHook
 from .resume import START, check_checkpoint, resume_from
 from .schedulers import drop_late_schedulers
-from .stock_parts import type_name
+from .stock_parts import type_name, walk
 from .strides_hook import CheckStridesHook
 from .weights_hook import WholeWeightsHook
 
@@ -213,7 +213,10 @@ def _check_clipping(cfg: Config) -> None:
 
 def _check_pretrained(cfg: Config) -> None:
     """Check now that the files exist from which the model starts, and name the setting of a missing file."""
-    given = [('model.pretrained', cfg.model.get('pretrained')), *_pretrained_files(cfg.model, 'model')]
+    given = [('model.pretrained', cfg.model.get('pretrained'))]
+    for key, part in walk(cfg.model, 'model'):
+        if type_name(part.get('type') or '') in ('Pretrained', 'PretrainedInit'):
+            given.append((f'{key}.checkpoint', part.get('checkpoint')))
     for key, path in given:
         if not isinstance(path, str) or '://' in path:
             continue
@@ -221,15 +224,6 @@ def _check_pretrained(cfg: Config) -> None:
             check_file(path)
         except CheckpointError as error:
             raise type(error)(f'{cfg.filename}: {error}; another file: --cfg-options {key}=FILE') from error
-
-
-def _pretrained_files(value: object, key: str) -> Iterator[tuple[str, object]]:
-    """Yield (key, checkpoint) of each ``Pretrained`` at any depth of a config."""
-    if isinstance(value, dict) and type_name(value.get('type') or '') in ('Pretrained', 'PretrainedInit'):
-        yield f'{key}.checkpoint', value.get('checkpoint')
-    if isinstance(value, dict | list | tuple):
-        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _pretrained_files(child, f'{key}.{name}')
 
 
 def _check_seed(cfg: Config) -> None:
@@ -257,17 +251,14 @@ def _prepare_data(cfg: Config, *splits: str) -> None:
     stock_parts.complete_dataloaders(cfg)
 
 
-def _data_set_files(value: object) -> Iterator[tuple[str, set[str]]]:
-    """Yield (COCO file, what it needs: 'masks', 'names') of mmdet's data sets at any depth of a config."""
-    if isinstance(value, dict):
-        path = os.path.join(value.get('data_root') or '', value.get('ann_file') or '')  # noqa: PTH118 (or a URL)
-        if type_name(value.get('type') or '') == 'CocoDataset' and Path(path).is_file():
-            steps = value.get('pipeline') or ()
+def _data_set_files(loader: object) -> Iterator[tuple[str, set[str]]]:
+    """Yield (COCO file, what it needs: 'masks', 'names') of mmdet's data sets at any depth of a loader's config."""
+    for _, part in walk(loader, ''):
+        path = os.path.join(part.get('data_root') or '', part.get('ann_file') or '')  # noqa: PTH118 (or a URL)
+        if type_name(part.get('type') or '') == 'CocoDataset' and Path(path).is_file():
+            steps = part.get('pipeline') or ()
             has_masks = any(step.get('with_mask') for step in steps if isinstance(step, dict))
             yield path, {'names', 'masks'} if has_masks else {'names'}
-    if isinstance(value, dict | list | tuple):
-        for child in value.values() if isinstance(value, dict) else value:
-            yield from _data_set_files(child)
 
 
 def _metric_files(metrics: object) -> Iterator[tuple[str, set[str]]]:

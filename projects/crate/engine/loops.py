@@ -123,9 +123,7 @@ class ResumableIterBasedTrainLoop(IterBasedTrainLoop):
 class BatchStream:
     """Yield the batches of a loader without end, epoch after epoch, from batch number ``start`` on.
 
-    Args:
-        loader: Loader of the batches.
-        start: Number of batches to leave out; their samples are not loaded.
+    The samples of the batches before are not loaded.
     """
 
     def __init__(self, loader: DataLoader, start: int = 0) -> None:

@@ -9,7 +9,6 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from PIL import Image
 
 from ..datasets.loading import LoadImageOrSkip, read_shape, size_mismatch
 from ..errors import MissingPackageError
@@ -140,7 +139,4 @@ class MaskCutHook(MeasuringHook):
         with atomic(folder / 'curve.png') as part:
             figure.savefig(part, format='png')
         if arrays:
-            picture = find_function(self.draw)(*zip(*arrays))
-            with atomic(folder / f'{self.unit}_{step}.png') as part:
-                Image.fromarray(picture).save(part, format='png')
-            runner.visualizer.add_image(self.name, picture, step=step)
+            self.save_picture(runner, folder, step, arrays)

@@ -4,7 +4,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from numbers import Real
 from pathlib import Path
@@ -17,6 +17,7 @@ from mmengine.hooks import Hook, IterTimerHook
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmengine.runner import IterBasedTrainLoop, Runner
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -104,6 +105,13 @@ class MeasuringHook(Hook):
     def save_pictures(self, runner: Runner, folder: Path, step: int, curve: list[dict], arrays: Any) -> None:
         """Write the pictures of ``draw`` into ``folder``; called in the main process."""
 
+    def save_picture(self, runner: Runner, folder: Path, step: int, arrays: Sequence) -> None:
+        """Write the picture that ``draw`` makes of (image, array) pairs, and give it to the visualizer."""
+        picture = find_function(self.draw)(*zip(*arrays))
+        with atomic(folder / f'{self.unit}_{step}.png') as part:
+            Image.fromarray(picture).save(part, format='png')
+        runner.visualizer.add_image(self.name, picture, step=step)
+
     def before_train(self, runner: Runner) -> None:
         """Build everything, so that a mistake shows now; measure the untrained model if asked to."""
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
@@ -173,11 +181,7 @@ class MeasuringHook(Hook):
 
 
 def find_function(name: str) -> Callable:
-    """Return a function of mmengine's ``FUNCTIONS`` by its name.
-
-    Raises:
-        KeyError: There is none of this name.
-    """
+    """Return a function of mmengine's ``FUNCTIONS`` by its name; raise KeyError if there is none."""
     if (function := FUNCTIONS.get(name)) is None:
         raise UnknownKeyError(f"{name}: no function of this name is registered in mmengine's FUNCTIONS")
     return function

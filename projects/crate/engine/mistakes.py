@@ -52,10 +52,9 @@ def mistakes_of(cfg: Config) -> Iterator[None]:
 
 @contextmanager
 def reading(source: str) -> Iterator[None]:
-    """Do as :func:`mistakes_of`, except for missing files. Reading a config executes it, so this serves there, too.
+    """Do as :func:`mistakes_of`, except for missing files; messages start with ``source``.
 
-    Args:
-        source: File name at the start of messages.
+    Reading a config executes it, so this serves there, too.
     """
     try:
         yield

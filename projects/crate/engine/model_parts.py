@@ -49,11 +49,7 @@ def without_wrappers(module: nn.Module) -> nn.Module:
 
 
 def averaged_model(runner: Runner) -> nn.Module:
-    """Return the model with the averaged weights of mmengine's ``EMAHook``.
-
-    Raises:
-        ValueError: The run has no such hook.
-    """
+    """Return the model with the averaged weights of mmengine's ``EMAHook``; raise ArgumentError if the run has none."""
     for hook in runner.hooks:
         if isinstance(hook, EMAHook):
             return hook.ema_model.module

@@ -59,11 +59,7 @@ class RampedCosineLR(LRSchedulerMixin, _ParamScheduler):
     def build_iter_from_epoch(
         cls, *args, ramp: int = 20, begin: int = 0, end: int = INF, epoch_length: int, by_epoch: bool = True, **kwargs
     ) -> 'RampedCosineLR':
-        """Return the schedule by iteration from arguments in epochs: mmengine's ``convert_to_iter_based=True``.
-
-        Raises:
-            ValueError: ``by_epoch`` is false, so that there is nothing to convert.
-        """
+        """Return the schedule by iteration from arguments in epochs: mmengine's ``convert_to_iter_based=True``."""
         if not by_epoch:
             raise ArgumentError('RampedCosineLR: convert_to_iter_based=True goes with by_epoch=True')
         lengths = dict(ramp=ramp * epoch_length, begin=begin * epoch_length, end=min(end * epoch_length, INF))

@@ -15,10 +15,7 @@ from ..models.crate import CRATELayer
 def wrap_crate_layers(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
     """Return True if FSDP should wrap (or look inside) a module: each layer of a CRATE is one unit, the rest another.
 
-    Args:
-        module: Module that FSDP asks about.
-        recurse: Whether FSDP asks if it should look inside ``module`` (always), or if it should wrap it.
-        nonwrapped_numel: Number of parameters not wrapped yet; unused.
+    FSDP asks with ``recurse`` whether to look inside a module (always), and without it whether to wrap the module.
     """
     return recurse or isinstance(module, CRATELayer)
 

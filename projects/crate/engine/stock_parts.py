@@ -5,6 +5,7 @@ CPU gets the settings that it needs.
 """
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -36,6 +37,15 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 def type_name(kind: str | type) -> str:
     """Return 'OptimWrapper' for the type itself, its name, and its name with a scope."""
     return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__
+
+
+def walk(value: object, key: str) -> Iterator[tuple[str, dict]]:
+    """Yield (dotted key, dict) of every dict in a part of a config, at any depth, outer ones first."""
+    if isinstance(value, dict):
+        yield key, value
+    if isinstance(value, dict | list | tuple):
+        for name, child in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from walk(child, f'{key}.{name}')
 
 
 def exchange_loop(cfg: Config) -> None:
@@ -70,7 +80,8 @@ def exchange_transforms(cfg: Config) -> None:
         _keep(cfg, 'test_dataloader')
     labels = _labels(cfg)
     for field in LOADERS:
-        _exchange_loading(cfg.get(field), cfg.default_scope, labels, skip=field == 'train_dataloader')
+        for _, part in walk(cfg.get(field), field):
+            _exchange_loading(part, cfg.default_scope, labels, skip=field == 'train_dataloader')
 
 
 def _labels(cfg: Config) -> dict:
@@ -81,19 +92,15 @@ def _labels(cfg: Config) -> dict:
     return {key: head[key] for key in ('num_classes', 'ignore_index') if key in head}
 
 
-def _exchange_loading(value: object, library: str, labels: dict, skip: bool) -> None:
-    """Exchange the transforms in place, at any depth of a config."""
-    if isinstance(value, dict):
-        kind = type_name(value.get('type') or '')
-        if (library, kind) == ('mmseg', 'LoadAnnotations') and value.get('imdecode_backend', 'pillow') == 'pillow':
-            backend_args = value.get('backend_args')
-            value.clear()
-            value.update(type='LoadLabelMap', backend_args=backend_args, **labels)
-        elif kind == 'LoadImageFromFile' and not {'file_client_args', 'ignore_empty'} & value.keys():
-            value.update(type='LoadImageOrSkip', skip=skip)
-    if isinstance(value, dict | list | tuple):
-        for child in value.values() if isinstance(value, dict) else value:
-            _exchange_loading(child, library, labels, skip)
+def _exchange_loading(part: dict, library: str, labels: dict, skip: bool) -> None:
+    """Exchange a transform that loads, in place."""
+    kind = type_name(part.get('type') or '')
+    if (library, kind) == ('mmseg', 'LoadAnnotations') and part.get('imdecode_backend', 'pillow') == 'pillow':
+        backend_args = part.get('backend_args')
+        part.clear()
+        part.update(type='LoadLabelMap', backend_args=backend_args, **labels)
+    elif kind == 'LoadImageFromFile' and not {'file_client_args', 'ignore_empty'} & part.keys():
+        part.update(type='LoadImageOrSkip', skip=skip)
 
 
 def exchange_metrics(cfg: Config) -> None:

@@ -14,7 +14,8 @@ from mmengine.logging import MMLogger
 from ..datasets.loading import size_mismatch
 from ..errors import ArgumentError, UnknownKeyError, UserError
 from ..files import printable
-from .coco_file import CocoFileError, check_coco, number_annotations, read_coco
+from .coco_file import CocoFileError, check_coco, read_coco
+from .optional_crowd import indexed
 from .resampling import ORDERS, order_stats, percentile_interval, resampled_stats
 
 PRECISIONS = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
@@ -84,7 +85,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
         if unknown := [name for name in self.metric_items if name not in self.names]:
             raise UnknownKeyError(f'metric_items: {unknown} not among {self.names}')
         if ann_file is not None:
-            self._coco_api = _indexed(read_coco(ann_file, 'segm' in self.metrics, backend_args, not self.format_only))
+            self._coco_api = indexed(read_coco(ann_file, 'segm' in self.metrics, backend_args, not self.format_only))
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep the predictions of a batch, if they can be evaluated.
@@ -131,7 +132,7 @@ class ClassAgnosticCocoMetric(CocoMetric):
             if self._coco_api is None:
                 truth = dict(annotations=[]) | load(self.gt_to_coco_json(truths, prefix))
                 check_coco(truth, 'annotations of the data set', 'segm' in self.metrics)
-                self._coco_api = _indexed(truth)
+                self._coco_api = indexed(truth)
             # of the ids, one is given to every prediction; pycocotools drops annotations whose id it is not told
             self.cat_ids = self._coco_api.get_cat_ids()
             unlabelled = [dict(one, labels=np.zeros_like(one['labels'])) for one in predictions]
@@ -165,13 +166,3 @@ class ClassAgnosticCocoMetric(CocoMetric):
             for item in self.metric_items:
                 found[f'{item}_low'], found[f'{item}_high'] = percentile_interval(resampled[item])
         return found
-
-
-def _indexed(content: dict) -> COCO:
-    """Return pycocotools' index of a file with this content."""
-    number_annotations(content)
-    api = COCO()
-    api.dataset = content
-    api.createIndex()
-    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
-    return api

@@ -1,5 +1,6 @@
 """mmdet's COCO metric for annotation files without ``iscrowd``, such as those of LVIS, and with any ids."""
 
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric
 
 from .coco_file import number_annotations
@@ -17,8 +18,16 @@ class OptionalCrowdCocoMetric(CocoMetric):
         super().__init__(*args, **kwargs)
         if (api := self._coco_api) is None:  # then mmdet writes the keys itself
             return
-        number_annotations(api.dataset)
         for annotation in api.dataset.get('annotations', ()):
             annotation.setdefault('iscrowd', 0)
-        api.createIndex()
-        api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+        self._coco_api = indexed(api.dataset)
+
+
+def indexed(content: dict) -> COCO:
+    """Return pycocotools' index of a file with this content; its annotations get new ids."""
+    number_annotations(content)
+    api = COCO()
+    api.dataset = content
+    api.createIndex()
+    api.img_ann_map, api.cat_img_map = api.imgToAnns, api.catToImgs
+    return api

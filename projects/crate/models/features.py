@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, ArgumentTypeError
 from .layers import ATTENTIONS, split_heads
+from .patch_embed import pad_to_patches
 from .unwrap import plain_linear, unwrap
 
 FACETS = ('key', 'query', 'value', 'token')
@@ -194,11 +195,7 @@ def all_layers(backbone: nn.Module) -> Sequence[nn.Module]:
 
 
 def choose_facet(backbone: nn.Module, facet: str | None) -> str:
-    """Return a facet, or for None the default of the backbone's class.
-
-    Raises:
-        ValueError: It is none of ``FACETS``.
-    """
+    """Return a facet, or for None the default of the backbone's class; raise ArgumentError for another name."""
     if facet not in (None, *FACETS):
         raise ArgumentError(f'facet must be one of {", ".join(FACETS)}, not {facet!r}')
     backbone = unwrap(backbone)
@@ -228,7 +225,6 @@ class CrateAdapter(Adapter):
         return type(attn) in ATTENTIONS.values() and plain_linear(attn.qkv) is not None
 
     def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
-        """Return (height, width) of a patch in pixels."""
         return backbone.patch_size
 
     def has_cls(self, backbone: nn.Module) -> bool:
@@ -250,7 +246,6 @@ class CrateAdapter(Adapter):
         return call.arguments.get('windows') is not None
 
     def attention_map(self, call: Call, rows: slice, columns: slice = slice(None)) -> Tensor:
-        """Return the attention as its class defines it."""
         return call.attn.attention(call.outputs['qkv'], rows, columns)
 
 
@@ -294,11 +289,9 @@ class BiasedAdapter(Adapter):
         return self.attention(layer)
 
     def recorded(self, attn: nn.Module) -> tuple[str, ...]:
-        """Return the projections that run."""
         return self.projections if self.qkv_bias(attn) is None else ()
 
     def query_key_value(self, call: Call) -> Sequence[Tensor]:
-        """Return the parts of the projection with its biases."""
         bias = self.qkv_bias(call.attn)
         if bias is None:
             return super().query_key_value(call)
@@ -331,7 +324,6 @@ class SamAdapter(MmpretrainAdapter):
     arguments = ('x',)
 
     def num_extra_tokens(self, backbone: nn.Module) -> int:
-        """Return 0."""
         return 0
 
     def query_key_value(self, call: Call) -> Sequence[Tensor]:
@@ -360,7 +352,6 @@ class SamAdapter(MmpretrainAdapter):
         return (by_row[..., None] + by_column[..., None, :]).flatten(3)[..., columns]
 
     def is_windowed(self, call: Call) -> bool:
-        """Return True if the layer has windows."""
         return call.layer.window_size > 0
 
 
@@ -371,11 +362,9 @@ class TimmAdapter(BiasedAdapter):
     attentions: tuple[str, ...] = ('Attention',)
 
     def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the blocks."""
         return backbone.blocks
 
     def num_extra_tokens(self, backbone: nn.Module) -> int:
-        """Return the number of prefix tokens."""
         return backbone.num_prefix_tokens
 
     def has_cls(self, backbone: nn.Module) -> bool:
@@ -383,15 +372,14 @@ class TimmAdapter(BiasedAdapter):
         return backbone.cls_token is not None
 
     def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
-        """Return (height, width) of a patch in pixels."""
         return tuple(backbone.patch_embed.patch_size)
 
     def run(self, backbone: nn.Module, images: Tensor) -> object:
         """Run a forward pass of images padded to whole patches."""
-        return backbone(_padded(images, self.patch_size(backbone)))
+        return backbone(pad_to_patches(images, self.patch_size(backbone)))
 
     def qkv_bias(self, attn: nn.Module) -> Tensor | None:
-        """Return None: ``qkv`` has its bias."""
+        return None  # ``qkv`` has its bias
 
     def multiplied(self, call: Call) -> tuple[Tensor, Tensor]:
         """Return query and key after their norms."""
@@ -406,7 +394,6 @@ class TorchHubAdapter(TimmAdapter):
     attentions = ('Attention', 'MemEffAttention')
 
     def num_extra_tokens(self, backbone: nn.Module) -> int:
-        """Return [CLS] and the registers."""
         return 1 + getattr(backbone, 'num_register_tokens', 0)
 
     def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
@@ -434,11 +421,9 @@ class TimmEvaAdapter(TimmAdapter):
         return 'key' if getattr(self.layers(backbone)[0], 'gamma_1', None) is None else 'value'
 
     def recorded(self, attn: nn.Module) -> tuple[str, ...]:
-        """Return the projections that run."""
         return super().recorded(attn) if attn.qkv is not None else ('q_proj', 'k_proj', 'v_proj')
 
     def qkv_bias(self, attn: nn.Module) -> Tensor | None:
-        """Return the biases of query, key and value."""
         has_bias = getattr(attn, 'q_bias', None) is not None
         return torch.cat([attn.q_bias, attn.k_bias, attn.v_bias]) if has_bias else None
 
@@ -468,30 +453,25 @@ class HuggingFaceAdapter(Adapter):
     projections = ('query', 'key', 'value')
 
     def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the layers of the encoder."""
         return backbone.encoder.layer
 
     def attention(self, layer: nn.Module) -> nn.Module:
-        """Return the module with the projections."""
         return layer.attention.attention
 
     def num_heads(self, attn: nn.Module) -> int:
-        """Return the number of heads K."""
         return attn.num_attention_heads
 
     def num_extra_tokens(self, backbone: nn.Module) -> int:
-        """Return [CLS] and the registers."""
         return 1 + getattr(backbone.config, 'num_register_tokens', 0)
 
     def patch_size(self, backbone: nn.Module) -> tuple[int, int]:
-        """Return (height, width) of a patch in pixels."""
         return _pair(backbone.config.patch_size)
 
     def run(self, backbone: nn.Module, images: Tensor) -> object:
         """Run a forward pass of images padded to whole patches; positions are interpolated where they are a table."""
         accepted = inspect.signature(backbone.forward).parameters.keys()
         options = dict.fromkeys({'interpolate_pos_encoding'} & accepted, True)
-        return backbone(pixel_values=_padded(images, self.patch_size(backbone)), **options)
+        return backbone(pixel_values=pad_to_patches(images, self.patch_size(backbone)), **options)
 
 
 @register(
@@ -503,15 +483,12 @@ class ClipAdapter(HuggingFaceAdapter):
     projections = ('q_proj', 'k_proj', 'v_proj')
 
     def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the layers of the encoder."""
         return getattr(backbone, 'vision_model', backbone).encoder.layers
 
     def attention(self, layer: nn.Module) -> nn.Module:
-        """Return the module with the projections."""
         return layer.self_attn
 
     def num_heads(self, attn: nn.Module) -> int:
-        """Return the number of heads K."""
         return attn.num_heads
 
 
@@ -522,11 +499,9 @@ class Dinov3Adapter(ClipAdapter):
     arguments = ('position_embeddings',)
 
     def layers(self, backbone: nn.Module) -> Sequence[nn.Module]:
-        """Return the layers."""
         return backbone.layer
 
     def attention(self, layer: nn.Module) -> nn.Module:
-        """Return the module with the projections."""
         return layer.attention
 
     def multiplied(self, call: Call) -> tuple[Tensor, Tensor]:
@@ -537,9 +512,3 @@ class Dinov3Adapter(ClipAdapter):
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def _padded(images: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Pad images below and to the right with zeros to whole patches, as CRATE and mmpretrain do themselves."""
-    bottom, right = (-side % size for side, size in zip(images.shape[-2:], patch))
-    return F.pad(images, (0, right, 0, bottom)) if bottom or right else images

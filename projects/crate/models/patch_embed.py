@@ -101,11 +101,7 @@ def resize_positions(
 
 
 def square_grid(num_patches: int) -> tuple[int, int]:
-    """Return the grid of a position table whose file does not record it.
-
-    Raises:
-        ValueError: The number of patches is not a square.
-    """
+    """Return the grid of a position table whose file does not record it; raise ArgumentError if it is no square."""
     side = math.isqrt(num_patches)
     if side * side != num_patches:
         raise ArgumentError(

@@ -77,11 +77,9 @@ class ImageBatches(Dataset):
         return Batch(int(number), pseudo_collate(samples) if samples else None, ids, names, unreadable, files)
 
     def find_change(self, number: int, files: dict[str, list | None]) -> str | None:
-        """Return one line about the first image of a batch that has changed, or None.
+        """Return one line about the first image of a batch that has changed since ``files``, or None.
 
-        Args:
-            number: Number of the batch.
-            files: Earlier ``Batch.files``, with keys as in JSON.
+        ``files`` are earlier ``Batch.files``, with keys as in JSON.
         """
         ids = self._ids(number)
         if [str(image_id) for image_id in ids] != list(files):
@@ -114,9 +112,7 @@ def fingerprint(path: Path) -> list:
 def is_same(path: Path, old: list | None) -> bool:
     """Return whether a file has the content that it had; read it only if its size or times are others.
 
-    Args:
-        path: The file.
-        old: Earlier result of :func:`fingerprint`, or None if it raised.
+    ``old`` is the earlier result of :func:`fingerprint`, or None if it raised.
     """
     try:
         if old is not None and _size_and_times(path.stat()) == old[:3]:

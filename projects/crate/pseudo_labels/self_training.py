@@ -55,15 +55,7 @@ def merge_labels(old: Path, predictions: Path, out: Path, threshold: float) -> d
 
 
 def count_sources(merged: Path, predictions: Path) -> tuple[int, int]:
-    """Return how many predictions and how many old masks are in a file that :func:`merge_labels` made.
-
-    Args:
-        merged: The file.
-        predictions: The predictions that it was made from.
-
-    Raises:
-        UserError: A file is damaged.
-    """
+    """Return how many of the predictions, and how many old masks, are in a file that :func:`merge_labels` made."""
     threshold = read_info(merged)['threshold']
     kept = sum(_is_kept(one, threshold) for one in read_annotations(predictions))
     return kept, count_entries(merged)[1] - kept
