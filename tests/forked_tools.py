@@ -29,6 +29,7 @@ PRELOADED = (
     'mmseg.engine mmseg.evaluation mmseg.datasets mmseg.models mmseg.visualization',
     'mmpretrain.engine mmpretrain.evaluation mmpretrain.datasets mmpretrain.models mmpretrain.visualization',
     'matplotlib.pyplot scipy.sparse.linalg scipy.ndimage pycocotools.cocoeval sklearn.decomposition rich.progress',
+    'matplotlib.backends.backend_agg PIL.JpegImagePlugin PIL.PngImagePlugin setuptools.dist',
 )
 
 
