@@ -23,9 +23,10 @@ docs: install  ## the documentation site, in docs/_build/html; a warning is an e
 	@$(RUN) -m sphinx -q -W -E --keep-going -c docs -d docs/_build/doctrees -b html . docs/_build/html
 	@echo 'docs: open docs/_build/html/docs/README.html'
 
-# one thread per test process, since more would wait for each other; one process more than cores, since some tests wait
+# one thread per test process, since more would wait for each other; one process more than cores, since some tests wait;
+# worksteal divides few files among processes, each of which makes the fixtures of a module anew
 test: install lint  ## the checks of lint and the test suite
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal
 
 # they train; a thread each, in turn
 test-slow: install  ## small detectors and segmentors, trained until they are far above chance

@@ -1,14 +1,11 @@
+import gc
 import os
 import sys
 import tempfile
 
-import forked_tools
+import forked_tools  # torch and the project are imported by fixtures: the main process of pytest-xdist needs neither
 import hypothesis
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
-from toy_runs import forget_runs
 
 FOLDER = pytest.StashKey[tempfile.TemporaryDirectory]()
 hypothesis.settings.register_profile('repeatable', derandomize=True, database=None, deadline=None)
@@ -34,6 +31,9 @@ def fast_python():
 @pytest.fixture(autouse=True)
 def fresh_state():
     """Every test starts from one seed, and leaves none of mmengine's named singletons (a default scope!) behind."""
+    import torch
+    from toy_runs import forget_runs
+
     torch.manual_seed(0)
     yield
     forget_runs()
@@ -43,8 +43,16 @@ def fresh_state():
 @pytest.fixture
 def fast_runner(monkeypatch):
     """Leave out what takes most of the time of a tiny run: the report on the machine, and the config as pretty text."""
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
     monkeypatch.setattr(Runner, '_log_env', lambda *_: None)
     monkeypatch.setattr(Config, 'pretty_text', 'text')
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector, and the workers of loaders, from looking at every imported object again."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

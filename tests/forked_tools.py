@@ -3,7 +3,7 @@
 A tool needs seven seconds of imports, and the suite starts some hundred of them. ``sys.executable`` of the tests is a
 client. It hands its command, environment and files to a server and ends as the fork does: exit code or signal. What
 asks for a fresh interpreter (``-c``, a PYTHON* variable, another file than a tool) gets the real one. FRESH_PYTHON is
-its path, for tests that kill a process, limit it, or look at its terminal.
+its path, for tests that kill a process or limit it.
 """
 
 import fcntl
@@ -29,6 +29,7 @@ PRELOADED = (
     'mmseg.engine mmseg.evaluation mmseg.datasets mmseg.models mmseg.visualization',
     'mmpretrain.engine mmpretrain.evaluation mmpretrain.datasets mmpretrain.models mmpretrain.visualization',
     'matplotlib.pyplot scipy.sparse.linalg scipy.ndimage pycocotools.cocoeval sklearn.decomposition rich.progress',
+    'matplotlib.backends.backend_agg PIL.JpegImagePlugin PIL.PngImagePlugin setuptools.dist',
 )
 
 
@@ -52,7 +53,9 @@ def ask(python, folder, suite):
     if not (tool or words[:2] == LAUNCH) or asked or paths - {str(ROOT), str(ROOT / 'tests')}:
         os.execv(python, [python, *sys.argv[1:]])
     connection = _connect(python, Path(folder), suite)
-    request = json.dumps([words, str(Path.cwd()), dict(os.environ), sys.argv[1] == '-u']).encode(errors='surrogatepass')
+    ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+    request = [words, str(Path.cwd()), dict(os.environ), sys.argv[1] == '-u', ignored]
+    request = json.dumps(request).encode(errors='surrogatepass')
     socket.send_fds(connection, [len(request).to_bytes(8, 'big')], [0, 1, 2])
     connection.sendall(request)
     for number in SIGNALS:
@@ -159,7 +162,7 @@ class Server:
                 connection.close()
 
 
-def run(words, folder, environment, unbuffered):
+def run(words, folder, environment, unbuffered, ignored):
     """Be a fresh process that runs a tool."""
     import random
     import runpy
@@ -171,6 +174,9 @@ def run(words, folder, environment, unbuffered):
     os.environ.update(environment)
     random.seed()
     np.random.seed()  # as a new process does; mmengine draws its seeds there
+    for number in SIGNALS:  # of the client: the server may have been started in the background, where Ctrl-C is ignored
+        handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in ignored else handler)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
     sys.stdout = open(1, 'w', closefd=False, buffering=1 if os.isatty(1) or unbuffered else -1)  # noqa: SIM115
     sys.stderr = open(2, 'w', closefd=False, buffering=1, errors='backslashreplace')  # noqa: SIM115

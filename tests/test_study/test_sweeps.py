@@ -169,6 +169,17 @@ def test_evaluations_do_not_see_each_other(tmp_path, read):
     assert [cfg.to_dict() for cfg in configs] == before
 
 
+def test_an_evaluation_does_not_lay_out_its_config(tmp_path, monkeypatch):
+    """The config as pretty text takes longer than an evaluation of a few images."""
+    laid_out = []
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: laid_out.append(cfg._format_python_code) or ''))
+    cfg, save = toy(tmp_path)
+    save('w.pth', 1)
+    evaluate(cfg, tmp_path / 'w.pth', tmp_path / 'runs')
+    assert laid_out and not any(laid_out)
+    assert cfg._format_python_code
+
+
 def toy(folder):
     """A config of a toy, and a function that saves its weights."""
     loader = dict(

@@ -1,17 +1,18 @@
 """tools/experiments/emergence.py: the smoke budget as a user runs it."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from forked_tools import FRESH_PYTHON
 from toy_runs import ROOT, load_tool, run_tool
 
 from projects.crate.study.experiment import OBJECTS, WHOLE_IMAGE, read_results, write_results
@@ -203,12 +204,12 @@ def test_damaged_settings_are_named(tmp_path, capsys, emergence, content):
 def test_a_stopped_command_ends_its_training(tmp_path):
     """SIGTERM, as a scheduler sends it: nobody may train on in a folder that the next call goes on with."""
     out = tmp_path / 'out'
-    command = [FRESH_PYTHON, ROOT / 'tools' / TOOL, '--budget', 'smoke', '--out', out]
+    command = [sys.executable, ROOT / 'tools' / TOOL, '--budget', 'smoke', '--out', out]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         for line in process.stdout:
             if 'tools/train.py' in line:
                 break
-        child = wait_for_training(process.pid)
+        child = wait_for_training(out)
         time.sleep(1)  # until the command waits for it, too
         process.send_signal(signal.SIGTERM)
         process.stdout.close()
@@ -218,12 +219,14 @@ def test_a_stopped_command_ends_its_training(tmp_path):
     assert not (out / 'results.json').exists()
 
 
-def wait_for_training(pid, seconds=60):
-    """The training that a process started, or is about to."""
+def wait_for_training(out, seconds=60):
+    """The number of the process that trains in a folder."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for child in Path(f'/proc/{pid}/task/{pid}/children').read_text().split():
-            if 'tools/train.py' in Path(f'/proc/{child}/cmdline').read_text():
-                return int(child)
+        for path in Path('/proc').glob('[0-9]*/cmdline'):
+            with contextlib.suppress(OSError):  # it has ended
+                words = path.read_text().split('\0')
+                if 'tools/train.py' in words and str(out / 'crate-seed0') in words:
+                    return int(path.parent.name)
         time.sleep(0.05)
-    raise TimeoutError(f'process {pid} started no training within {seconds} s')
+    raise TimeoutError(f'nobody trained in {out} within {seconds} s')

@@ -6,12 +6,12 @@ import re
 import select
 import signal
 import subprocess
+import sys
 import time
 from argparse import Namespace
 
 import mmengine
 import pytest
-from forked_tools import FRESH_PYTHON
 from mmengine.config import Config
 from toy_runs import ROOT, config, load_tool
 from yapf.yapflib import yapf_api
@@ -25,7 +25,7 @@ def on_a_terminal(path, number=None, at=r' [1-9]\d*/500000'):
     paths = os.pathsep.join([str(ROOT), str(ROOT / 'tests')])
     variables = dict(os.environ, PYTHONPATH=paths, OMP_NUM_THREADS='1', TERM='xterm-256color', COLUMNS='120')
     main, side = pty.openpty()
-    command = [FRESH_PYTHON, str(ROOT / 'tools' / 'train.py'), str(path)]
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(path)]
     files = dict(stdin=side, stdout=side, stderr=side)
     process = subprocess.Popen(command, env=variables, start_new_session=True, preexec_fn=_obey, **files)
     os.close(side)

@@ -162,6 +162,7 @@ def evaluate(cfg: Config, checkpoint: str | Path, work_dir: Path) -> Metrics:
     weights of the model random is a UserError.
     """
     cfg = copy.deepcopy(cfg)
+    cfg.__dict__['_format_python_code'] = False  # yapf takes longer than an evaluation of a few images
     cfg.work_dir, cfg.log_level = str(work_dir), 'WARNING'
     cfg.visualizer = None  # a config's own might begin a run of W&B
     cfg.experiment_name = f'evaluation-{time.time_ns()}'  # mmengine would share loggers of runs within one second
