@@ -148,6 +148,8 @@ def fit_to_sample_set(cfg, data):
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=1 if cfg.default_scope == 'mmdet' else 2, num_workers=0, persistent_workers=False)
+        if loader.dataset.type == 'RepeatDataset':
+            loader.dataset = loader.dataset.dataset
         layout = others.get(loader.dataset.type, layouts[cfg.default_scope])
         number = loader.batch_size * (steps if split == 'train' else 1)
         loader.dataset = {**loader.dataset, **layout(data, split), 'indices': number}

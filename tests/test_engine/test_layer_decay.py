@@ -71,6 +71,15 @@ def test_the_encoder_of_a_retriever_decays():
         assert group['lr'] == pytest.approx(expected_lr(name.replace('image_encoder.', 'backbone.'))), name
 
 
+def test_a_backbone_below_another_model_decays():
+    """Soft Teacher has a student and a frozen teacher; trackers have a detector."""
+    student, teacher = (classifier(BACKBONE, 24) for _ in range(2))
+    groups = groups_of(torch.nn.ModuleDict(dict(student=student, teacher=teacher.requires_grad_(False))))
+    assert groups.keys() == {f'student.{name}' for name, _ in student.named_parameters()}
+    for name, group in groups.items():
+        assert group['lr'] == pytest.approx(expected_lr(name.removeprefix('student.'))), name
+
+
 def test_mmpretrains_vision_transformer_has_depths_too():
     backbone = dict(
         type='VisionTransformer',

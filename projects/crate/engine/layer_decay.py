@@ -3,6 +3,7 @@
 from logging import WARNING
 
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
@@ -16,8 +17,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Give a parameter at depth i of n the learning rate lr * rate^(n - 1 - i).
 
     Source: BEiT (arXiv 2106.08254), ViTDet (arXiv 2203.16527). Depths come from ``model.backbone.get_layer_depth(name,
-    'backbone.')``, or of another child that has this method, such as the ``image_encoder`` of a retriever. The backbone
-    may be wrapped (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's default constructor
+    'backbone.')``, or of the first other part that has this method: the ``image_encoder`` of a retriever, the
+    ``student.backbone`` of a student-teacher model, the ``detector.backbone`` of a tracker. The backbone may be wrapped
+    (mmpretrain's ``LoRAModel``, ``torch.compile``). Settings of mmengine's default constructor
     (``custom_keys``, ``norm_decay_mult``, ...) keep their meaning; the decay multiplies the result.
     A parameter that two modules share (heads of RTMDet) gets one group, at its first name: mmengine's
     ``bypass_duplicate``, which is on here unless the config turns it off.
@@ -49,8 +51,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         rate = self.paramwise_cfg['layer_decay_rate']
-        parts = dict(unwrap(model).named_children())
-        names = [name for name, part in parts.items() if hasattr(unwrap(part), 'get_layer_depth')]
+        parts = dict(unwrap(model).named_modules())  # from the outside in
+        names = [name for name, part in parts.items() if _has_depths(unwrap(part))]
         if not names:
             raise ArgumentTypeError(
                 f'LayerDecayOptimWrapperConstructor: {type(model).__name__} has no backbone with get_layer_depth'
@@ -59,7 +61,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         backbone = parts[chosen]
         below = {}  # parameter -> number of depths above its own
         for name, parameter in model.named_parameters():
-            depth, num_depths = unwrap(backbone).get_layer_depth(plain_name(name), f'{chosen}.')
+            depth, num_depths = unwrap(backbone).get_layer_depth(plain_name(name), f'{plain_name(chosen)}.')
             below[id(parameter)] = num_depths - 1 - depth
         kind = type(unwrap(backbone)).__name__
         if not any(below.values()):
@@ -71,3 +73,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             print_log(f'layer_decay_rate={rate} changes nothing: all layers of {kind} are frozen', 'current', WARNING)
         for group in params:
             group['lr'] = group.get('lr', self.base_lr) * rate ** below[id(group['params'][0])]
+
+
+def _has_depths(part: nn.Module) -> bool:
+    """Return True for a backbone; mmpretrain's classifiers have the method, too, but take no prefix."""
+    return hasattr(part, 'get_layer_depth') and not isinstance(part, BaseModel)
