@@ -64,6 +64,16 @@ def test_a_part_that_is_not_there_is_named():
         pass
 
 
+def test_a_detector_whose_backbone_has_another_name_is_refused(tmp_path):
+    """Else nothing would run in bfloat16, without a word."""
+    cfg = launch.read_config(config(tmp_path), ['default_scope=mmdet'])
+    with pytest.raises(UserError, match=r"name the parts.*optim_wrapper.parts=\['student"):
+        launch.prepare_training(cfg, amp=True)
+    cfg = launch.read_config(config(tmp_path), ['default_scope=mmdet', 'optim_wrapper.parts=[net]'])
+    launch.prepare_training(cfg, amp=True)
+    assert cfg.optim_wrapper.parts == ['net']
+
+
 def test_a_gpu_gets_the_scaler(tmp_path, monkeypatch):
     monkeypatch.setattr(stock_parts, 'get_device', lambda: 'cuda')
     cfg = launch.read_config(config(tmp_path))

@@ -70,6 +70,15 @@ def test_label_maps_of_mmseg_are_checked(tmp_path, tta):
     assert written[0].type == 'LoadImageFromFile'
 
 
+@pytest.mark.parametrize('launcher, norm', [('none', 'SyncBN'), ('pytorch', 'MMSyncBN')])
+def test_norms_that_need_several_processes(tmp_path, launcher, norm):
+    """mmcv's MMSyncBN cannot be built in a run of one process; mmdet's strong_baselines have it."""
+    cfg = Config.fromfile(config(tmp_path))
+    cfg.launcher, cfg.model.heads = launcher, [dict(norm_cfg=dict(type='MMSyncBN', requires_grad=True))]
+    launch.prepare_training(cfg)
+    assert cfg.model.heads[0].norm_cfg.type == norm
+
+
 def test_parts_by_their_type_and_parts_of_others(tmp_path):
     cfg = Config.fromfile(config(tmp_path))
     cfg.train_cfg.type = EpochBasedTrainLoop

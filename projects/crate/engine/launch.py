@@ -239,6 +239,7 @@ def _prepare_data(cfg: Config, *splits: str) -> None:
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
     stock_parts.exchange_metrics(cfg)
+    stock_parts.exchange_norms(cfg)
     files: dict[str, set[str]] = {}  # each file once, by all that is needed of it: it may be large
     for split in splits:
         loader, evaluator = cfg.get(f'{split}_dataloader'), cfg.get(f'{split}_evaluator')

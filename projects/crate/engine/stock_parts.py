@@ -130,6 +130,14 @@ def complete_dataloaders(cfg: Config) -> None:
             collate.type = 'collate_one_size'
 
 
+def exchange_norms(cfg: Config) -> None:
+    """Make mmcv's MMSyncBN torch's SyncBN in a run of one process, where it cannot be built; mmengine makes that BN."""
+    if cfg.get('launcher', 'none') == 'none':
+        for _, part in walk(cfg.get('model'), 'model'):
+            if part.get('type') == 'MMSyncBN':
+                part.type = 'SyncBN'
+
+
 def choose_precision(cfg: Config, amp: bool) -> None:
     """Choose the optimiser wrapper of mixed precision; on a CPU bfloat16 without a loss scaler.
 
@@ -149,7 +157,12 @@ def choose_precision(cfg: Config, amp: bool) -> None:
             wrapper.pop(key, None)
         wrapper.type = 'AutocastOptimWrapper'
         if cfg.get('default_scope') == 'mmdet':
-            wrapper.setdefault('parts', [part for part in ('backbone', 'neck') if part in cfg.model])
+            parts = [part for part in ('backbone', 'neck') if part in cfg.model]
+            if not wrapper.setdefault('parts', parts):
+                raise UserError(
+                    'mixed precision on a CPU: the model has no backbone of its own; name the parts that run in '
+                    "bfloat16, for example optim_wrapper.parts=['student.backbone','student.neck']"
+                )
     elif amp and kind == 'OptimWrapper':
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
