@@ -1,12 +1,16 @@
+import io
 import logging
+import os
 import re
+import signal
+import sys
 
 import pytest
 import toy_runs
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from projects.crate.engine.progress import screen_handlers
+from projects.crate.engine.progress import ProgressBarHook, screen_handlers
 
 
 @pytest.fixture
@@ -39,3 +43,42 @@ def test_the_screen_is_given_back(runner, capsys):
     after = screen_handlers(runner.logger)
     assert [handler.stream for handler in after] == before
     assert not any(isinstance(handler, logging.FileHandler) for handler in after)
+
+
+class Screen(io.RawIOBase):
+    """A screen; ``came`` is called once within a write, as a signal may come."""
+
+    def __init__(self, came, number):
+        self.came, self.number = came, number
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self.number
+
+    def write(self, data):
+        came, self.came = self.came, None
+        if came:
+            came()
+        return len(data)
+
+
+def test_a_signal_within_a_line_of_the_log_ends_the_process(monkeypatch, tmp_path):
+    """The screen takes no second write then; logging would swallow the error, and the training would go on."""
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    killed = []
+    monkeypatch.setattr(os, 'kill', lambda *args: killed.append(args))
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    hook = ProgressBarHook()
+    with (tmp_path / 'screen').open('wb') as file:
+        screen = Screen(None, file.fileno())
+        monkeypatch.setattr(sys, 'stderr', io.TextIOWrapper(io.BufferedWriter(screen), write_through=True))
+        hook._progress.start()
+        hook._progress.add_task('training')
+        screen.came = lambda: hook._end(signal.SIGTERM, None)
+        sys.stderr.write('a line\n')
+        sys.stderr.flush()
+        hook.close()
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+    assert (tmp_path / 'screen').read_bytes() == b'\x1b[?25h'  # the cursor

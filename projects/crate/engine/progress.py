@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
 
@@ -68,7 +68,9 @@ class ProgressBarHook(Hook):
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         """Give the screen back and die of the signal, as without this hook."""
-        self.close()
+        signal.signal(number, signal.SIG_DFL)
+        with suppress(RuntimeError):  # the signal came within a write: the file takes no second one
+            self.close()
         console = self._progress.console
         if console.is_terminal:  # a console that was interrupted within a print keeps the rest to itself
             os.write(console.file.fileno(), str(Control.show_cursor(True)).encode())
