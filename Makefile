@@ -15,7 +15,7 @@ help:
 install:  ## create the environment, build mmcv, install everything (a second call does nothing)
 	@$(PYTHON) tools/install.py --stack $(STACK)
 
-demo: install  ## a page of photographs as CRATE and a ViT see them; then train a small pair of both
+demo: install  ## a page of photographs as CRATE and a ViT see them; then train a small CRATE and a small ViT
 	@$(RUN) tools/demo.py
 
 # -E reads every page again: a page that is only kept would hide its warning

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Show photographs as a CRATE and a ViT see them, then train a small pair of both, on one page.
+"""Show photographs as a CRATE and a ViT see them, then train a small CRATE and a small ViT, on one page.
 
 The photographs come first, within a minute: attention, principal components and MaskCut, with the weights of this
 repository. The page is complete after the trainings. The demo runs the commands that a user would type:
