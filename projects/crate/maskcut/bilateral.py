@@ -74,7 +74,7 @@ def _cells(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _blur(cells: np.ndarray) -> sparse.csr_matrix:
     """Return B (V, V): 2 for each dimension on the diagonal, 1 for occupied neighbours."""
     spans = cells.max(0) + 2  # room for a neighbour: no number stands for two cells
-    numbers = np.ravel_multi_index(cells.T, spans)
+    numbers = np.ravel_multi_index([*cells.T], spans)
     blur = 2.0 * cells.shape[1] * sparse.identity(len(cells), format='csr')
     for step in np.cumprod([1, *spans[:0:-1]]):
         at = np.searchsorted(numbers, numbers + step).clip(max=len(numbers) - 1)
