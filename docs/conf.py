@@ -53,6 +53,7 @@ MENU = {
         'small-models',
         'experiments/emergence',
         'experiments/evidence',
+        'experiments/dense',
         'experiments/weights/README',
         'performance',
     ],
