@@ -235,7 +235,7 @@ def _check_seed(cfg: Config) -> None:
 
 
 def _prepare_data(cfg: Config, *splits: str) -> None:
-    """Exchange hooks, transforms and metrics, and check COCO files now and not in the middle of the work."""
+    """Exchange hooks, transforms, metrics and norms, and check COCO files now and not in the middle of the work."""
     stock_parts.exchange_hooks(cfg)
     stock_parts.exchange_transforms(cfg)
     stock_parts.exchange_metrics(cfg)
